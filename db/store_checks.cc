@@ -1,0 +1,175 @@
+#include "db/store_checks.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+namespace earmark {
+namespace {
+
+constexpr std::size_t kMaxNameBytes = 255;
+constexpr std::size_t kMaxPrintedBytes = 300;
+// Far above any chunk or report, far below SQLite's limit of 10^9 bytes a row.
+constexpr std::size_t kMaxFieldBytes = std::size_t{256} << 20;
+constexpr int kMaxFindings = 10000;
+constexpr std::array<std::string_view, 3> kVerdicts = {"accused", "no_accusation", "unknown_audio"};
+
+struct CodePoint {
+  char32_t value;
+  std::size_t num_bytes;
+};
+
+bool IsContinuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
+// Where the sequences of one length begin, and the smallest code point that needs that length (RFC 3629).
+struct SequenceKind {
+  unsigned char lead_mask;
+  unsigned char lead_bits;
+  std::size_t num_bytes;
+  char32_t smallest;
+};
+constexpr std::array<SequenceKind, 4> kSequenceKinds = {
+    {{0x80, 0x00, 1, 0}, {0xE0, 0xC0, 2, 0x80}, {0xF0, 0xE0, 3, 0x800}, {0xF8, 0xF0, 4, 0x10000}}};
+
+// The code point at the start of `text`, which is not empty; nullopt where it is no UTF-8.
+std::optional<CodePoint> DecodeFirst(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  for (const SequenceKind& kind : kSequenceKinds) {
+    if ((lead & kind.lead_mask) != kind.lead_bits) continue;
+    if (text.size() < kind.num_bytes) return std::nullopt;
+    char32_t value = lead & static_cast<unsigned char>(~kind.lead_mask);
+    for (const char byte : text.substr(1, kind.num_bytes - 1)) {
+      if (!IsContinuation(byte)) return std::nullopt;
+      value = (value << 6) | (static_cast<unsigned char>(byte) & 0x3F);
+    }
+    const bool is_surrogate = value >= 0xD800 && value <= 0xDFFF;
+    if (value < kind.smallest || value > 0x10FFFF || is_surrogate) return std::nullopt;
+    return CodePoint{value, kind.num_bytes};
+  }
+  return std::nullopt;
+}
+
+bool IsControl(char32_t value) { return value < 0x20 || (value >= 0x7F && value <= 0x9F); }
+
+Result<void> Refuse(std::string message) { return Fail(ErrorCode::kInvalidArgument, std::move(message)); }
+
+Result<void> CheckSize(std::string_view field, std::size_t num_bytes) {
+  if (num_bytes <= kMaxFieldBytes) return {};
+  return Refuse(std::string(field) + ": wanted at most " + std::to_string(kMaxFieldBytes) + " bytes, got " +
+                std::to_string(num_bytes));
+}
+
+// Free text: any UTF-8 but NUL, which PostgreSQL could not keep.
+Result<void> CheckText(std::string_view field, std::string_view text) {
+  if (auto sized = CheckSize(field, text.size()); !sized) return sized;
+  while (!text.empty()) {
+    const auto first = DecodeFirst(text);
+    if (!first || first->value == 0) return Refuse(std::string(field) + ": wanted UTF-8 without NUL, got other bytes");
+    text.remove_prefix(first->num_bytes);
+  }
+  return {};
+}
+
+Result<void> CheckVerdict(std::string_view verdict) {
+  if (std::find(kVerdicts.begin(), kVerdicts.end(), verdict) != kVerdicts.end()) return {};
+  return Refuse("verdict: wanted accused, no_accusation or unknown_audio, got '" + Printable(verdict) + "'");
+}
+
+Result<void> CheckAccusation(const AccusationRecord& accusation) {
+  if (auto named = CheckName("account", accusation.account); !named) return named;
+  if (auto named = CheckName("stream", accusation.stream); !named) return named;
+  if (std::isnan(accusation.log10_p) || std::isnan(accusation.log10_bound)) {
+    return Refuse("log10_p and log10_bound of account '" + Printable(accusation.account) + "': wanted numbers, got NaN");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> CheckName(std::string_view field, std::string_view name) {
+  if (name.empty() || name.size() > kMaxNameBytes) {
+    return Refuse(std::string(field) + ": wanted 1 to " + std::to_string(kMaxNameBytes) + " bytes, got " +
+                  std::to_string(name.size()));
+  }
+  for (std::string_view rest = name; !rest.empty();) {
+    const auto first = DecodeFirst(rest);
+    if (!first || IsControl(first->value)) {
+      return Refuse(std::string(field) + ": wanted UTF-8 without control characters, got '" + Printable(name) + "'");
+    }
+    rest.remove_prefix(first->num_bytes);
+  }
+  return {};
+}
+
+Result<void> CheckStreamId(std::string_view id) { return CheckName("stream id", id); }
+
+Result<void> CheckNewStream(const StreamRecord& stream) {
+  if (auto named = CheckStreamId(stream.id); !named) return named;
+  if (auto format = Validate(stream.format); !format) return Pass(format);
+  if (auto text = CheckText("key id", stream.key_id); !text) return text;
+  return CheckText("input digest", stream.input_digest);
+}
+
+Result<void> CheckChunk(const ReferenceChunk& chunk) {
+  if (chunk.source < 0) return Refuse("source of a chunk: wanted 0 or more, got " + std::to_string(chunk.source));
+  if (chunk.num_packets <= 0) return Refuse("packets of a chunk: wanted 1 or more, got " + std::to_string(chunk.num_packets));
+  if (chunk.num_erased_slots < 0) {
+    return Refuse("erased slots of a chunk: wanted 0 or more, got " + std::to_string(chunk.num_erased_slots));
+  }
+  if (chunk.sealed.empty()) return Refuse("sealed bytes of a chunk: wanted 1 or more, got 0");
+  if (auto sized = CheckSize("sealed bytes of a chunk", chunk.sealed.size()); !sized) return sized;
+  return CheckSize("fingerprint of a chunk", chunk.fingerprint.size());
+}
+
+Result<void> CheckGrants(std::span<const Grant> grants) {
+  for (const Grant& grant : grants) {
+    if (auto named = CheckName("account", grant.account); !named) return named;
+    if (grant.from_stream_us >= grant.to_stream_us) {
+      return Refuse("grant of account '" + Printable(grant.account) + "': wanted from < to, got from " +
+                    std::to_string(grant.from_stream_us) + " to " + std::to_string(grant.to_stream_us) + " us");
+    }
+  }
+  return {};
+}
+
+Result<void> CheckFinding(const FindingRecord& finding) {
+  if (auto text = CheckText("clip name", finding.clip_name); !text) return text;
+  if (auto text = CheckText("clip digest", finding.clip_sha256); !text) return text;
+  if (auto text = CheckText("report", finding.report_json); !text) return text;
+  if (auto verdict = CheckVerdict(finding.verdict); !verdict) return verdict;
+  for (const AccusationRecord& accusation : finding.accusations) {
+    if (auto checked = CheckAccusation(accusation); !checked) return checked;
+  }
+  return {};
+}
+
+Result<void> CheckFilter(const FindingFilter& filter) {
+  if (filter.limit < 1 || filter.limit > kMaxFindings) {
+    return Refuse("limit of findings: wanted 1 to " + std::to_string(kMaxFindings) + ", got " + std::to_string(filter.limit));
+  }
+  if (filter.account) {
+    if (auto named = CheckName("account", *filter.account); !named) return named;
+  }
+  if (filter.stream) {
+    if (auto named = CheckStreamId(*filter.stream); !named) return named;
+  }
+  return filter.verdict ? CheckVerdict(*filter.verdict) : Result<void>();
+}
+
+std::string Printable(std::string_view text) {
+  std::string line;
+  while (!text.empty()) {
+    if (line.size() >= kMaxPrintedBytes) return line + "...";
+    const auto first = DecodeFirst(text);
+    const std::size_t num_bytes = first ? first->num_bytes : 1;
+    const bool shows = first && !IsControl(first->value);
+    line += shows ? text.substr(0, num_bytes) : std::string_view("?");
+    text.remove_prefix(num_bytes);
+  }
+  return line;
+}
+
+}  // namespace earmark

@@ -1,0 +1,25 @@
+// What every engine refuses before it touches its database, so that all of them refuse the same. kInvalidArgument throughout.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "db/store.h"
+
+namespace earmark {
+
+// An account or stream id: 1 to 255 bytes of UTF-8 without control characters. `field` names it in the message.
+Result<void> CheckName(std::string_view field, std::string_view name);
+Result<void> CheckStreamId(std::string_view id);
+
+Result<void> CheckNewStream(const StreamRecord& stream);
+Result<void> CheckChunk(const ReferenceChunk& chunk);
+Result<void> CheckGrants(std::span<const Grant> grants);
+Result<void> CheckFinding(const FindingRecord& finding);
+Result<void> CheckFilter(const FindingFilter& filter);
+
+// `text` fit for one line of a message: control characters and what is no UTF-8 become '?', what is long is cut.
+std::string Printable(std::string_view text);
+
+}  // namespace earmark

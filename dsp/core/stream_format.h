@@ -1,0 +1,36 @@
+// What a stream is made of: the numbers that marking, storing and detecting must agree on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "dsp/core/result.h"
+
+namespace earmark {
+
+inline constexpr int kSampleRateHz = 48000;
+inline constexpr int kPacketSamples = 960;  // 20 ms, one Opus packet
+inline constexpr int kPacketsPerSecond = 50;
+inline constexpr int kMaxVariants = 8;
+
+// What the reference holds, and so how the detector gets the variants back.
+enum class ReferenceKind {
+  kVariantPackets = 0,  // the Opus packets of all variants, as sent
+  kHostPackets = 1,     // one Opus encode of the unmarked host; the variants are marked again from it (PCM delivery)
+};
+
+struct StreamFormat {
+  int num_variants = 4;        // q: 2, 4 or 8
+  int packets_per_symbol = 2;  // 1 to 10
+  int num_channels = 1;        // 1 or 2
+  int bitrate_bps = 32000;     // of each variant, constant; 12000 to 256000
+  ReferenceKind kind = ReferenceKind::kVariantPackets;
+  int code_version = 1;  // of the trace code and carrier derivation; see docs/formats/trace-code.md
+
+  bool operator==(const StreamFormat&) const = default;
+};
+
+// kInvalidArgument with the field, the range and the value when one is out of range.
+Result<StreamFormat> Validate(const StreamFormat& format);
+
+}  // namespace earmark

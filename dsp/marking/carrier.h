@@ -1,0 +1,44 @@
+// The carriers: keyed ± patterns over bands and symbols that the variants differ by.
+//
+// Variant v of q = 2^c variants is the host plus sum over j < c of s(v, j) · carrier j, s = +1 where bit j of v is 0 and -1 where it is 1.
+// Carrier j has one sign for each of 21 bands and each symbol: bit b of the 32-bit little-endian word at byte 16·symbol + 4·j of the ChaCha20
+// keystream of the stream's carrier key (a set bit is -1).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dsp/core/secret.h"
+
+namespace earmark {
+
+inline constexpr int kNumBands = 21;
+// Band edges in Hz (critical bands after Zwicker, from 200 Hz to 12 kHz). Band b is [edge b, edge b+1).
+inline constexpr std::array<int, kNumBands + 1> kBandEdgesHz = {200,  300,  400,  510,  630,  770,  920,  1080, 1270, 1480, 1720,
+                                                                2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400, 7700, 9500, 12000};
+inline constexpr int kMaxCarriers = 3;  // log2 of kMaxVariants
+
+constexpr int NumCarriers(int num_variants) { return num_variants == 2 ? 1 : num_variants == 4 ? 2 : 3; }
+constexpr float CarrierSign(int variant, int carrier) { return ((variant >> carrier) & 1) != 0 ? -1.0F : 1.0F; }
+
+// First FFT bin of a band edge, for a transform of `fft_size` at 48 kHz.
+constexpr int BandEdgeBin(int edge, int fft_size) {
+  return (kBandEdgesHz[static_cast<std::size_t>(edge)] * fft_size + 24000) / 48000;
+}
+
+// Signs of one symbol: [carrier][band], ±1.
+using SymbolSigns = std::array<std::array<float, kNumBands>, kMaxCarriers>;
+
+// Reads the keyed signs, in any order of symbols; fastest in sequence. Real-time safe; one object serves one thread at a time.
+class CarrierSigns {
+ public:
+  explicit CarrierSigns(const Key& carrier_key) : key_(carrier_key) {}
+  const SymbolSigns& At(std::int64_t symbol) noexcept;
+
+ private:
+  Key key_;
+  std::int64_t symbol_ = -1;
+  SymbolSigns signs_{};
+};
+
+}  // namespace earmark

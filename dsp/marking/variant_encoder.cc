@@ -1,0 +1,76 @@
+#include "dsp/marking/variant_encoder.h"
+
+#include <opus/opus.h>
+
+#include <algorithm>
+#include <string>
+
+namespace earmark {
+namespace {
+
+// libopus's request to fix the mode. It is not in the public header but has had this number since 1.0, and libopus's own test programs
+// use it. Where a library lacks it, the request fails and slots at which encoders disagree are erased instead.
+constexpr int kSetForceModeRequest = 11002;
+constexpr int kModeSilk = 1000;
+constexpr int kModeHybrid = 1001;
+constexpr int kModeCelt = 1002;
+
+int ModeOfToc(std::uint8_t toc) {
+  const int config = toc >> 3;
+  return config < 12 ? kModeSilk : config < 16 ? kModeHybrid : kModeCelt;
+}
+
+// What libopus itself would choose for most material at this rate; pinned so that the variants cannot differ.
+int BandwidthFor(const VariantEncoder::Options& options) {
+  const int per_channel_bps = options.bitrate_bps / options.num_channels;
+  if (per_channel_bps < 13000) return OPUS_BANDWIDTH_WIDEBAND;
+  if (per_channel_bps < 16000) return OPUS_BANDWIDTH_SUPERWIDEBAND;
+  return OPUS_BANDWIDTH_FULLBAND;
+}
+
+}  // namespace
+
+void VariantEncoder::EncoderDeleter::operator()(OpusEncoder* encoder) const { opus_encoder_destroy(encoder); }
+
+Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
+  VariantEncoder result;
+  result.num_encoders_ = options.num_encoders;
+  result.packets_.resize(static_cast<std::size_t>(options.num_encoders));
+  for (int v = 0; v < options.num_encoders; ++v) {
+    int error = OPUS_OK;
+    result.encoders_.emplace_back(opus_encoder_create(kSampleRateHz, options.num_channels, OPUS_APPLICATION_AUDIO, &error));
+    OpusEncoder* encoder = result.encoders_.back().get();
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(options.bitrate_bps));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(0));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
+    opus_int32 lookahead = 0;
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_GET_LOOKAHEAD(&lookahead));
+    if (error != OPUS_OK) return Fail(ErrorCode::kInternal, std::string("libopus: ") + opus_strerror(error));
+    if (lookahead != kOpusLookaheadSamples) return Fail(ErrorCode::kInternal, "libopus has an unexpected lookahead");
+  }
+  return result;
+}
+
+bool VariantEncoder::EncodeOne(int variant, std::span<const float> block) noexcept {
+  OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
+  auto& packet = packets_[static_cast<std::size_t>(variant)];
+  if (variant > 0 && followed_mode_ != 0) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, opus_int32{followed_mode_});
+  const int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), kMaxPacketBytes);
+  lengths_[static_cast<std::size_t>(variant)] = length;
+  if (length <= 0) return false;
+  if (variant == 0) followed_mode_ = ModeOfToc(packet[0]);
+  return true;
+}
+
+Slot VariantEncoder::FinishSlot() const noexcept {
+  Slot slot;
+  for (std::size_t v = 0; v < static_cast<std::size_t>(num_encoders_); ++v) {
+    slot.packets[v] = {packets_[v].data(), static_cast<std::size_t>(lengths_[v])};
+    slot.erased = slot.erased || lengths_[v] != lengths_[0] || packets_[v][0] != packets_[0][0];
+  }
+  if (slot.erased) std::fill(slot.packets.begin(), slot.packets.begin() + num_encoders_, slot.packets[0]);
+  return slot;
+}
+
+}  // namespace earmark

@@ -1,0 +1,65 @@
+// q Opus encoders in step: one packet per variant and 20 ms slot, all of the same length, mode, bandwidth and channel count.
+//
+// Constant bitrate makes lengths equal. Bandwidth, channel count and signal type are pinned by bitrate. The encoder's own choice between its
+// speech and music modes is left to variant 0; the others are told to follow (libopus's force-mode request), so only the packet at a
+// change of mode may still differ. A slot whose first bytes (TOC) or lengths differ all the same is *erased*: every listener gets
+// variant 0's packet.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "dsp/core/stream_format.h"
+
+struct OpusEncoder;
+
+namespace earmark {
+
+inline constexpr int kMaxPacketBytes = 1275;
+inline constexpr int kOpusLookaheadSamples = 312;  // at 48 kHz; checked by Create
+
+// The packets of one 20 ms slot. The spans are valid until the next Encode.
+struct Slot {
+  std::array<std::span<const std::uint8_t>, kMaxVariants> packets;  // the first num_encoders are set; an erased slot's are all the same
+  bool erased = false;
+};
+
+class VariantEncoder {
+ public:
+  struct Options {
+    int num_encoders = 4;  // 1 to kMaxVariants
+    int num_channels = 1;
+    int bitrate_bps = 32000;
+  };
+  // kInternal if libopus refuses a setting.
+  static Result<VariantEncoder> Create(const Options& options);
+
+  // `block(v)` is 20 ms of variant v, interleaved. Does not allocate, lock or do I/O. Samples beyond ±1 are clipped softly by libopus.
+  template <typename BlockOfVariant>
+  Result<Slot> Encode(const BlockOfVariant& block) noexcept {
+    for (int v = 0; v < num_encoders_; ++v) {
+      if (!EncodeOne(v, block(v))) return Fail(ErrorCode::kInternal, "libopus failed to encode a packet");
+    }
+    return FinishSlot();
+  }
+
+ private:
+  struct EncoderDeleter {
+    void operator()(OpusEncoder* encoder) const;
+  };
+  VariantEncoder() = default;
+  bool EncodeOne(int variant, std::span<const float> block) noexcept;
+  Slot FinishSlot() const noexcept;
+
+  int num_encoders_ = 0;
+  int followed_mode_ = 0;
+  std::vector<std::unique_ptr<OpusEncoder, EncoderDeleter>> encoders_;
+  std::vector<std::array<std::uint8_t, kMaxPacketBytes>> packets_;
+  std::array<int, kMaxVariants> lengths_{};
+};
+
+}  // namespace earmark

@@ -1,0 +1,156 @@
+// Containers of plain PCM through libsndfile.
+//
+// Compressed formats that libsndfile also knows go to FFmpeg instead, which does better with what people post. libsndfile 1.2
+//  - decodes an Ogg Opus file at the rate that its header calls informative: 16 kHz for a file made from a 16 kHz recording;
+//  - gives an MP3 without a Xing header a length that its data do not have, which looks like a file that breaks off;
+//  - stops for good at the first damaged FLAC frame, and leaves damaged Vorbis pages out without a word, which moves all that
+//  follows
+//    to an earlier time. FFmpeg passes the time stamps on, so a hole stays a hole.
+#include <sndfile.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "dsp/media/audio_source.h"
+#include "dsp/media/channel_mixer.h"
+
+namespace earmark {
+namespace {
+
+constexpr sf_count_t kBlockFrames = 4096;
+
+struct SndfileCloser {
+  void operator()(SNDFILE* file) const { sf_close(file); }
+};
+using SndfilePtr = std::unique_ptr<SNDFILE, SndfileCloser>;
+
+bool IsPlain(int format) {
+  constexpr std::array kPlain = {SF_FORMAT_PCM_S8, SF_FORMAT_PCM_U8, SF_FORMAT_PCM_16,   SF_FORMAT_PCM_24,
+                                 SF_FORMAT_PCM_32, SF_FORMAT_FLOAT,  SF_FORMAT_DOUBLE,   SF_FORMAT_ULAW,
+                                 SF_FORMAT_ALAW,   SF_FORMAT_GSM610, SF_FORMAT_MS_ADPCM, SF_FORMAT_IMA_ADPCM};
+  return std::find(kPlain.begin(), kPlain.end(), format & SF_FORMAT_SUBMASK) != kPlain.end();
+}
+
+std::string FormatName(int format) {
+  SF_FORMAT_INFO container{format & SF_FORMAT_TYPEMASK, nullptr, nullptr};
+  SF_FORMAT_INFO samples{format & SF_FORMAT_SUBMASK, nullptr, nullptr};
+  sf_command(nullptr, SFC_GET_FORMAT_INFO, &container, sizeof(container));
+  sf_command(nullptr, SFC_GET_FORMAT_INFO, &samples, sizeof(samples));
+  return std::string(container.name != nullptr ? container.name : "PCM") + ", " +
+         (samples.name != nullptr ? samples.name : "unknown samples");
+}
+
+std::string Log(SNDFILE* file) {
+  std::string log(16384, '\0');
+  const int size = sf_command(file, SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
+  log.resize(static_cast<std::size_t>(std::clamp(size, 0, static_cast<int>(log.size()))));
+  return log;
+}
+
+std::optional<std::uint64_t> LeadingNumber(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end == text.data()) return std::nullopt;
+  return number;
+}
+
+// Whether the header promises more samples than the file has. libsndfile quietly takes what is there and only its log says so, in
+// lines such as "data : 480246 (should be 199956)".
+bool IsCutOff(std::string_view log) {
+  constexpr std::string_view kActual = " (should be ";
+  // Recorders that write to a pipe, or were killed, leave sizes close to 2³¹ or 2³²: "unknown", and all of the file is there.
+  constexpr std::uint64_t kUnknownSize = 0x7FFF0000;
+  // Nobody misses a few hundredths of a second, and sloppy writers leave as much out.
+  constexpr std::uint64_t kSlackBytes = 4096;
+  for (const std::string_view chunk : {"\ndata : ", "\n SSND : ", "\n  Data Size   : "}) {
+    const std::size_t begin = log.find(chunk);
+    if (begin == std::string_view::npos) continue;
+    std::string_view line = log.substr(begin + chunk.size());
+    line = line.substr(0, line.find('\n'));
+    const std::size_t actual_at = line.find(kActual);
+    if (actual_at == std::string_view::npos) continue;
+    const std::optional<std::uint64_t> promised = LeadingNumber(line);
+    const std::optional<std::uint64_t> actual = LeadingNumber(line.substr(actual_at + kActual.size()));
+    return promised && actual && *promised<kUnknownSize&& * promised> * actual + kSlackBytes;
+  }
+  return false;
+}
+
+class SndfileSource final : public AudioSource {
+ public:
+  SndfileSource(const std::string& path, std::shared_ptr<InputFile> input, SndfilePtr file, const SF_INFO& format,
+                ChannelMixer mixer)
+      : path_(path),
+        input_(std::move(input)),
+        file_(std::move(file)),
+        mixer_(std::move(mixer)),
+        block_(static_cast<std::size_t>(kBlockFrames * format.channels)),
+        is_cut_off_(IsCutOff(Log(file_.get()))) {
+    info_.sample_rate_hz = format.samplerate;
+    info_.num_channels = format.channels;
+    info_.duration_s = static_cast<double>(format.frames) / format.samplerate;
+    info_.format = FormatName(format.format);
+  }
+
+  const AudioInfo& info() const override { return info_; }
+  int num_channels() const override { return std::min(info_.num_channels, 2); }
+
+  Result<std::span<const float>> Next() override {
+    const sf_count_t num_frames = sf_readf_float(file_.get(), block_.data(), kBlockFrames);
+    if (num_frames > 0) {
+      const auto* const plane = reinterpret_cast<const std::uint8_t*>(block_.data());
+      return mixer_.Mix(&plane, static_cast<int>(num_frames));
+    }
+    if (sf_error(file_.get()) != SF_ERR_NO_ERROR) {
+      return Fail(ErrorCode::kDataLoss, path_ + ": cannot be read to its end: " + sf_strerror(file_.get()));
+    }
+    if (is_cut_off_) {
+      return Fail(ErrorCode::kDataLoss,
+                  path_ + ": breaks off after " + SecondsText(info_.duration_s) + "; its header promises more");
+    }
+    return std::span<const float>();
+  }
+
+ private:
+  const std::string path_;
+  std::shared_ptr<InputFile> input_;  // outlives file_, which reads it
+  SndfilePtr file_;
+  AudioInfo info_;
+  ChannelMixer mixer_;
+  std::vector<float> block_;
+  const bool is_cut_off_;
+};
+
+}  // namespace
+
+bool LooksLikePcm(const FileHandle& file) {
+  const std::string head = PeekFile(file, 12);
+  const std::string_view magic = std::string_view(head).substr(0, 4);
+  const std::string_view type = head.size() < 12 ? "" : std::string_view(head).substr(8, 4);
+  if (magic == "RIFF" || magic == "RIFX" || magic == "RF64") return type == "WAVE";
+  if (magic == "FORM") return type == "AIFF" || type == "AIFC";
+  return magic == ".snd" || magic == "caff" || magic == "riff";  // the last one is Sony's W64
+}
+
+Result<std::unique_ptr<AudioSource>> OpenWithSndfile(const std::string& path, std::shared_ptr<InputFile> file) {
+  SF_INFO format{};
+  ::lseek(file->handle.fd(), 0, SEEK_SET);
+  SndfilePtr opened(sf_open_fd(file->handle.fd(), SFM_READ, &format, SF_FALSE));
+  if (opened == nullptr) return Fail(ErrorCode::kInvalidArgument, path + ": " + sf_strerror(nullptr));
+  if (!IsPlain(format.format)) return Fail(ErrorCode::kInvalidArgument, path + ": not plain PCM");
+  if (format.frames == 0) return Fail(ErrorCode::kInvalidArgument, path + " holds no audio samples");
+  AVChannelLayout layout{};
+  av_channel_layout_default(&layout, format.channels);
+  Result<ChannelMixer> mixer =
+      ChannelMixer::Create({AV_SAMPLE_FMT_FLT, &layout, format.samplerate}, std::min(format.channels, 2), format.samplerate);
+  if (!mixer) return Fail(mixer.error().code, path + ": " + mixer.error().message);
+  return std::unique_ptr<AudioSource>(
+      std::make_unique<SndfileSource>(path, std::move(file), std::move(opened), format, *std::move(mixer)));
+}
+
+}  // namespace earmark

@@ -1,0 +1,45 @@
+#include "dsp/reading/aligned_clip.h"
+
+#include <algorithm>
+
+#include "dsp/core/resample.h"
+
+namespace earmark {
+
+ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip& clip, const VariantAudio& variants) {
+  ReadingSpectra spectra;
+  spectra.format = format;
+  const std::int64_t clip_packets = static_cast<std::int64_t>(clip.samples.size()) / kDetectPacketSamples;
+  const std::int64_t first = std::max(clip.first_packet, variants.first_packet);
+  const std::int64_t end = std::min(clip.first_packet + clip_packets, variants.first_packet + variants.num_packets());
+  spectra.first_packet = first;
+  const auto packets = static_cast<std::size_t>(std::max<std::int64_t>(0, end - first));
+  const auto cut = [&](const std::vector<float>& samples, std::int64_t samples_first_packet) {
+    return std::span(samples).subspan(static_cast<std::size_t>(packets == 0 ? 0 : (first - samples_first_packet) * kDetectPacketSamples),
+                                      packets * kDetectPacketSamples);
+  };
+  RealFft fft(Spectrogram::kWindowSamples);
+  spectra.clip = Spectrogram(cut(clip.samples, clip.first_packet), fft);
+  const auto skipped = static_cast<std::ptrdiff_t>(packets == 0 ? 0 : (first - clip.first_packet) * kFramesPerPacket);
+  spectra.present.assign(clip.present.begin() + skipped,
+                         clip.present.begin() + skipped + static_cast<std::ptrdiff_t>(packets * kFramesPerPacket));
+  for (const auto& variant : variants.variants) spectra.deviations.emplace_back(cut(variant, variants.first_packet), fft);
+
+  const auto scale = 1.0F / static_cast<float>(spectra.deviations.size());
+  spectra.mean = spectra.deviations[0];
+  for (int bin = 0; bin < kReadBins; ++bin) {
+    auto mean = spectra.mean.Bin(bin);
+    for (std::size_t v = 1; v < spectra.deviations.size(); ++v) {
+      const auto variant = std::as_const(spectra.deviations[v]).Bin(bin);
+      for (std::size_t t = 0; t < mean.size(); ++t) mean[t] += variant[t];
+    }
+    for (auto& x : mean) x *= scale;
+    for (auto& deviation : spectra.deviations) {
+      auto series = deviation.Bin(bin);
+      for (std::size_t t = 0; t < mean.size(); ++t) series[t] -= mean[t];
+    }
+  }
+  return spectra;
+}
+
+}  // namespace earmark

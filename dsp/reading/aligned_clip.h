@@ -1,0 +1,45 @@
+// A clip laid on the stream's clock, and the spectra that both readers work on.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dsp/core/stream_format.h"
+#include "dsp/reading/spectrogram.h"
+#include "dsp/reference/variant_decoder.h"
+
+namespace earmark {
+
+// The clip resampled to stream time, where alignments say it lies; silence and present = 0 where they say nothing.
+struct AlignedClip {
+  std::int64_t first_packet = 0;
+  std::vector<float> samples;         // at kDetectRateHz; a whole number of packets
+  std::vector<std::uint8_t> present;  // [frame of the spectrogram]: 1 where the frame lies wholly in one piece of the clip
+};
+
+// Spectra of the clip, of the variants' mean and of each variant's deviation from it, over the same packets.
+struct ReadingSpectra {
+  StreamFormat format;
+  std::int64_t first_packet = 0;
+  std::vector<std::uint8_t> present;
+  Spectrogram clip;
+  Spectrogram mean;
+  std::vector<Spectrogram> deviations;
+
+  int num_frames() const { return clip.num_frames(); }
+  int num_variants() const { return static_cast<int>(deviations.size()); }
+  // The symbol of a frame, counted from the first symbol that overlaps these packets; and that symbol's index in the stream.
+  int SymbolOf(int frame) const {
+    return static_cast<int>((first_packet + frame / kFramesPerPacket) / format.packets_per_symbol - first_symbol());
+  }
+  std::int64_t first_symbol() const { return first_packet / format.packets_per_symbol; }
+  int num_symbols() const { return num_frames() == 0 ? 0 : SymbolOf(num_frames() - 1) + 1; }
+};
+
+// `clip` and `variants` are cut to the packets that both have.
+ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip& clip, const VariantAudio& variants);
+
+// [symbol counted from first_symbol()][variant], natural log, up to a constant per symbol; 0 for all variants where nothing was read.
+using LogLikelihoodTable = std::vector<std::array<float, kMaxVariants>>;
+
+}  // namespace earmark

@@ -1,0 +1,22 @@
+// The coherent reader: which variant's deviation from the mean is in the clip's waveform?
+//
+// Model, per bin f and frame t:  S(t) = g(t) · sum over taps l of h(l)·[ M(t - l) + D_c(t - l) ] + noise, with the clip's spectrum S, the variants' mean
+// M, the deviation D_c of the variant that was sent, a complex channel h that is constant over about 2.5 s (several taps of 10 ms: rooms), a real gain g(t)
+// common to all bins (compressors, level riding), and Gaussian noise of power W(t, f).
+//
+// h and g are fitted by weighted least squares to the mean alone, W is the local mean of what is left; then the posterior-mean deviation is taken out of
+// the residual and W is estimated again. Nothing depends on anybody's code.
+#pragma once
+
+#include "dsp/reading/aligned_clip.h"
+
+namespace earmark {
+
+struct CoherentOptions {
+  int num_taps = 4;  // 1 to 8
+};
+
+// Deterministic; allocates; thread-safe.
+LogLikelihoodTable ReadCoherent(const ReadingSpectra& spectra, const CoherentOptions& options);
+
+}  // namespace earmark

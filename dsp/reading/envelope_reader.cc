@@ -1,0 +1,259 @@
+#include "dsp/reading/envelope_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "dsp/marking/carrier.h"
+
+namespace earmark {
+namespace {
+
+constexpr int kTaps = 16;
+constexpr int kColumns = kTaps + 1;  // and the noise floor
+constexpr int kRobustPasses = 3;
+constexpr int kDriftHalfUnits = 30;  // slow drift of a band's level is taken out over 61 units
+constexpr float kTemperature = 0.5F;
+
+using Bands = std::array<float, kNumBands>;
+
+float Db(float ratio) { return 10 * std::log10(ratio); }
+
+// [unit][band] power of a signal given as the sum of two spectrograms (the second may be null).
+std::vector<Bands> Powers(const Spectrogram& a, const Spectrogram* b, int num_units) {
+  std::vector<Bands> powers(static_cast<std::size_t>(num_units));
+  for (auto& row : powers) row.fill(1e-9F);
+  for (std::size_t band = 0; band < kNumBands; ++band) {
+    const int low = BandEdgeBin(static_cast<int>(band), Spectrogram::kWindowSamples * 2) - kFirstReadBin;
+    const int high = std::min(kReadBins, BandEdgeBin(static_cast<int>(band) + 1, Spectrogram::kWindowSamples * 2) - kFirstReadBin);
+    for (int bin = low; bin < high; ++bin) {
+      const auto x = a.Bin(bin);
+      for (int t = 0; t < num_units * kFramesPerPacket; ++t) {
+        const auto i = static_cast<std::size_t>(t);
+        const auto value = b == nullptr ? x[i] : x[i] + b->Bin(bin)[i];
+        powers[i / kFramesPerPacket][band] += std::norm(value);
+      }
+    }
+  }
+  return powers;
+}
+
+float MedianOf(std::vector<float>& values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// min |A x - y|² with x >= 0, given the Gram matrix and A'y: cyclic coordinate descent, which converges for any such problem.
+void SolveNonNegative(const std::array<std::array<double, kColumns>, kColumns>& gram, const std::array<double, kColumns>& cross,
+                      std::array<double, kColumns>& x) {
+  for (int sweep = 0; sweep < 200; ++sweep) {
+    double moved = 0;
+    for (std::size_t i = 0; i < kColumns; ++i) {
+      if (!(gram[i][i] > 0)) continue;
+      double gradient = -cross[i];
+      for (std::size_t j = 0; j < kColumns; ++j) gradient += gram[i][j] * x[j];
+      const double next = std::max(0.0, x[i] - gradient / gram[i][i]);
+      moved += std::abs(next - x[i]) * std::sqrt(gram[i][i]);
+      x[i] = next;
+    }
+    if (moved < 1e-7) break;
+  }
+}
+
+class Reading {
+ public:
+  explicit Reading(const ReadingSpectra& spectra)
+      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), clip_(Powers(spectra.clip, nullptr, n_)) {
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    mean_.assign(static_cast<std::size_t>(n_), Bands{});
+    for (std::size_t k = 0; k < q; ++k) {
+      shift_db_.push_back(Powers(x_.mean, &x_.deviations[k], n_));
+      for (std::size_t u = 0; u < mean_.size(); ++u) {
+        for (std::size_t b = 0; b < kNumBands; ++b) mean_[u][b] += shift_db_[k][u][b] / static_cast<float>(q);
+      }
+    }
+    for (auto& variant : shift_db_) {
+      for (std::size_t u = 0; u < mean_.size(); ++u) {
+        for (std::size_t b = 0; b < kNumBands; ++b) variant[u][b] = Db(variant[u][b] / mean_[u][b]);
+      }
+    }
+    for (int u = 0; u < n_; ++u) {
+      const auto i = static_cast<std::size_t>(u) * kFramesPerPacket;
+      present_.push_back(x_.present[i] != 0 && x_.present[i + 1] != 0 ? 1 : 0);
+    }
+  }
+
+  LogLikelihoodTable Run() {
+    for (std::size_t b = 0; b < kNumBands; ++b) FitBand(b);
+    TakeOutCommonGain();
+    TakeOutDrift();
+    Weigh();
+    return Likelihoods();
+  }
+
+ private:
+  // Fits one band's filter and floor; leaves residual_db_ and the share of the prediction that each tap carries.
+  void FitBand(std::size_t b) {
+    const auto n = static_cast<std::size_t>(n_);
+    if (b == 0) {
+      residual_db_.assign(n, Bands{});
+      share_.assign(n, {});
+      explained_.assign(n, Bands{});
+    }
+    std::vector<float> levels;
+    float most = 0;
+    for (std::size_t u = 0; u < n; ++u) {
+      if (present_[u] == 0) continue;
+      levels.push_back(clip_[u][b]);
+      most = std::max(most, clip_[u][b]);
+    }
+    if (levels.size() < kColumns) return;
+    const auto low = levels.begin() + static_cast<std::ptrdiff_t>(levels.size() / 20);
+    std::nth_element(levels.begin(), low, levels.end());
+    const double floor = *low + 1e-9;
+    std::vector<double> weight(n);
+    for (std::size_t u = 0; u < n; ++u) weight[u] = 1 / (clip_[u][b] + 1e-6 * most + 1e-9);
+    std::array<double, kColumns> x{};
+    std::vector<double> predicted(n);
+    for (int pass = 0; pass < kRobustPasses; ++pass) {
+      std::array<std::array<double, kColumns>, kColumns> gram{};
+      std::array<double, kColumns> cross{};
+      std::array<double, kColumns> row{};
+      for (std::size_t u = 0; u < n; ++u) {
+        if (present_[u] == 0) continue;
+        FillRow(b, u, floor, row);
+        const double w = weight[u] * weight[u];
+        for (std::size_t i = 0; i < kColumns; ++i) {
+          cross[i] += w * row[i] * clip_[u][b];
+          for (std::size_t j = 0; j <= i; ++j) gram[i][j] += w * row[i] * row[j];
+        }
+      }
+      for (std::size_t i = 0; i < kColumns; ++i) {
+        for (std::size_t j = i + 1; j < kColumns; ++j) gram[i][j] = gram[j][i];
+      }
+      SolveNonNegative(gram, cross, x);
+      for (std::size_t u = 0; u < n; ++u) {
+        FillRow(b, u, floor, row);
+        predicted[u] = 1e-12;
+        for (std::size_t i = 0; i < kColumns; ++i) predicted[u] += row[i] * x[i];
+        weight[u] = 1 / predicted[u] / (1 + std::abs(Db(static_cast<float>((clip_[u][b] + 1e-12) / predicted[u]))) / 2);
+      }
+    }
+    for (std::size_t u = 0; u < n; ++u) {
+      std::array<double, kColumns> row{};
+      FillRow(b, u, floor, row);
+      residual_db_[u][b] = present_[u] != 0 ? Db(static_cast<float>(clip_[u][b] / predicted[u])) : 0.0F;
+      for (std::size_t l = 0; l < kTaps; ++l) {
+        share_[u][l][b] = static_cast<float>(row[l] * x[l] / predicted[u]);
+        explained_[u][b] += share_[u][l][b];
+      }
+    }
+  }
+
+  void FillRow(std::size_t b, std::size_t u, double floor, std::array<double, kColumns>& row) const {
+    for (std::size_t l = 0; l < kTaps; ++l) row[l] = u >= l ? mean_[u - l][b] : 0.0;
+    row[kTaps] = floor;
+  }
+
+  // The gain that all bands of a unit share, as a robust weighted mean.
+  void TakeOutCommonGain() {
+    for (std::size_t u = 0; u < residual_db_.size(); ++u) {
+      float common = 0;
+      for (int pass = 0; pass < 3; ++pass) {
+        float sum = 0;
+        float total = 1e-9F;
+        for (std::size_t b = 0; b < kNumBands; ++b) {
+          const float w = explained_[u][b] / (1 + std::abs(residual_db_[u][b] - common) / 1.5F);
+          sum += w * residual_db_[u][b];
+          total += w;
+        }
+        common = sum / total;
+      }
+      for (float& r : residual_db_[u]) r -= common;
+    }
+  }
+
+  void TakeOutDrift() {
+    const auto original = residual_db_;
+    for (std::size_t b = 0; b < kNumBands; ++b) {
+      for (int u = 0; u < n_; ++u) {
+        const int low = std::max(0, u - kDriftHalfUnits);
+        const int high = std::min(n_ - 1, u + kDriftHalfUnits);
+        float sum = 0;
+        float count = 1e-9F;
+        for (int v = low; v <= high; ++v) {
+          if (present_[static_cast<std::size_t>(v)] == 0) continue;
+          sum += std::clamp(original[static_cast<std::size_t>(v)][b], -3.0F, 3.0F);
+          count += 1;
+        }
+        residual_db_[static_cast<std::size_t>(u)][b] -= sum / count;
+      }
+    }
+  }
+
+  void Weigh() {
+    Bands band_scale{};
+    std::vector<float> values;
+    for (std::size_t b = 0; b < kNumBands; ++b) {
+      values.clear();
+      for (std::size_t u = 0; u < residual_db_.size(); ++u) {
+        if (present_[u] != 0) values.push_back(std::abs(residual_db_[u][b]));
+      }
+      band_scale[b] = MedianOf(values);
+    }
+    weight_.assign(residual_db_.size(), Bands{});
+    for (std::size_t u = 0; u < residual_db_.size(); ++u) {
+      values.assign(residual_db_[u].begin(), residual_db_[u].end());
+      for (float& v : values) v = std::abs(v);
+      const float unit_scale = MedianOf(values);
+      for (std::size_t b = 0; b < kNumBands; ++b) {
+        const float unexplained = 1 - explained_[u][b];
+        const float variance =
+            0.03F + 1.1F * band_scale[b] * band_scale[b] + 1.1F * unit_scale * unit_scale + 4 * unexplained * unexplained;
+        weight_[u][b] = present_[u] != 0 && explained_[u][b] > 0 ? 1 / variance : 0.0F;
+        residual_db_[u][b] = std::clamp(residual_db_[u][b], -4.0F, 4.0F);
+      }
+    }
+  }
+
+  LogLikelihoodTable Likelihoods() const {
+    LogLikelihoodTable table(static_cast<std::size_t>(x_.num_symbols()));
+    for (auto& row : table) row.fill(0);
+    for (int u = 0; u < n_; ++u) {
+      auto& row = table[static_cast<std::size_t>(x_.SymbolOf(u * kFramesPerPacket))];
+      // The sound of unit u appears, through tap l, in unit u + l: a matched filter over the taps.
+      for (int l = 0; l < kTaps && u + l < n_; ++l) {
+        const auto at = static_cast<std::size_t>(u + l);
+        for (std::size_t k = 0; k < shift_db_.size(); ++k) {
+          float sum = 0;
+          for (std::size_t b = 0; b < kNumBands; ++b) {
+            const float expected = share_[at][static_cast<std::size_t>(l)][b] * shift_db_[k][static_cast<std::size_t>(u)][b];
+            sum += (residual_db_[at][b] * expected - 0.5F * expected * expected) * weight_[at][b];
+          }
+          row[k] += kTemperature * sum;
+        }
+      }
+    }
+    return table;
+  }
+
+  const ReadingSpectra& x_;
+  int n_;
+  std::vector<Bands> clip_;                           // [unit][band] power
+  std::vector<Bands> mean_;                           // mean power of the variants
+  std::vector<std::vector<Bands>> shift_db_;          // [variant][unit][band]
+  std::vector<std::uint8_t> present_;                 // [unit]
+  std::vector<Bands> residual_db_;                    // clip over prediction
+  std::vector<std::array<Bands, kTaps>> share_;       // [unit][tap][band] of the prediction
+  std::vector<Bands> explained_;                      // sum of the shares: what is not noise floor
+  std::vector<Bands> weight_;
+};
+
+}  // namespace
+
+LogLikelihoodTable ReadEnvelope(const ReadingSpectra& spectra) { return Reading(spectra).Run(); }
+
+}  // namespace earmark

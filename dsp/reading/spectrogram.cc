@@ -1,0 +1,55 @@
+#include "dsp/reading/spectrogram.h"
+
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "dsp/core/resample.h"
+
+namespace earmark {
+namespace {
+
+const std::array<float, Spectrogram::kWindowSamples>& Window() {
+  static const auto window = [] {
+    std::array<float, Spectrogram::kWindowSamples> w{};
+    for (std::size_t n = 0; n < w.size(); ++n) {
+      w[n] = static_cast<float>(std::sqrt(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / w.size())));
+    }
+    return w;
+  }();
+  return window;
+}
+
+}  // namespace
+
+Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
+  const auto& window = Window();
+  num_frames_ = static_cast<int>(audio.size() / kDetectPacketSamples) * kFramesPerPacket;
+  data_.resize(static_cast<std::size_t>(kReadBins) * static_cast<std::size_t>(num_frames_));
+  // Frames go to memory in tiles of several, so that a bin's time series is written in whole cache lines.
+  constexpr int kTile = 16;
+  std::array<std::array<std::complex<float>, kTile>, kReadBins> tile;
+  for (int first = 0; first < num_frames_; first += kTile) {
+    const int count = std::min(kTile, num_frames_ - first);
+    for (int i = 0; i < count; ++i) {
+      const std::ptrdiff_t start = static_cast<std::ptrdiff_t>(first + i) * kHopSamples - kHopSamples / 2;
+      auto time = fft_of_480.time();
+      for (std::ptrdiff_t n = 0; n < kWindowSamples; ++n) {
+        const std::ptrdiff_t at = start + n;
+        time[static_cast<std::size_t>(n)] =
+            at >= 0 && at < static_cast<std::ptrdiff_t>(audio.size()) ? audio[static_cast<std::size_t>(at)] * window[static_cast<std::size_t>(n)] : 0.0F;
+      }
+      fft_of_480.Forward();
+      for (int bin = 0; bin < kReadBins; ++bin) {
+        tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] = fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
+      }
+    }
+    for (int bin = 0; bin < kReadBins; ++bin) {
+      for (int i = 0; i < count; ++i) {
+        data_[Offset(bin) + static_cast<std::size_t>(first + i)] = tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)];
+      }
+    }
+  }
+}
+
+}  // namespace earmark

@@ -1,0 +1,432 @@
+#include "dsp/search/aligner.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "dsp/core/fft.h"
+#include "dsp/core/resample.h"
+
+namespace earmark {
+namespace {
+
+constexpr int kBlockSamples = kDetectRateHz / 2;
+constexpr int kBlockHopSamples = kDetectRateHz / 4;
+constexpr int kMarginSamples = kDetectRateHz * 6 / 10;  // lags reach ±0.6 s around the prediction
+constexpr int kLagRateHz = 12000;                       // correlations are band-limited to 6 kHz, so this loses nothing
+constexpr int kNumLags = 2 * kMarginSamples / 2;
+constexpr double kLowHz = 200;
+constexpr double kHighHz = 5900;
+constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
+
+constexpr double kAcceptStrength = 8;     // of a line through all blocks; see docs/architecture.md
+constexpr double kCertainStrength = 14;   // no other speed need be tried
+constexpr double kSpeedStep = 0.002;
+constexpr int kSpeedSteps = 5;            // each way: ±1 %
+constexpr double kSlopeStep = 1e-4;       // within a speed step
+constexpr int kSlopeSteps = 12;           // each way
+
+constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
+constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
+constexpr int kNumBins = kNumLags / kLagsPerBin;
+constexpr float kJumpCost = 18;
+constexpr float kStepCost = 1;
+constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
+
+using Correlation = std::vector<float>;   // [lag]: standard deviations above chance; empty for a silent block
+
+// Phase-only correlation of half-second blocks.
+class BlockCorrelator {
+ public:
+  BlockCorrelator()
+      : size_(GoodFftSize(kBlockSamples + 2 * kMarginSamples)), forward_(size_), inverse_(size_ / 2), block_bins_(static_cast<std::size_t>(forward_.num_bins())) {
+    for (std::size_t n = 0; n < window_.size(); ++n) {
+      window_[n] = static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / kBlockSamples));
+    }
+  }
+
+  // `stream` is kBlockSamples + 2·kMarginSamples long; lag 0 means that `block` lies at its start, in steps of 1/kLagRateHz.
+  Correlation Correlate(std::span<const float> block, std::span<const float> stream) {
+    double energy = 0;
+    for (float x : block) energy += static_cast<double>(x) * x;
+    if (energy < kBlockSamples * static_cast<double>(kSilentRms) * kSilentRms) return {};
+    auto time = forward_.time();
+    std::fill(time.begin(), time.end(), 0.0F);
+    for (std::size_t n = 0; n < block.size(); ++n) time[n] = block[n] * window_[n];
+    forward_.Forward();
+    std::copy(forward_.bins().begin(), forward_.bins().end(), block_bins_.begin());
+    std::copy(stream.begin(), stream.end(), time.begin());
+    std::fill(time.begin() + static_cast<std::ptrdiff_t>(stream.size()), time.end(), 0.0F);
+    forward_.Forward();
+    auto out = inverse_.bins();
+    std::fill(out.begin(), out.end(), std::complex<float>(0, 0));
+    const auto low = static_cast<std::size_t>(kLowHz * size_ / kDetectRateHz);
+    const auto high = static_cast<std::size_t>(kHighHz * size_ / kDetectRateHz);
+    for (std::size_t k = low; k < high; ++k) {
+      const auto a = forward_.bins()[k];
+      const auto b = block_bins_[k];
+      const std::complex<float> cross(a.real() * b.real() + a.imag() * b.imag(), a.imag() * b.real() - a.real() * b.imag());
+      const float power = cross.real() * cross.real() + cross.imag() * cross.imag();
+      if (power > 1e-24F) out[k] = cross / std::sqrt(power);
+    }
+    inverse_.Inverse();
+    Correlation correlation(inverse_.time().begin(), inverse_.time().begin() + kNumLags);
+    Normalise(correlation);
+    return correlation;
+  }
+
+ private:
+  void Normalise(Correlation& correlation) {
+    scratch_.assign(correlation.begin(), correlation.end());
+    for (float& x : scratch_) x = std::abs(x);
+    const auto middle = scratch_.begin() + static_cast<std::ptrdiff_t>(scratch_.size() / 2);
+    std::nth_element(scratch_.begin(), middle, scratch_.end());
+    const float scale = 0.6745F / (*middle + 1e-20F);  // of a Gaussian: median |x| = 0.6745 standard deviations
+    for (float& x : correlation) x *= scale;
+  }
+
+  int size_;
+  RealFft forward_;
+  RealFft inverse_;
+  std::vector<std::complex<float>> block_bins_;
+  std::array<float, kBlockSamples> window_{};
+  std::vector<float> scratch_;
+};
+
+// The blocks of a stretch of clip, resampled by a trial line, against the stream along that line.
+struct Blocks {
+  double speed = 1;                 // of the trial line
+  double stream_start_s = 0;        // where the line puts the first block
+  std::vector<Correlation> blocks;  // kBlockHopSamples of stream time apart; lag kMarginSamples/2 is on the line
+};
+
+std::vector<float> Slice(const StreamAudio& audio, std::int64_t first, std::size_t count) {
+  std::vector<float> slice(count, 0.0F);
+  for (std::size_t n = 0; n < count; ++n) {
+    const std::int64_t at = first + static_cast<std::int64_t>(n) - audio.first_sample;
+    if (at >= 0 && at < static_cast<std::int64_t>(audio.samples.size())) slice[n] = audio.samples[static_cast<std::size_t>(at)];
+  }
+  return slice;
+}
+
+Blocks CorrelateBlocks(std::span<const float> clip, double clip_start_s, double clip_end_s, double stream_start_s, double speed,
+                       const StreamAudio& stream, BlockCorrelator& correlator) {
+  Blocks result;
+  result.speed = speed;
+  const auto first = static_cast<std::int64_t>(std::llround(stream_start_s * kDetectRateHz));
+  result.stream_start_s = static_cast<double>(first) / kDetectRateHz;
+  const auto count = static_cast<std::int64_t>((clip_end_s - clip_start_s) * speed * kDetectRateHz);
+  std::vector<float> block(kBlockSamples);
+  for (std::int64_t at = 0; at + kBlockSamples <= count; at += kBlockHopSamples) {
+    SampleAt(clip, clip_start_s * kDetectRateHz + static_cast<double>(at) / speed, 1 / speed, block);
+    result.blocks.push_back(correlator.Correlate(block, Slice(stream, first + at - kMarginSamples, kBlockSamples + 2 * kMarginSamples)));
+  }
+  return result;
+}
+
+struct Line {
+  double lag = 0;  // at the first block
+  double slope = 0;
+  double strength = 0;
+};
+
+// The straight line through the blocks' correlations with the largest sum, slope within ±num_slopes·kSlopeStep.
+Line StrongestLine(const Blocks& blocks, int num_slopes) {
+  Line best;
+  int used = 0;
+  for (const auto& block : blocks.blocks) used += block.empty() ? 0 : 1;
+  if (used == 0) return best;
+  std::vector<float> sum(kNumLags);
+  for (int step = -num_slopes; step <= num_slopes; ++step) {
+    const double slope = step * kSlopeStep;
+    std::fill(sum.begin(), sum.end(), 0.0F);
+    for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
+      const Correlation& block = blocks.blocks[b];
+      if (block.empty()) continue;
+      const auto shift = static_cast<int>(std::lround(slope * static_cast<double>(b) * kBlockHopSamples / 2));
+      const int low = std::max(0, -shift);
+      const int high = std::min(kNumLags, kNumLags - shift);
+      for (int lag = low; lag < high; ++lag) sum[static_cast<std::size_t>(lag)] += std::min(block[static_cast<std::size_t>(lag + shift)], 15.0F);
+    }
+    const auto peak = std::max_element(sum.begin(), sum.end());
+    const double strength = *peak / std::sqrt(static_cast<double>(used));
+    if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength};
+  }
+  return best;
+}
+
+double LagSeconds(double lag) { return (lag - kNumLags / 2.0) / kLagRateHz; }
+
+// ---------------------------------------------------------------------------------------------------------------- tracking
+
+std::vector<float> PoolBins(const Correlation& correlation) {
+  std::vector<float> bins(kNumBins, 0.0F);
+  if (correlation.empty()) return bins;
+  for (int bin = 0; bin < kNumBins; ++bin) {
+    const auto first = correlation.begin() + bin * kLagsPerBin;
+    bins[static_cast<std::size_t>(bin)] = *std::max_element(first, first + kLagsPerBin);
+  }
+  return bins;
+}
+
+// What a peak of this strength says for its lag, as a log-likelihood ratio against chance.
+float Evidence(float strength) {
+  const float z = std::min(strength, 12.0F);
+  return z < 3.5F ? 0.0F : 0.5F * z * z - 4;
+}
+
+// The best sequence of bins: staying is free, one bin aside costs little, anywhere else costs a jump.
+std::vector<int> BestPath(const std::vector<std::vector<float>>& bins) {
+  const std::size_t n = bins.size();
+  std::vector<float> score(kNumBins, 0.0F);
+  std::vector<std::vector<std::int16_t>> from(n, std::vector<std::int16_t>(kNumBins, 0));
+  std::vector<float> next(kNumBins);
+  for (std::size_t b = 0; b < n; ++b) {
+    const auto top = static_cast<int>(std::max_element(score.begin(), score.end()) - score.begin());
+    for (int s = 0; s < kNumBins; ++s) {
+      const auto i = static_cast<std::size_t>(s);
+      float best = score[i];
+      int origin = s;
+      const auto consider = [&](int candidate, float cost) {
+        if (candidate < 0 || candidate >= kNumBins) return;
+        const float value = score[static_cast<std::size_t>(candidate)] - cost;
+        if (value > best) best = value, origin = candidate;
+      };
+      consider(s - 1, kStepCost);
+      consider(s + 1, kStepCost);
+      consider(top, kJumpCost);
+      next[i] = best + Evidence(bins[b][i]);
+      from[b][i] = static_cast<std::int16_t>(origin);
+    }
+    score.swap(next);
+  }
+  std::vector<int> path(n);
+  auto state = static_cast<int>(std::max_element(score.begin(), score.end()) - score.begin());
+  for (std::size_t b = n; b-- > 0;) {
+    path[b] = state;
+    state = from[b][static_cast<std::size_t>(state)];
+  }
+  return path;
+}
+
+// A straight stretch of the path: blocks [first, end).
+struct Stretch {
+  std::size_t first = 0;
+  std::size_t end = 0;
+  int bin = 0;
+  int num_seen = 0;  // blocks whose own peak lies on the path
+  std::size_t first_seen = 0;
+  std::size_t last_seen = 0;
+};
+
+std::vector<Stretch> CutPath(const std::vector<int>& path, const std::vector<std::vector<float>>& bins) {
+  std::vector<Stretch> stretches;
+  for (std::size_t b = 0; b < path.size(); ++b) {
+    if (stretches.empty() || std::abs(path[b] - path[b - 1]) > 1) stretches.push_back({.first = b, .end = b, .bin = path[b]});
+    Stretch& stretch = stretches.back();
+    stretch.end = b + 1;
+    if (bins[b][static_cast<std::size_t>(path[b])] >= kSupportStrength) {
+      if (stretch.num_seen == 0) stretch.first_seen = b;
+      stretch.last_seen = b;
+      ++stretch.num_seen;
+    }
+  }
+  std::erase_if(stretches, [](const Stretch& s) { return s.num_seen == 0; });
+  return stretches;
+}
+
+// Correlation between its samples, by a 16-tap windowed sinc.
+float Interpolate(const Correlation& correlation, double lag) {
+  const auto centre = static_cast<int>(std::floor(lag));
+  double sum = 0;
+  for (int k = centre - 7; k <= centre + 8; ++k) {
+    if (k < 0 || k >= kNumLags) continue;
+    const double x = lag - k;
+    const double sinc = std::abs(x) < 1e-9 ? 1 : std::sin(std::numbers::pi * x) / (std::numbers::pi * x);
+    const double c = std::cos(std::numbers::pi * x / 17);
+    sum += sinc * c * c * correlation[static_cast<std::size_t>(k)];
+  }
+  return static_cast<float>(sum);
+}
+
+// Moves and tilts the line through a stretch until the correlations along it sum to their most.
+Line RefineStretch(const Blocks& blocks, const std::vector<int>& path, const Stretch& stretch) {
+  constexpr int kPerLag = 8;                       // fine steps of about 10 us
+  constexpr int kReach = 2 * kLagsPerBin * kPerLag;  // ±2 ms around the middle of the path's bin
+  const double centre = (stretch.bin + 0.5) * kLagsPerBin;
+  const auto middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
+  std::vector<std::pair<double, std::vector<float>>> fine;  // block's distance from the middle in lags of stream time, samples around the line
+  for (std::size_t b = stretch.first; b < stretch.end; ++b) {
+    if (blocks.blocks[b].empty() || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
+    std::vector<float> row(2 * kReach + 1);
+    for (int j = -kReach; j <= kReach; ++j) {
+      row[static_cast<std::size_t>(j + kReach)] = std::min(Interpolate(blocks.blocks[b], centre + static_cast<double>(j) / kPerLag), 20.0F);
+    }
+    fine.emplace_back((static_cast<double>(b) - middle) * kBlockHopSamples / 2, std::move(row));
+  }
+  // A slope can be told apart only where the stretch is long enough for it to move the peak by a fine step.
+  const double length = static_cast<double>(stretch.end - stretch.first) * kBlockHopSamples / 2;
+  const double slope_step = std::max(2e-6, 0.5 / kPerLag / std::max(1.0, length));
+  const int slopes = length * slope_step < 1e-3 ? 0 : static_cast<int>(6e-4 / slope_step);
+  Line best;
+  best.lag = centre;
+  best.strength = -1e9;
+  std::vector<float> sum(2 * kReach + 1);
+  for (int step = -slopes; step <= slopes; ++step) {
+    const double slope = step * slope_step;
+    std::fill(sum.begin(), sum.end(), 0.0F);
+    for (const auto& [distance, row] : fine) {
+      const auto shift = static_cast<int>(std::lround(slope * distance * kPerLag));
+      for (int j = std::max(0, -shift); j < std::min(2 * kReach + 1, 2 * kReach + 1 - shift); ++j) {
+        sum[static_cast<std::size_t>(j)] += row[static_cast<std::size_t>(j + shift)];
+      }
+    }
+    const auto peak = static_cast<int>(std::max_element(sum.begin() + 1, sum.end() - 1) - sum.begin());
+    const auto at = [&](int j) { return static_cast<double>(sum[static_cast<std::size_t>(j)]); };
+    if (at(peak) > best.strength) {
+      const double bend = at(peak - 1) - 2 * at(peak) + at(peak + 1);
+      const double offset = bend < 0 ? 0.5 * (at(peak - 1) - at(peak + 1)) / bend : 0.0;
+      best = {.lag = centre + (peak - kReach + std::clamp(offset, -1.0, 1.0)) / kPerLag, .slope = slope, .strength = at(peak)};
+    }
+  }
+  best.strength /= std::sqrt(std::max<double>(1, static_cast<double>(fine.size())));
+  return best;
+}
+
+// Where between two pieces does the clip go over from one line to the other? Tried in steps of 10 ms: before the cut the clip should look like the stream
+// along `a`, after it along `b`.
+double FindCut(std::span<const float> clip, const Alignment& a, const Alignment& b, double low_s, double high_s, const StreamAudio& stream) {
+  constexpr int kStep = kDetectRateHz / 100;
+  const auto likeness = [&](const Alignment& line, double clip_s) {
+    std::array<float, kStep> x{};
+    std::array<float, kStep> y{};
+    SampleAt(clip, clip_s * kDetectRateHz, 1, x);
+    SampleAt(stream.samples, line.StreamTime(clip_s) * kDetectRateHz - static_cast<double>(stream.first_sample), line.speed, y);
+    double xy = 0;
+    double xx = 1e-12;
+    double yy = 1e-12;
+    for (std::size_t n = 1; n < x.size(); ++n) {  // first differences: a cheap whitening
+      const double dx = x[n] - x[n - 1];
+      const double dy = y[n] - y[n - 1];
+      xy += dx * dy;
+      xx += dx * dx;
+      yy += dy * dy;
+    }
+    return std::abs(xy) / std::sqrt(xx * yy);
+  };
+  double best = 0;
+  double best_cut = low_s;
+  double balance = 0;
+  for (double at = low_s; at < high_s; at += 0.01) {
+    balance += likeness(a, at) - likeness(b, at);
+    if (balance > best) best = balance, best_cut = at + 0.01;
+  }
+  return best_cut;
+}
+
+// One span of Track: pieces in [clip_start_s, clip_end_s), near the line `seed`.
+Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alignment& seed, double clip_start_s, double clip_end_s,
+                                         const StreamAudioLoader& load) {
+  const double stream_start_s = seed.StreamTime(clip_start_s);
+  const double stream_end_s = seed.StreamTime(clip_end_s);
+  auto stream = load(stream_start_s - 1, stream_end_s + 1);
+  if (!stream) return Pass(stream);
+  BlockCorrelator correlator;
+  const Blocks blocks = CorrelateBlocks(clip, clip_start_s, clip_end_s, stream_start_s, seed.speed, *stream, correlator);
+  std::vector<std::vector<float>> bins;
+  for (const auto& block : blocks.blocks) bins.push_back(PoolBins(block));
+  const std::vector<int> path = BestPath(bins);
+  std::vector<Alignment> pieces;
+  const std::vector<Stretch> stretches = CutPath(path, bins);
+  int seen = 0;
+  for (const Stretch& stretch : stretches) seen += stretch.num_seen;
+  if (seen < 2) return pieces;
+  const auto clip_time = [&](double block) { return clip_start_s + block * kBlockHopSamples / kDetectRateHz / seed.speed; };
+  for (std::size_t i = 0; i < stretches.size(); ++i) {
+    const Stretch& stretch = stretches[i];
+    const Line line = RefineStretch(blocks, path, stretch);
+    const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
+    // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
+    const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(line.lag);
+    Alignment piece;
+    piece.speed = seed.speed * (1 + line.slope);
+    piece.strength = line.strength;
+    // Ends reach to the first and last block that was seen, in the outermost stretches; inner cuts are found below.
+    piece.clip_start_s = i == 0 ? (stretch.first_seen == 0 ? clip_start_s : clip_time(static_cast<double>(stretch.first_seen)))
+                                : clip_time(static_cast<double>(stretch.first) + 1);
+    piece.clip_end_s = i + 1 == stretches.size() && stretch.last_seen + 1 == path.size()
+                           ? clip_end_s
+                           : std::min(clip_end_s, clip_time(static_cast<double>(stretch.last_seen) + 2));
+    piece.stream_start_s = at_stream_s + (piece.clip_start_s - clip_time(middle)) * piece.speed;
+    if (!pieces.empty()) {
+      Alignment& before = pieces.back();
+      const double low_s = std::max(before.clip_start_s, std::min(before.clip_end_s, piece.clip_start_s) - 0.5);
+      const double high_s = std::min(piece.clip_end_s, std::max(before.clip_end_s, piece.clip_start_s) + 0.5);
+      const double cut_s = FindCut(clip, before, piece, low_s, high_s, *stream);
+      before.clip_end_s = cut_s;
+      piece.stream_start_s = piece.StreamTime(cut_s);
+      piece.clip_start_s = cut_s;
+    }
+    pieces.push_back(piece);
+  }
+  std::erase_if(pieces, [](const Alignment& p) { return p.clip_end_s - p.clip_start_s < 0.04; });
+  return pieces;
+}
+
+}  // namespace
+
+Result<std::optional<Alignment>> Aligner::Verify(const RoughMatch& match, const StreamAudioLoader& load) const {
+  const double length_s = match.clip_end_s - match.clip_start_s;
+  auto stream = load(match.stream_start_s - 1, match.stream_start_s + length_s * 1.02 + 1);
+  if (!stream) return Pass(stream);
+  BlockCorrelator correlator;
+  Alignment best;
+  const auto consider = [&](double speed, int num_slopes) {
+    const Blocks blocks = CorrelateBlocks(clip_, match.clip_start_s, match.clip_end_s, match.stream_start_s, speed, *stream, correlator);
+    const Line line = StrongestLine(blocks, num_slopes);
+    if (line.strength <= best.strength) return;
+    best = {.clip_start_s = match.clip_start_s,
+            .clip_end_s = match.clip_end_s,
+            .stream_start_s = blocks.stream_start_s + LagSeconds(line.lag),
+            .speed = speed * (1 + line.slope),
+            .strength = line.strength};
+  };
+  consider(1, kSlopeSteps);
+  for (int step = 1; step <= kSpeedSteps && best.strength < kCertainStrength; ++step) {
+    consider(1 + step * kSpeedStep, kSlopeSteps);
+    consider(1 - step * kSpeedStep, kSlopeSteps);
+  }
+  if (best.strength < kAcceptStrength) return std::optional<Alignment>();
+  return std::optional<Alignment>(best);
+}
+
+Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip_start_s, double clip_end_s,
+                                              const StreamAudioLoader& load) const {
+  std::vector<Alignment> forward;
+  Alignment line = seed;
+  for (double at = seed.clip_start_s; at < clip_end_s - 0.5;) {
+    const double end = clip_end_s - at < 1.3 * kSpanS ? clip_end_s : at + kSpanS;
+    auto pieces = TrackSpan(clip_, line, at, end, load);
+    if (!pieces) return Pass(pieces);
+    if (pieces->empty()) break;
+    forward.insert(forward.end(), pieces->begin(), pieces->end());
+    line = pieces->back();
+    at = end;
+  }
+  std::vector<Alignment> all;
+  line = forward.empty() ? seed : forward.front();
+  for (double end = seed.clip_start_s; end > clip_start_s + 0.5;) {
+    const double at = end - clip_start_s < 1.3 * kSpanS ? clip_start_s : end - kSpanS;
+    auto pieces = TrackSpan(clip_, line, at, end, load);
+    if (!pieces) return Pass(pieces);
+    if (pieces->empty()) break;
+    all.insert(all.begin(), pieces->begin(), pieces->end());
+    line = pieces->front();
+    end = at;
+  }
+  all.insert(all.end(), forward.begin(), forward.end());
+  return all;
+}
+
+}  // namespace earmark

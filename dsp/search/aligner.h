@@ -1,0 +1,71 @@
+// Laying a clip on a stream's clock, to a fraction of a sample.
+//
+// The search (fingerprint_index.h) says roughly where: stream time at some moment of the clip, to a few tens of milliseconds. The aligner
+// compares waveforms. All correlations are phase-only (GCC-PHAT, Knapp and Carter 1976) over 200-6,000 Hz, in overlapping blocks of half a
+// second:
+//
+//   clip     |--block 0--|
+//                  |--block 1--|                     each block against the stream ±0.6 s around where the line
+//                        |--block 2--|   …           stream = start + speed · clip puts it
+//
+//   1. speed: a grid of ±1 % in steps of 0.2 %, the clip resampled for each, and within a step straight lines through the blocks'
+//      correlations (a Hough sum) for what remains; taken at the strongest line. Speed 1 is tried first, alone.
+//   2. track: the best path through the blocks' lags (Viterbi), on which staying is free and jumping costs. Its straight stretches are
+//      the pieces; players' skips and stretches become several pieces.
+//   3. refine: for every piece the correlations along the line are summed and the line is moved and tilted until the sum peaks.
+//
+// Nothing here knows a key or a code.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "dsp/core/result.h"
+
+namespace earmark {
+
+// Clip time to stream time: stream = stream_start_s + (clip - clip_start_s) · speed, on [clip_start_s, clip_end_s).
+struct Alignment {
+  double clip_start_s = 0;
+  double clip_end_s = 0;
+  double stream_start_s = 0;
+  double speed = 1;
+  double strength = 0;  // how far the correlation stands above what chance gives, in standard deviations
+
+  double StreamTime(double clip_s) const { return stream_start_s + (clip_s - clip_start_s) * speed; }
+  double stream_end_s() const { return StreamTime(clip_end_s); }
+};
+
+// One variant's sound for [start_s, end_s) of stream time, mono at kDetectRateHz; cut where the stream begins or ends. `first_sample`: where it starts.
+struct StreamAudio {
+  std::int64_t first_sample = 0;
+  std::vector<float> samples;
+};
+using StreamAudioLoader = std::function<Result<StreamAudio>(double start_s, double end_s)>;
+
+// A rough idea to test: around clip time `clip_s` the clip is about stream time `stream_s`.
+struct RoughMatch {
+  double clip_start_s = 0;
+  double clip_end_s = 0;    // the stretch that the search looked at
+  double stream_start_s = 0;  // of that stretch
+};
+
+class Aligner {
+ public:
+  // `clip`: mono at kDetectRateHz; kept by reference.
+  explicit Aligner(std::span<const float> clip) : clip_(clip) {}
+
+  // Tests a rough match by waveform; nullopt if the stretch is not that part of the stream.
+  Result<std::optional<Alignment>> Verify(const RoughMatch& match, const StreamAudioLoader& load) const;
+  // Follows a verified alignment through [clip_start_s, clip_end_s) of the clip, over drift, jumps and holes. Pieces in clip order, none
+  // overlapping in clip time.
+  Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s, const StreamAudioLoader& load) const;
+
+ private:
+  std::span<const float> clip_;
+};
+
+}  // namespace earmark

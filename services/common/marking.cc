@@ -1,0 +1,158 @@
+#include "services/common/marking.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "dsp/marking/trace_code.h"
+
+namespace earmark {
+
+ReferenceRecorder::ReferenceRecorder(Store& store, std::string stream_id, const StreamFormat& format, const Key& seal_key, int source)
+    : store_(store),
+      stream_id_(std::move(stream_id)),
+      format_(format),
+      seal_key_(seal_key),
+      source_(source),
+      chunk_(StreamMarker::PacketsPerSlot(format)),
+      fingerprint_(kSampleRateHz),
+      mono_(kPacketSamples) {
+  // The fingerprint is in stream time, which the host runs ahead of.
+  const std::vector<float> lead(kTotalLatencySamples, 0.0F);
+  fingerprint_.Process(lead);
+}
+
+Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> host) {
+  chunk_.Add(slot);
+  const auto channels = static_cast<std::size_t>(format_.num_channels);
+  for (std::size_t i = 0; i < mono_.size(); ++i) mono_[i] = channels == 1 ? host[i] : 0.5F * (host[2 * i] + host[2 * i + 1]);
+  fingerprint_.Process(mono_);
+  return chunk_.num_packets() == kPacketsPerChunk ? Flush() : Result<void>();
+}
+
+Result<void> ReferenceRecorder::Flush() {
+  if (chunk_.num_packets() == 0) return {};
+  ReferenceChunk chunk;
+  chunk.source = source_;
+  chunk.first_packet = first_packet_;
+  chunk.num_packets = chunk_.num_packets();
+  chunk.num_erased_slots = chunk_.num_erased();
+  chunk.sealed = chunk_.Seal(seal_key_, {.stream_id = stream_id_, .source = source_, .first_packet = first_packet_});
+  chunk.fingerprint = EncodeFingerprint(fingerprint_.TakeWords());
+  first_packet_ += chunk.num_packets;
+  return store_.AppendReference(stream_id_, chunk);
+}
+
+Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
+                                  const Progress& progress) {
+  const auto channels = static_cast<std::size_t>(host.num_channels());
+  std::vector<float> block(kPacketSamples * channels);
+  std::int64_t num_samples = 0;
+  std::int64_t padding = 0;  // silence fed so far behind the recording
+  bool ended = false;
+  for (std::int64_t num_blocks = 0; !ended || padding < tail_samples; ++num_blocks) {
+    std::int64_t got = 0;
+    if (!ended) {
+      auto read = host.Read(block);
+      if (!read) return Pass(read);
+      got = *read;
+      ended = got < kPacketSamples;
+    }
+    num_samples += got;
+    if (ended) padding += kPacketSamples - got;
+    std::fill(block.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(got) * channels), block.end(), 0.0F);
+    if (auto visited = visit(block); !visited) return Pass(visited);
+    if (num_blocks % 50 == 0 && progress) {
+      const double duration = host.info().duration_s;
+      if (!progress("marking", duration > 0 ? std::min(1.0, static_cast<double>(num_samples) / kSampleRateHz / duration) : -1)) {
+        return Fail(ErrorCode::kCancelled, "cancelled");
+      }
+    }
+  }
+  return num_samples;
+}
+
+namespace {
+
+Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys,
+                                const Progress& progress) {
+  auto marker = StreamMarker::Create(stream.format, keys);
+  if (!marker) return Pass(marker);
+  ReferenceRecorder recorder(store, stream.id, stream.format, keys.seal);
+  RegisterSummary summary;
+  auto samples = ForEachBlock(
+      host, kTotalLatencySamples,
+      [&](std::span<const float> block) -> Result<void> {
+        auto slot = marker->Process(block);
+        if (!slot) return Pass(slot);
+        ++summary.num_packets;
+        summary.num_erased_slots += slot->erased && stream.format.kind == ReferenceKind::kVariantPackets ? 1 : 0;
+        return recorder.Add(*slot, block);
+      },
+      progress);
+  if (!samples) return Pass(samples);
+  if (*samples == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
+  if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
+  if (auto complete = store.CompleteStream(stream.id, *samples); !complete) return Pass(complete);
+  return summary;
+}
+
+}  // namespace
+
+Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
+                                       const Progress& progress) {
+  StreamRecord stream;
+  stream.id = options.stream_id;
+  stream.format = options.format;
+  stream.format.num_channels = host.num_channels();
+  stream.key_id = master.id;
+  stream.input_digest = options.input_digest;
+  randombytes_buf(stream.salt.data(), stream.salt.size());
+  if (auto valid = Validate(stream.format); !valid) return Pass(valid);
+  std::vector<Grant> grants;
+  grants.reserve(options.accounts.size());
+  for (const std::string& account : options.accounts) grants.push_back({.account = account});
+  if (auto created = store.CreateStream(stream, grants); !created) return Pass(created);
+  auto summary = MarkAll(store, host, stream, DeriveStreamKeys(master.key, stream.id, stream.salt), progress);
+  if (!summary) {
+    auto removed = store.RemoveStream(stream.id);
+    if (!removed) return Fail(summary.error().code, summary.error().message + "; and the stream could not be taken out again: " + removed.error().message);
+  }
+  return summary;
+}
+
+Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {
+  if (stream.key_id != master.id) {
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' was marked under key " + stream.key_id + ", the key given is " +
+                                                    master.id + ": give the right one with --key");
+  }
+  return DeriveStreamKeys(master.key, stream.id, stream.salt);
+}
+
+Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
+                           const PacketSink& sink, const Progress& progress) {
+  auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
+  if (!grants) return Pass(grants);
+  if (std::none_of(grants->begin(), grants->end(), [&](const Grant& g) { return g.account == account; })) {
+    return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
+  }
+  TraceCode code(keys.code, account, stream.format.num_variants);
+  for (std::int64_t first = 0; first < stream.num_packets; first += kPacketsPerChunk) {
+    auto chunks = store.ReadReference(stream.id, 0, first, first + 1);
+    if (!chunks) return Pass(chunks);
+    if (chunks->empty()) return Fail(ErrorCode::kDataLoss, "stream '" + stream.id + "' lacks its reference from packet " + std::to_string(first));
+    auto data = ReferenceChunkData::Open(chunks->front().sealed, keys.seal, {.stream_id = stream.id, .source = 0, .first_packet = first});
+    if (!data) return Pass(data);
+    for (int i = 0; i < data->num_packets(); ++i) {
+      const auto variant = static_cast<std::size_t>(code.VariantAt((first + i) / stream.format.packets_per_symbol));
+      if (auto sent = sink(data->SlotAt(i).packets[variant]); !sent) return sent;
+    }
+    if (progress && !progress("writing", static_cast<double>(first) / static_cast<double>(stream.num_packets))) {
+      return Fail(ErrorCode::kCancelled, "cancelled");
+    }
+  }
+  return {};
+}
+
+}  // namespace earmark

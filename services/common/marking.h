@@ -1,0 +1,76 @@
+// Marking a recording into a store, and writing the copy that one account received.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "db/store.h"
+#include "dsp/core/stream_format.h"
+#include "dsp/core/stream_keys.h"
+#include "dsp/marking/stream_marker.h"
+#include "dsp/media/audio_file.h"
+#include "dsp/media/key_file.h"
+#include "dsp/reference/reference_chunk.h"
+#include "dsp/search/fingerprint.h"
+
+namespace earmark {
+
+// Progress of long work: stage for people ("marking"), fraction 0…1 or -1 where the end is not known. Return false to cancel.
+using Progress = std::function<bool(const char* stage, double fraction)>;
+
+// Collects slots and the host they were made from, and appends them to the store in sealed chunks. May allocate and block: runs behind the hot path.
+class ReferenceRecorder {
+ public:
+  ReferenceRecorder(Store& store, std::string stream_id, const StreamFormat& format, const Key& seal_key, int source = 0);
+
+  // One slot, and the 20 ms of host (interleaved) that went in with it. Stores a chunk when it is full.
+  Result<void> Add(const Slot& slot, std::span<const float> host);
+  // Stores what is left.
+  Result<void> Flush();
+
+ private:
+  Store& store_;
+  std::string stream_id_;
+  StreamFormat format_;
+  Key seal_key_;
+  int source_;
+  std::int64_t first_packet_ = 0;
+  ReferenceChunkBuilder chunk_;
+  FingerprintExtractor fingerprint_;
+  std::vector<float> mono_;
+};
+
+struct RegisterOptions {
+  std::string stream_id;
+  StreamFormat format;                // num_channels is taken from the recording
+  std::vector<std::string> accounts;  // each gets a grant for the whole stream
+  std::string input_digest;
+};
+
+struct RegisterSummary {
+  std::int64_t num_packets = 0;
+  std::int64_t num_erased_slots = 0;
+};
+
+// Marks the whole of `host` as a new stream and keeps its reference and grants. On any failure, also when cancelled, the stream is taken out
+// of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off.
+Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
+                                       const Progress& progress);
+
+// The keys of a stored stream. kFailedPrecondition: it was marked under another master key.
+Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master);
+
+// What to do with one account's packets, in order.
+using PacketSink = std::function<Result<void>(std::span<const std::uint8_t> packet)>;
+
+// Chooses the account's packets out of the stored reference. For streams of kind kVariantPackets. kNotFound: no such grant.
+Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
+                           const PacketSink& sink, const Progress& progress);
+
+// Feeds `host` to `visit` in blocks of 20 ms (the last one padded with silence), then one more block of silence for every 20 ms of
+// `tail_samples`, so that what is still inside the marker and encoder comes out. Returns the number of samples (per channel) of the recording.
+Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
+                                  const Progress& progress);
+
+}  // namespace earmark

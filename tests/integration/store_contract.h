@@ -1,0 +1,778 @@
+// What every engine behind db/store.h must do. A test of an engine goes through StoreContract() with databases of its own.
+#pragma once
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "db/store.h"
+
+namespace earmark::store_contract {
+
+// One fresh, empty database. Each Open gives another connection to it.
+class Database {
+ public:
+  virtual ~Database() = default;
+  virtual std::unique_ptr<Store> Open() = 0;
+};
+
+struct Case {
+  const char* name;
+  std::function<void(Database&)> check;
+};
+
+// ---- helpers
+
+inline StreamRecord MakeStream(const std::string& id) {
+  StreamRecord stream;
+  stream.id = id;
+  stream.format = {.num_variants = 8,
+                   .packets_per_symbol = 3,
+                   .num_channels = 2,
+                   .bitrate_bps = 64000,
+                   .kind = ReferenceKind::kHostPackets,
+                   .code_version = 1};
+  stream.key_id = "key-1";
+  for (std::size_t i = 0; i < stream.salt.size(); ++i) stream.salt[i] = static_cast<std::uint8_t>(250 + i);
+  stream.input_digest = "c0ffee";
+  return stream;
+}
+
+inline constexpr int kChunkPackets = 500;
+
+// The chunk of this number; its bytes, NUL among them, tell it from all others.
+inline ReferenceChunk MakeChunk(int number, int source = 0) {
+  ReferenceChunk chunk;
+  chunk.source = source;
+  chunk.first_packet = std::int64_t{number} * kChunkPackets;
+  chunk.num_packets = kChunkPackets;
+  chunk.num_erased_slots = number % 3;
+  for (int i = 0; i < 5000; ++i) chunk.sealed.push_back(static_cast<std::uint8_t>((i * 7 + number * 13 + source) % 256));
+  for (int i = 0; i < 100; ++i) chunk.fingerprint.push_back(static_cast<std::uint8_t>((i * 3 + number + source * 100) % 256));
+  return chunk;
+}
+
+inline FindingRecord MakeFinding(const std::string& verdict, std::vector<AccusationRecord> accusations) {
+  return {.clip_name = "leak \"1\"\n.mp4",
+          .clip_sha256 = std::string(64, 'a'),
+          .verdict = verdict,
+          .report_json = R"({"verdict": "Zoë"})",
+          .accusations = std::move(accusations)};
+}
+
+inline FindingFilter Only(std::optional<std::string> account, std::optional<std::string> stream = {},
+                          std::optional<std::string> verdict = {}) {
+  FindingFilter filter;
+  filter.account = std::move(account);
+  filter.stream = std::move(stream);
+  filter.verdict = std::move(verdict);
+  return filter;
+}
+
+inline FindingFilter Since(std::int64_t unix_us) {
+  FindingFilter filter;
+  filter.since_unix_us = unix_us;
+  return filter;
+}
+
+inline FindingFilter AtMost(int limit) {
+  FindingFilter filter;
+  filter.limit = limit;
+  return filter;
+}
+
+template <typename T>
+void RequireOk(const Result<T>& result) {
+  if (!result) FAIL(result.error().message);
+}
+
+// Every error is of the wanted kind, in one line that says something.
+template <typename T>
+void RequireError(const Result<T>& result, ErrorCode code) {
+  REQUIRE_FALSE(result);
+  INFO(result.error().message);
+  REQUIRE(result.error().code == code);
+  REQUIRE(result.error().message.size() > 10);
+  REQUIRE(result.error().message.find('\n') == std::string::npos);
+}
+
+template <typename T>
+T RequireValue(Result<T> result) {
+  RequireOk(result);
+  return *std::move(result);
+}
+
+struct Visited {
+  std::string stream;
+  int source;
+  std::int64_t first_packet;
+  std::vector<std::uint8_t> fingerprint;
+  bool operator==(const Visited&) const = default;
+};
+
+inline std::vector<Visited> Fingerprints(Store& store, std::optional<std::string_view> stream) {
+  std::vector<Visited> visited;
+  RequireOk(store.VisitFingerprints(stream, [&](std::string_view id, int source, std::int64_t first, auto bytes) {
+    visited.push_back({std::string(id), source, first, {bytes.begin(), bytes.end()}});
+  }));
+  return visited;
+}
+
+inline Visited FingerprintOf(const std::string& stream, const ReferenceChunk& chunk) {
+  return {stream, chunk.source, chunk.first_packet, chunk.fingerprint};
+}
+
+inline std::vector<ReferenceChunk> AllChunks(Store& store, const std::string& stream, int source = 0) {
+  return RequireValue(store.ReadReference(stream, source, 0, std::numeric_limits<std::int64_t>::max()));
+}
+
+inline std::vector<Grant> AllGrants(Store& store, const std::string& stream) {
+  return RequireValue(store.ListGrants(stream, 0, Grant::kOpenEnd));
+}
+
+inline std::int64_t NowUnixUs() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
+inline std::vector<std::string> Ids(const std::vector<StreamRecord>& streams) {
+  std::vector<std::string> ids;
+  for (const auto& stream : streams) ids.push_back(stream.id);
+  return ids;
+}
+
+inline std::vector<std::int64_t> Ids(const std::vector<FindingRecord>& findings) {
+  std::vector<std::int64_t> ids;
+  for (const auto& finding : findings) ids.push_back(finding.id);
+  return ids;
+}
+
+using AccountLine = std::tuple<std::string, std::int64_t, std::int64_t>;
+inline std::vector<AccountLine> Accounts(Store& store, std::optional<std::string_view> stream) {
+  std::vector<AccountLine> lines;
+  for (const auto& account : RequireValue(store.ListAccounts(stream))) {
+    lines.emplace_back(account.account, account.num_grants, account.num_accusations);
+  }
+  return lines;
+}
+
+// ---- streams
+
+inline std::vector<Case> StreamCases() {
+  return {
+      {"Store: a fresh one is empty",
+       [](Database& db) {
+         auto store = db.Open();
+         CHECK(RequireValue(store->ListStreams()).empty());
+         CHECK(RequireValue(store->ListFindings({})).empty());
+         CHECK(Accounts(*store, std::nullopt).empty());
+         CHECK(Fingerprints(*store, std::nullopt).empty());
+       }},
+      {"Store: a stream comes back as it was created, also through another connection",
+       [](Database& db) {
+         const StreamRecord wanted = MakeStream("room-7/ü 2024");
+         const std::int64_t before = NowUnixUs();
+         RequireOk(db.Open()->CreateStream(wanted, {}));
+         const StreamRecord got = RequireValue(db.Open()->GetStream(wanted.id));
+         CHECK(got.id == wanted.id);
+         CHECK(got.format == wanted.format);
+         CHECK(got.key_id == wanted.key_id);
+         CHECK(got.salt == wanted.salt);
+         CHECK(got.input_digest == wanted.input_digest);
+         CHECK(got.created_unix_us >= before);
+         CHECK(got.created_unix_us <= NowUnixUs());
+         CHECK(got.updated_unix_us == got.created_unix_us);
+       }},
+      {"Store: a new stream starts empty and recording, whatever the given record says",
+       [](Database& db) {
+         auto store = db.Open();
+         StreamRecord stream = MakeStream("s");
+         stream.state = StreamState::kComplete;
+         stream.created_unix_us = 5;
+         stream.num_packets = 77;
+         stream.num_erased_slots = 7;
+         RequireOk(store->CreateStream(stream, {}));
+         const StreamRecord got = RequireValue(store->GetStream("s"));
+         CHECK(got.state == StreamState::kRecording);
+         CHECK(got.created_unix_us > 5);
+         CHECK(got.num_packets == 0);
+         CHECK(got.num_erased_slots == 0);
+       }},
+      {"Store: a second stream of the same id is refused and changes nothing",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann"}};
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         StreamRecord other = MakeStream("s");
+         other.input_digest = "other";
+         RequireError(store->CreateStream(other, grants), ErrorCode::kAlreadyExists);
+         CHECK(RequireValue(store->GetStream("s")).input_digest == "c0ffee");
+         CHECK(AllGrants(*store, "s").empty());
+       }},
+      {"Store: ids that differ in case only are two streams",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("room"), {}));
+         RequireOk(store->CreateStream(MakeStream("Room"), {}));
+         CHECK(RequireValue(store->ListStreams()).size() == 2);
+       }},
+      {"Store: a stream with a bad grant is not created at all",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 5}};
+         RequireError(store->CreateStream(MakeStream("s"), grants), ErrorCode::kInvalidArgument);
+         RequireError(store->GetStream("s"), ErrorCode::kNotFound);
+       }},
+      {"Store: a format out of range is refused",
+       [](Database& db) {
+         StreamRecord stream = MakeStream("s");
+         stream.format.num_variants = 3;
+         RequireError(db.Open()->CreateStream(stream, {}), ErrorCode::kInvalidArgument);
+       }},
+      {"Store: names that are empty, long, not UTF-8 or hold control characters are refused",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<std::string> bad_names = {"",
+                                                     std::string(256, 'x'),
+                                                     "a\nb",
+                                                     std::string("a\0b", 3),
+                                                     "\x7f",
+                                                     "\xc2\x85",
+                                                     "\xff",
+                                                     "\xc3",
+                                                     "\xc0\xaf",
+                                                     "\xed\xa0\x80",
+                                                     "\xf5\x80\x80\x80",
+                                                     "a\xe2\x82"};
+         for (const std::string& name : bad_names) {
+           INFO("name of " << name.size() << " bytes");
+           const std::vector<Grant> grants = {{.account = name}};
+           RequireError(store->CreateStream(MakeStream(name), {}), ErrorCode::kInvalidArgument);
+           RequireError(store->CreateStream(MakeStream("s"), grants), ErrorCode::kInvalidArgument);
+           RequireError(store->GetStream(name), ErrorCode::kInvalidArgument);
+           RequireError(store->RemoveStream(name), ErrorCode::kInvalidArgument);
+           RequireError(store->CompleteStream(name, 4242), ErrorCode::kInvalidArgument);
+           RequireError(store->AppendReference(name, MakeChunk(0)), ErrorCode::kInvalidArgument);
+           RequireError(store->AddFinding(MakeFinding("accused", {{.account = name, .stream = "s"}})),
+                        ErrorCode::kInvalidArgument);
+         }
+         CHECK(RequireValue(store->ListStreams()).empty());
+       }},
+      {"Store: names up to 255 bytes, with blanks, quotes and any script, are kept",
+       [](Database& db) {
+         auto store = db.Open();
+         for (const std::string& name :
+              {std::string(255, 'x'), std::string("'; DROP TABLE streams; --"), std::string(" %_\\ "), std::string("聴衆🎧é")}) {
+           const std::vector<Grant> grants = {{.account = name}};
+           RequireOk(store->CreateStream(MakeStream(name), grants));
+           CHECK(RequireValue(store->GetStream(name)).id == name);
+           CHECK(AllGrants(*store, name) == grants);
+         }
+       }},
+      {"Store: streams are listed by creation",
+       [](Database& db) {
+         auto store = db.Open();
+         for (const char* id : {"b", "a", "c"}) RequireOk(store->CreateStream(MakeStream(id), {}));
+         const auto streams = RequireValue(store->ListStreams());
+         REQUIRE(streams.size() == 3);
+         for (std::size_t i = 1; i < streams.size(); ++i) {
+           CHECK(std::tie(streams[i - 1].created_unix_us, streams[i - 1].id) <
+                 std::tie(streams[i].created_unix_us, streams[i].id));
+         }
+       }},
+      {"Store: what is asked of an unknown stream is not found",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann"}};
+         RequireError(store->GetStream("s"), ErrorCode::kNotFound);
+         RequireError(store->CompleteStream("s", 4242), ErrorCode::kNotFound);
+         RequireError(store->RemoveStream("s"), ErrorCode::kNotFound);
+         RequireError(store->AppendReference("s", MakeChunk(0)), ErrorCode::kNotFound);
+         RequireError(store->AddGrants("s", grants), ErrorCode::kNotFound);
+       }},
+      {"Store: lists of an unknown stream are empty",
+       [](Database& db) {
+         auto store = db.Open();
+         CHECK(AllChunks(*store, "s").empty());
+         CHECK(AllGrants(*store, "s").empty());
+         CHECK(Accounts(*store, "s").empty());
+         CHECK(Fingerprints(*store, "s").empty());
+       }},
+      {"Store: completing a stream twice is the same as once",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->CompleteStream("s", 4242));
+         const StreamRecord once = RequireValue(store->GetStream("s"));
+         RequireOk(store->CompleteStream("s", 4242));
+         const StreamRecord twice = RequireValue(store->GetStream("s"));
+         CHECK(once.state == StreamState::kComplete);
+         CHECK(once.updated_unix_us >= once.created_unix_us);
+         CHECK(twice.state == StreamState::kComplete);
+         CHECK(twice.updated_unix_us == once.updated_unix_us);
+       }},
+      {"Store: removing a stream takes its reference, fingerprints and grants, and nothing else",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann"}};
+         for (const char* id : {"gone", "kept"}) {
+           RequireOk(store->CreateStream(MakeStream(id), grants));
+           RequireOk(store->AppendReference(id, MakeChunk(0)));
+         }
+         RequireOk(store->AddFinding(MakeFinding("accused", {{.account = "ann", .stream = "gone"}})));
+         RequireOk(store->RemoveStream("gone"));
+         CHECK(Ids(RequireValue(store->ListStreams())) == std::vector<std::string>{"kept"});
+         CHECK(AllChunks(*store, "gone").empty());
+         CHECK(AllGrants(*store, "gone").empty());
+         CHECK(Fingerprints(*store, std::nullopt) == std::vector{FingerprintOf("kept", MakeChunk(0))});
+         CHECK(AllChunks(*store, "kept").size() == 1);
+         CHECK(AllGrants(*store, "kept") == grants);
+         CHECK(RequireValue(store->ListFindings(Only({}, "gone"))).size() == 1);
+       }},
+      {"Store: a removed stream's id is free again, and starts from nothing",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         RequireOk(store->RemoveStream("s"));
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         CHECK(AllChunks(*store, "s").empty());
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+       }},
+  };
+}
+
+// ---- reference
+
+inline std::vector<Case> ReferenceCases() {
+  return {
+      {"Store: chunks come back byte for byte, in order, without fingerprints",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 4; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+         const auto chunks = AllChunks(*db.Open(), "s");
+         REQUIRE(chunks.size() == 4);
+         for (int i = 0; i < 4; ++i) {
+           CHECK(chunks[i].source == 0);
+           CHECK(chunks[i].first_packet == MakeChunk(i).first_packet);
+           CHECK(chunks[i].num_packets == kChunkPackets);
+           CHECK(chunks[i].num_erased_slots == MakeChunk(i).num_erased_slots);
+           CHECK(chunks[i].sealed == MakeChunk(i).sealed);
+           CHECK(chunks[i].fingerprint.empty());
+         }
+       }},
+      {"Store: appending moves the stream's length, erased slots and time on",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 3; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+         const StreamRecord stream = RequireValue(store->GetStream("s"));
+         CHECK(stream.num_packets == 3 * kChunkPackets);
+         CHECK(stream.num_erased_slots == 0 + 1 + 2);
+         CHECK(stream.updated_unix_us > stream.created_unix_us);
+       }},
+      {"Store: with several sources, the length is that of the longest and the erased slots add up",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 3; ++i) RequireOk(store->AppendReference("s", MakeChunk(i, 0)));
+         for (int i = 0; i < 2; ++i) RequireOk(store->AppendReference("s", MakeChunk(i, 5)));
+         const StreamRecord stream = RequireValue(store->GetStream("s"));
+         CHECK(stream.num_packets == 3 * kChunkPackets);
+         CHECK(stream.num_erased_slots == 3 + 1);
+         CHECK(AllChunks(*store, "s", 0).size() == 3);
+         CHECK(AllChunks(*store, "s", 5).size() == 2);
+         CHECK(AllChunks(*store, "s", 5)[1].sealed == MakeChunk(1, 5).sealed);
+         CHECK(AllChunks(*store, "s", 1).empty());
+       }},
+      {"Store: a chunk that leaves a gap is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireError(store->AppendReference("s", MakeChunk(1)), ErrorCode::kFailedPrecondition);
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         RequireError(store->AppendReference("s", MakeChunk(2)), ErrorCode::kFailedPrecondition);
+         RequireError(store->AppendReference("s", MakeChunk(1, 1)), ErrorCode::kFailedPrecondition);
+         CHECK(RequireValue(store->GetStream("s")).num_packets == kChunkPackets);
+         CHECK(AllChunks(*store, "s").size() == 1);
+       }},
+      {"Store: a chunk that overlaps or repeats the last one is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         ReferenceChunk overlapping = MakeChunk(1);
+         overlapping.first_packet -= 1;
+         RequireError(store->AppendReference("s", MakeChunk(0)), ErrorCode::kFailedPrecondition);
+         RequireError(store->AppendReference("s", overlapping), ErrorCode::kFailedPrecondition);
+         CHECK(RequireValue(store->GetStream("s")).num_packets == kChunkPackets);
+         CHECK(Fingerprints(*store, "s").size() == 1);
+       }},
+      {"Store: a complete stream takes no more chunks",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         RequireOk(store->CompleteStream("s", 4242));
+         RequireError(store->AppendReference("s", MakeChunk(1)), ErrorCode::kFailedPrecondition);
+         CHECK(AllChunks(*store, "s").size() == 1);
+       }},
+      {"Store: a chunk out of range is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         const auto refused = [&](auto spoil) {
+           ReferenceChunk chunk = MakeChunk(0);
+           spoil(chunk);
+           RequireError(store->AppendReference("s", chunk), ErrorCode::kInvalidArgument);
+         };
+         refused([](ReferenceChunk& chunk) { chunk.source = -1; });
+         refused([](ReferenceChunk& chunk) { chunk.num_packets = 0; });
+         refused([](ReferenceChunk& chunk) { chunk.num_packets = -500; });
+         refused([](ReferenceChunk& chunk) { chunk.num_erased_slots = -1; });
+         refused([](ReferenceChunk& chunk) { chunk.sealed.clear(); });
+         CHECK(RequireValue(store->GetStream("s")).num_packets == 0);
+       }},
+      {"Store: a range gives the chunks that overlap it, and no others",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 4; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+         const auto numbers = [&](std::int64_t first, std::int64_t end) {
+           std::vector<std::int64_t> result;
+           for (const auto& chunk : RequireValue(store->ReadReference("s", 0, first, end))) {
+             result.push_back(chunk.first_packet / kChunkPackets);
+           }
+           return result;
+         };
+         using Numbers = std::vector<std::int64_t>;
+         CHECK(numbers(0, 1) == Numbers{0});
+         CHECK(numbers(499, 500) == Numbers{0});
+         CHECK(numbers(500, 501) == Numbers{1});
+         CHECK(numbers(499, 501) == Numbers{0, 1});
+         CHECK(numbers(600, 1600) == Numbers{1, 2, 3});
+         CHECK(numbers(-10, 10) == Numbers{0});
+         CHECK(numbers(1999, 99999) == Numbers{3});
+         CHECK(numbers(2000, 99999).empty());
+         CHECK(numbers(-10, 0).empty());
+         CHECK(numbers(700, 700).empty());
+         CHECK(numbers(700, 600).empty());
+       }},
+      {"Store: fingerprints come by stream, source and packet; an empty one is left out",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("z-first"), {}));
+         RequireOk(store->CreateStream(MakeStream("a-second"), {}));
+         ReferenceChunk silent = MakeChunk(1);
+         silent.fingerprint.clear();
+         RequireOk(store->AppendReference("a-second", MakeChunk(0)));
+         RequireOk(store->AppendReference("z-first", MakeChunk(0, 1)));
+         RequireOk(store->AppendReference("z-first", MakeChunk(0)));
+         RequireOk(store->AppendReference("z-first", silent));
+         RequireOk(store->AppendReference("z-first", MakeChunk(2)));
+         const std::vector<Visited> of_first = {FingerprintOf("z-first", MakeChunk(0)), FingerprintOf("z-first", MakeChunk(2)),
+                                                FingerprintOf("z-first", MakeChunk(0, 1))};
+         std::vector<Visited> of_all = of_first;
+         of_all.push_back(FingerprintOf("a-second", MakeChunk(0)));
+         CHECK(Fingerprints(*store, "z-first") == of_first);
+         CHECK(Fingerprints(*store, std::nullopt) == of_all);
+       }},
+      {"Store: a visitor may read the store it is visiting",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 3; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+         std::size_t num_read = 0;
+         RequireOk(store->VisitFingerprints(std::nullopt, [&](std::string_view id, int source, std::int64_t first, auto) {
+           num_read += RequireValue(store->ReadReference(id, source, first, first + 1)).size();
+         }));
+         CHECK(num_read == 3);
+       }},
+      {"Store: what a visitor throws becomes an error, and the store goes on",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         const auto throwing = [](std::string_view, int, std::int64_t, std::span<const std::uint8_t>) {
+           throw std::runtime_error("visitor");
+         };
+         RequireError(store->VisitFingerprints(std::nullopt, throwing), ErrorCode::kInternal);
+         RequireOk(store->AppendReference("s", MakeChunk(1)));
+       }},
+  };
+}
+
+// ---- grants
+
+inline std::vector<Case> GrantCases() {
+  return {
+      {"Store: grants come back by account, then from, in byte order",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> first = {{.account = "é"}, {.account = "b", .from_stream_us = 50, .to_stream_us = 60}};
+         const std::vector<Grant> later = {
+             {.account = "b", .from_stream_us = 5, .to_stream_us = 6}, {.account = "a"}, {.account = "Z"}};
+         RequireOk(store->CreateStream(MakeStream("s"), first));
+         RequireOk(store->AddGrants("s", later));
+         const std::vector<Grant> wanted = {later[2], later[1], later[0], first[1], first[0]};
+         CHECK(AllGrants(*db.Open(), "s") == wanted);
+       }},
+      {"Store: an identical grant again has no effect",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann", .from_stream_us = 1, .to_stream_us = 9},
+                                            {.account = "ann", .from_stream_us = 1, .to_stream_us = 9}};
+         RequireOk(store->CreateStream(MakeStream("s"), grants));
+         RequireOk(store->AddGrants("s", grants));
+         CHECK(AllGrants(*store, "s") == std::vector{grants[0]});
+       }},
+      {"Store: one account may have several grants in a stream, also overlapping ones",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann", .from_stream_us = 0, .to_stream_us = 10},
+                                            {.account = "ann", .from_stream_us = 0, .to_stream_us = 20},
+                                            {.account = "ann", .from_stream_us = 15}};
+         RequireOk(store->CreateStream(MakeStream("s"), grants));
+         CHECK(AllGrants(*store, "s") == grants);
+       }},
+      {"Store: a range gives the grants that overlap it; ends are exclusive",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "a", .from_stream_us = 10, .to_stream_us = 20},
+                                            {.account = "b", .from_stream_us = 20}};
+         RequireOk(store->CreateStream(MakeStream("s"), grants));
+         const auto accounts = [&](std::int64_t from, std::int64_t to) {
+           std::string result;
+           for (const Grant& grant : RequireValue(store->ListGrants("s", from, to))) result += grant.account;
+           return result;
+         };
+         CHECK(accounts(0, 10).empty());
+         CHECK(accounts(0, 11) == "a");
+         CHECK(accounts(19, 20) == "a");
+         CHECK(accounts(20, 21) == "b");
+         CHECK(accounts(19, 21) == "ab");
+         CHECK(accounts(Grant::kOpenEnd - 1, Grant::kOpenEnd) == "b");
+         CHECK(accounts(15, 15).empty());
+         CHECK(accounts(18, 12).empty());
+       }},
+      {"Store: an empty or backward interval is refused, with all that came with it",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (const std::int64_t end : {7, 6, -1}) {
+           const std::vector<Grant> grants = {{.account = "good"}, {.account = "bad", .from_stream_us = 7, .to_stream_us = end}};
+           RequireError(store->AddGrants("s", grants), ErrorCode::kInvalidArgument);
+         }
+         CHECK(AllGrants(*store, "s").empty());
+       }},
+      {"Store: grants may be added to a complete stream",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "late"}};
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->CompleteStream("s", 4242));
+         RequireOk(store->AddGrants("s", grants));
+         CHECK(AllGrants(*store, "s") == grants);
+       }},
+      {"Store: grants of one stream are not those of another",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> grants = {{.account = "ann"}};
+         RequireOk(store->CreateStream(MakeStream("s"), grants));
+         RequireOk(store->CreateStream(MakeStream("t"), {}));
+         CHECK(AllGrants(*store, "t").empty());
+       }},
+      {"Store: ten thousand grants in one call",
+       [](Database& db) {
+         auto store = db.Open();
+         std::vector<Grant> grants;
+         for (int i = 0; i < 10000; ++i) grants.push_back({.account = "account-" + std::to_string(100000 + i)});
+         RequireOk(store->CreateStream(MakeStream("s"), grants));
+         CHECK(AllGrants(*store, "s") == grants);
+       }},
+      {"Store: accounts are counted over grants and accusations, or for one stream's grants",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> in_s = {
+             {.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
+         const std::vector<Grant> in_t = {{.account = "ann"}, {.account = "cy"}};
+         RequireOk(store->CreateStream(MakeStream("s"), in_s));
+         RequireOk(store->CreateStream(MakeStream("t"), in_t));
+         RequireOk(store->AddFinding(MakeFinding(
+             "accused",
+             {{.account = "ann", .stream = "s"}, {.account = "ann", .stream = "t"}, {.account = "dee", .stream = "x"}})));
+         CHECK(Accounts(*store, std::nullopt) ==
+               std::vector<AccountLine>{{"ann", 3, 2}, {"bob", 1, 0}, {"cy", 1, 0}, {"dee", 0, 1}});
+         // An account's accusations are its own, in whatever stream.
+         CHECK(Accounts(*store, "s") == std::vector<AccountLine>{{"ann", 2, 2}, {"bob", 1, 0}});
+       }},
+  };
+}
+
+// ---- findings
+
+inline std::vector<Case> FindingCases() {
+  return {
+      {"Store: a finding comes back as it was added, its accusations in order",
+       [](Database& db) {
+         const FindingRecord wanted =
+             MakeFinding("accused", {{.account = "zoe", .stream = "s", .log10_p = -14.25, .log10_bound = -10.125},
+                                     {.account = "ann", .stream = "t", .log10_p = -INFINITY, .log10_bound = 0}});
+         const std::int64_t before = NowUnixUs();
+         const std::int64_t id = RequireValue(db.Open()->AddFinding(wanted));
+         const auto findings = RequireValue(db.Open()->ListFindings({}));
+         REQUIRE(findings.size() == 1);
+         const FindingRecord& got = findings[0];
+         CHECK(got.id == id);
+         CHECK(got.created_unix_us >= before);
+         CHECK(got.clip_name == wanted.clip_name);
+         CHECK(got.clip_sha256 == wanted.clip_sha256);
+         CHECK(got.verdict == wanted.verdict);
+         CHECK(got.report_json == wanted.report_json);
+         REQUIRE(got.accusations.size() == 2);
+         for (int i = 0; i < 2; ++i) {
+           CHECK(got.accusations[i].account == wanted.accusations[i].account);
+           CHECK(got.accusations[i].stream == wanted.accusations[i].stream);
+           CHECK(got.accusations[i].log10_p == wanted.accusations[i].log10_p);
+           CHECK(got.accusations[i].log10_bound == wanted.accusations[i].log10_bound);
+         }
+       }},
+      {"Store: a finding that accuses no one is a finding",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->AddFinding(MakeFinding("no_accusation", {})));
+         const auto findings = RequireValue(store->ListFindings({}));
+         REQUIRE(findings.size() == 1);
+         CHECK(findings[0].accusations.empty());
+       }},
+      {"Store: an unknown verdict and scores that are no numbers are refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireError(store->AddFinding(MakeFinding("guilty", {})), ErrorCode::kInvalidArgument);
+         RequireError(store->AddFinding(MakeFinding("", {})), ErrorCode::kInvalidArgument);
+         RequireError(store->AddFinding(MakeFinding("accused", {{.account = "a", .stream = "s", .log10_p = NAN}})),
+                      ErrorCode::kInvalidArgument);
+         CHECK(RequireValue(store->ListFindings({})).empty());
+       }},
+      {"Store: findings are filtered by account, stream, verdict and time",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto add = [&](const char* verdict, std::vector<AccusationRecord> accusations) {
+           return RequireValue(store->AddFinding(MakeFinding(verdict, std::move(accusations))));
+         };
+         const std::int64_t one = add("accused", {{.account = "ann", .stream = "s"}, {.account = "bob", .stream = "t"}});
+         const std::int64_t two = add("accused", {{.account = "ann", .stream = "t"}, {.account = "ann", .stream = "t"}});
+         const std::int64_t three = add("unknown_audio", {});
+         CHECK(one < two);
+         CHECK(two < three);
+         using FindingIds = std::vector<std::int64_t>;
+         const auto listed = [&](const FindingFilter& filter) { return Ids(RequireValue(store->ListFindings(filter))); };
+         CHECK(listed({}) == FindingIds{one, two, three});
+         CHECK(listed(Only("ann")) == FindingIds{one, two});
+         CHECK(listed(Only("bob")) == FindingIds{one});
+         CHECK(listed(Only({}, "t")) == FindingIds{one, two});
+         CHECK(listed(Only("ann", "t")) == FindingIds{two});  // one and the same accusation
+         CHECK(listed(Only({}, {}, "unknown_audio")) == FindingIds{three});
+         CHECK(listed(Only({}, {}, "no_accusation")).empty());
+         CHECK(listed(Only("nobody")).empty());
+         CHECK(listed(Only("ann", {}, "unknown_audio")).empty());
+         CHECK(listed(Since(NowUnixUs() + 60'000'000)).empty());
+         CHECK(listed(Since(RequireValue(store->ListFindings({}))[0].created_unix_us)).size() == 3);
+       }},
+      {"Store: a filter does not hide the other accusations of a finding",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(
+             store->AddFinding(MakeFinding("accused", {{.account = "ann", .stream = "s"}, {.account = "bob", .stream = "s"}})));
+         CHECK(RequireValue(store->ListFindings(Only("bob")))[0].accusations.size() == 2);
+       }},
+      {"Store: findings are read page by page, each once",
+       [](Database& db) {
+         auto store = db.Open();
+         std::vector<std::int64_t> added;
+         for (int i = 0; i < 7; ++i) added.push_back(RequireValue(store->AddFinding(MakeFinding("no_accusation", {}))));
+         std::vector<std::int64_t> paged;
+         FindingFilter filter = AtMost(3);
+         for (auto page = RequireValue(store->ListFindings(filter)); !page.empty();
+              page = RequireValue(store->ListFindings(filter))) {
+           CHECK(page.size() <= 3);
+           for (const std::int64_t id : Ids(page)) paged.push_back(id);
+           filter.after_id = paged.back();
+         }
+         CHECK(paged == added);
+       }},
+      {"Store: a filter out of range is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireError(store->ListFindings(AtMost(0)), ErrorCode::kInvalidArgument);
+         RequireError(store->ListFindings(AtMost(-1)), ErrorCode::kInvalidArgument);
+         RequireError(store->ListFindings(AtMost(10001)), ErrorCode::kInvalidArgument);
+         RequireError(store->ListFindings(Only({}, {}, "guilty")), ErrorCode::kInvalidArgument);
+         RequireError(store->ListFindings(Only("")), ErrorCode::kInvalidArgument);
+         RequireOk(store->ListFindings(AtMost(10000)));
+       }},
+  };
+}
+
+// ---- several connections
+
+inline std::vector<Case> ConnectionCases() {
+  return {
+      {"Store: two connections take turns in one stream",
+       [](Database& db) {
+         auto one = db.Open();
+         auto other = db.Open();
+         RequireOk(one->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 6; ++i) RequireOk((i % 2 == 0 ? one : other)->AppendReference("s", MakeChunk(i)));
+         RequireError(one->AppendReference("s", MakeChunk(5)), ErrorCode::kFailedPrecondition);
+         CHECK(AllChunks(*one, "s").size() == 6);
+         CHECK(AllChunks(*other, "s").size() == 6);
+       }},
+      {"Store: closing one connection leaves the other working",
+       [](Database& db) {
+         auto one = db.Open();
+         RequireOk(one->CreateStream(MakeStream("s"), {}));
+         db.Open().reset();
+         RequireOk(one->AppendReference("s", MakeChunk(0)));
+         CHECK(AllChunks(*db.Open(), "s").size() == 1);
+       }},
+      {"Store: a visitor sees one moment of the store while another connection writes",
+       [](Database& db) {
+         auto reader = db.Open();
+         auto writer = db.Open();
+         RequireOk(writer->CreateStream(MakeStream("s"), {}));
+         for (int i = 0; i < 3; ++i) RequireOk(writer->AppendReference("s", MakeChunk(i)));
+         int num_visited = 0;
+         RequireOk(reader->VisitFingerprints("s", [&](std::string_view, int, std::int64_t, auto) {
+           RequireOk(writer->AppendReference("s", MakeChunk(3 + num_visited)));
+           ++num_visited;
+         }));
+         CHECK(num_visited == 3);
+         CHECK(Fingerprints(*reader, "s").size() == 6);
+       }},
+  };
+}
+
+inline std::vector<Case> StoreContract() {
+  std::vector<Case> all;
+  for (const auto& cases : {StreamCases(), ReferenceCases(), GrantCases(), FindingCases(), ConnectionCases()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
+  return all;
+}
+
+}  // namespace earmark::store_contract

@@ -1,0 +1,370 @@
+// The SQLite store: the contract of every store, and what is particular to a store that is a file.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "db/sqlite_store.h"
+#include "db/store.h"
+#include "tests/integration/store_contract.h"
+#include "tests/integration/store_temp_folder.h"
+
+namespace earmark {
+namespace {
+
+namespace fs = std::filesystem;
+using store_contract::AllChunks;
+using store_contract::AllGrants;
+using store_contract::MakeChunk;
+using store_contract::MakeStream;
+using store_contract::RequireError;
+using store_contract::RequireOk;
+using store_contract::RequireValue;
+
+class SqliteDatabase final : public store_contract::Database {
+ public:
+  std::unique_ptr<Store> Open() override { return RequireValue(OpenStore(folder_.Url(), OpenMode::kReadWriteCreate)); }
+
+ private:
+  TempFolder folder_;
+};
+
+std::unique_ptr<Store> MakeStore(const TempFolder& folder) {
+  return RequireValue(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void WriteFile(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+
+void RunSql(const std::string& path, const std::string& sql) {
+  SQLite::Database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec(sql);
+}
+
+int ModeOf(const std::string& path) {
+  struct stat status {};
+  REQUIRE(stat(path.c_str(), &status) == 0);
+  return static_cast<int>(status.st_mode & 07777);
+}
+
+// Sets the umask of the process for as long as it lives.
+class Umask {
+ public:
+  explicit Umask(mode_t mask) : old_(umask(mask)) {}
+  ~Umask() { umask(old_); }
+
+ private:
+  mode_t old_;
+};
+
+// Neither way of opening takes the file, and neither changes a byte of it or leaves files beside it.
+void RequireRefusedUntouched(const TempFolder& folder, ErrorCode code) {
+  const std::string before = ReadFile(folder.File("store.db"));
+  for (const OpenMode mode : {OpenMode::kReadWriteCreate, OpenMode::kReadWrite}) {
+    const auto refused = OpenStore(folder.Url(), mode);
+    RequireError(refused, code);
+    CHECK(refused.error().message.find(folder.File("store.db")) != std::string::npos);
+  }
+  CHECK(ReadFile(folder.File("store.db")) == before);
+  CHECK(folder.Names() == std::vector<std::string>{"store.db"});
+}
+
+}  // namespace
+
+TEST_CASE("Store: SQLite keeps the contract", "[store_sqlite]") {
+  for (const store_contract::Case& contract_case : store_contract::StoreContract()) {
+    DYNAMIC_SECTION(contract_case.name) {
+      SqliteDatabase database;
+      contract_case.check(database);
+    }
+  }
+}
+
+// ---- the URL
+
+TEST_CASE("Store: a URL of another engine or of none is refused, and its password is not repeated", "[store_sqlite]") {
+  for (const char* url : {"postgresql://me:secret@host/db", "postgres://me:secret@host/db", "mysql://me:secret@host/db", "",
+                          "/secret/store.db", "SQLITE:/secret", "sqlite", "\nsecret\n:x"}) {
+    INFO(url);
+    const auto refused = OpenStore(url, OpenMode::kReadWriteCreate);
+    RequireError(refused, ErrorCode::kInvalidArgument);
+    CHECK(refused.error().message.find("sqlite:PATH") != std::string::npos);
+    CHECK(refused.error().message.find("me:secret") == std::string::npos);
+  }
+}
+
+TEST_CASE("Store: a PostgreSQL URL is told that this build has only SQLite", "[store_sqlite]") {
+  const auto refused = OpenStore("postgresql://host/db", OpenMode::kReadWrite);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("only SQLite") != std::string::npos);
+}
+
+TEST_CASE("Store: a path that is no file's is refused", "[store_sqlite]") {
+  const TempFolder folder;
+  REQUIRE(mkdir(folder.File("folder").c_str(), 0700) == 0);
+  REQUIRE(mkfifo(folder.File("pipe").c_str(), 0600) == 0);
+  for (const std::string& url : {std::string("sqlite:"), folder.Url(""), folder.Url("folder"), folder.Url("pipe"),
+                                 std::string("sqlite:/dev/null"), folder.Url(std::string("a\0b", 3))}) {
+    RequireError(OpenStore(url, OpenMode::kReadWriteCreate), ErrorCode::kInvalidArgument);
+  }
+  CHECK(folder.Names().size() == 2);
+}
+
+TEST_CASE("Store: names that SQLite reads as no path are paths here", "[store_sqlite]") {
+  const TempFolder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.File(""));
+  for (const char* name : {":memory:", "file:x?mode=memory", "plain.db", "with blank and é"}) {
+    CHECK(OpenStore(std::string("sqlite:") + name, OpenMode::kReadWriteCreate).has_value());
+    CHECK(fs::exists(name));
+  }
+  fs::current_path(before);
+}
+
+// ---- making one
+
+TEST_CASE("Store: without leave to create, a missing store is not found and not made", "[store_sqlite]") {
+  const TempFolder folder;
+  RequireError(OpenStore(folder.Url(), OpenMode::kReadWrite), ErrorCode::kNotFound);
+  RequireError(OpenStore(folder.Url("deep/store.db"), OpenMode::kReadWrite), ErrorCode::kNotFound);
+  CHECK(folder.Names().empty());
+}
+
+TEST_CASE("Store: a made one is found again, with what it held", "[store_sqlite]") {
+  const TempFolder folder;
+  RequireOk(MakeStore(folder)->CreateStream(MakeStream("s"), {}));
+  auto again = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  CHECK(again->GetStream("s").has_value());
+  again.reset();
+  CHECK(folder.Names() == std::vector<std::string>{"store.db"});  // the last one out tidies up
+}
+
+TEST_CASE("Store: file and folders are the owner's alone, whatever the umask", "[store_sqlite]") {
+  for (const mode_t mask : {mode_t{0}, mode_t{0277}}) {
+    const TempFolder folder;
+    const Umask umask_for_now(mask);
+    auto store = RequireValue(OpenStore(folder.Url("a/b/store.db"), OpenMode::kReadWriteCreate));
+    RequireOk(store->CreateStream(MakeStream("s"), {}));
+    CHECK(ModeOf(folder.File("a")) == 0700);
+    CHECK(ModeOf(folder.File("a/b")) == 0700);
+    CHECK(ModeOf(folder.File("a/b/store.db")) == 0600);
+    CHECK(ModeOf(folder.File("a/b/store.db-wal")) == 0600);
+    CHECK(ModeOf(folder.File("a/b/store.db-shm")) == 0600);
+  }
+}
+
+TEST_CASE("Store: where no folder can be made, the error says so and nothing stays", "[store_sqlite]") {
+  const TempFolder folder;
+  WriteFile(folder.File("file"), "x");
+  RequireError(OpenStore(folder.Url("file/store.db"), OpenMode::kReadWriteCreate), ErrorCode::kInvalidArgument);
+  RequireError(OpenStore("sqlite:/proc/earmark-no-such/store.db", OpenMode::kReadWriteCreate), ErrorCode::kPermissionDenied);
+  RequireError(OpenStore(folder.Url("new/folder/" + std::string(300, 'x')), OpenMode::kReadWriteCreate),
+               ErrorCode::kInvalidArgument);
+  CHECK(folder.Names() == std::vector<std::string>{"file"});
+}
+
+TEST_CASE("Store: a log left over from a deleted database is not played into a new one", "[store_sqlite]") {
+  for (const char* name : {"store.db-wal", "store.db-journal"}) {
+    const TempFolder folder;
+    WriteFile(folder.File(name), "old");
+    RequireError(OpenStore(folder.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
+    CHECK(folder.Names() == std::vector<std::string>{name});
+    CHECK(ReadFile(folder.File(name)) == "old");
+  }
+}
+
+// ---- files that are not ours
+
+TEST_CASE("Store: a file that is not SQLite's is refused and left as it is", "[store_sqlite]") {
+  for (const std::string& bytes : {std::string(), std::string("hello"), std::string(8192, 'x'), std::string(4096, '\0'),
+                                   std::string("SQLite format 3\0", 16), std::string("SQLite format 3")}) {
+    const TempFolder folder;
+    WriteFile(folder.File("store.db"), bytes);
+    RequireRefusedUntouched(folder, ErrorCode::kFailedPrecondition);
+  }
+}
+
+TEST_CASE("Store: the SQLite file of another program is refused and left as it is", "[store_sqlite]") {
+  for (const char* journal_mode : {"DELETE", "WAL"}) {
+    const TempFolder folder;
+    RunSql(folder.File("store.db"), std::string("PRAGMA journal_mode = ") + journal_mode + "; CREATE TABLE streams (id TEXT);");
+    RequireRefusedUntouched(folder, ErrorCode::kFailedPrecondition);
+  }
+}
+
+TEST_CASE("Store: another program's database with work in its log is refused and keeps its log", "[store_sqlite]") {
+  const TempFolder folder;
+  SQLite::Database theirs(folder.File("store.db"), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  theirs.exec("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1);");
+  const std::string log = ReadFile(folder.File("store.db-wal"));
+  RequireError(OpenStore(folder.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
+  CHECK(ReadFile(folder.File("store.db-wal")) == log);
+  theirs.exec("INSERT INTO t VALUES (2);");
+}
+
+TEST_CASE("Store: a schema newer than the build is refused and left as it is", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStore(folder).reset();
+  RunSql(folder.File("store.db"), "PRAGMA user_version = 1000");
+  RequireRefusedUntouched(folder, ErrorCode::kFailedPrecondition);
+}
+
+TEST_CASE("Store: an impossible schema number is damage", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStore(folder).reset();
+  RunSql(folder.File("store.db"), "PRAGMA user_version = -1");
+  RequireRefusedUntouched(folder, ErrorCode::kDataLoss);
+}
+
+// ---- damage
+
+TEST_CASE("Store: a truncated file is damage, found on opening", "[store_sqlite]") {
+  const TempFolder folder;
+  {
+    auto store = MakeStore(folder);
+    RequireOk(store->CreateStream(MakeStream("s"), {}));
+    for (int i = 0; i < 20; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+  }
+  const auto size = fs::file_size(folder.File("store.db"));
+  for (const std::uintmax_t kept : {size - 4096, size / 2, std::uintmax_t{4096}, std::uintmax_t{200}}) {
+    fs::resize_file(folder.File("store.db"), kept);
+    RequireError(OpenStore(folder.Url(), OpenMode::kReadWriteCreate), ErrorCode::kDataLoss);
+  }
+}
+
+TEST_CASE("Store: pages of noise give an error, never a crash or a chunk that looks whole", "[store_sqlite]") {
+  const TempFolder folder;
+  {
+    auto store = MakeStore(folder);
+    RequireOk(store->CreateStream(MakeStream("s"), {}));
+    for (int i = 0; i < 3; ++i) RequireOk(store->AppendReference("s", MakeChunk(i)));
+  }
+  const std::string good = ReadFile(folder.File("store.db"));
+  const std::size_t num_pages = good.size() / 4096;
+  for (std::size_t page = 1; page < num_pages; ++page) {  // page 0 has the header
+    std::string bad = good;
+    for (std::size_t i = 0; i < 4096; ++i) bad[page * 4096 + i] = static_cast<char>((i * 197 + page * 31 + 89) % 251);
+    WriteFile(folder.File("store.db"), bad);
+    auto store = OpenStore(folder.Url(), OpenMode::kReadWrite);
+    if (!store) {
+      RequireError(store, ErrorCode::kDataLoss);
+      continue;
+    }
+    const auto chunks = (*store)->ReadReference("s", 0, 0, 10000);
+    if (!chunks) RequireError(chunks, ErrorCode::kDataLoss);
+    const auto finding = (*store)->ListFindings({});
+    if (!finding) RequireError(finding, ErrorCode::kDataLoss);
+    const auto grants = (*store)->ListGrants("s", 0, Grant::kOpenEnd);
+    if (!grants) RequireError(grants, ErrorCode::kDataLoss);
+  }
+}
+
+// ---- locks and journals
+
+TEST_CASE("Store: a writer that waits too long for another is told to try again", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStore(folder).reset();
+  auto store = RequireValue(OpenSqliteStore(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20)));
+  SQLite::Database other(folder.File("store.db"), SQLite::OPEN_READWRITE);
+  other.exec("BEGIN IMMEDIATE");
+  RequireError(store->CreateStream(MakeStream("s"), {}), ErrorCode::kUnavailable);
+  RequireOk(store->ListStreams());  // readers do not wait
+  RequireOk(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  other.exec("ROLLBACK");
+  RequireOk(store->CreateStream(MakeStream("s"), {}));
+}
+
+TEST_CASE("Store: one brought back in another journal mode works, and goes back to WAL", "[store_sqlite]") {
+  const TempFolder folder;
+  RequireOk(MakeStore(folder)->CreateStream(MakeStream("s"), {}));
+  RunSql(folder.File("store.db"), "PRAGMA journal_mode = DELETE");
+  auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  RequireOk(store->AppendReference("s", MakeChunk(0)));
+  CHECK(fs::exists(folder.File("store.db-wal")));
+}
+
+TEST_CASE("Store: a copy made by VACUUM INTO is a whole store", "[store_sqlite]") {
+  const TempFolder folder;
+  auto store = MakeStore(folder);
+  RequireOk(store->CreateStream(MakeStream("s"), {}));
+  RequireOk(store->AppendReference("s", MakeChunk(0)));
+  RunSql(folder.File("store.db"), "VACUUM INTO '" + folder.File("copy.db") + "'");
+  auto copy = RequireValue(OpenStore(folder.Url("copy.db"), OpenMode::kReadWrite));
+  CHECK(AllChunks(*copy, "s").size() == 1);
+  RequireOk(copy->AppendReference("s", MakeChunk(1)));
+}
+
+TEST_CASE("Store: a closed connection does not take the locks of another in the same process", "[store_sqlite]") {
+  const TempFolder folder;
+  auto store = MakeStore(folder);
+  auto impatient = RequireValue(OpenSqliteStore(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20)));
+  SQLite::Database holder(folder.File("store.db"), SQLite::OPEN_READWRITE);
+  holder.exec("BEGIN IMMEDIATE");
+  OpenStore(folder.Url(), OpenMode::kReadWrite).value().reset();
+  RequireError(impatient->CreateStream(MakeStream("s"), {}), ErrorCode::kUnavailable);
+}
+
+TEST_CASE("Store: the bytes of a removed stream are overwritten in the file", "[store_sqlite]") {
+  const TempFolder folder;
+  ReferenceChunk chunk = MakeChunk(0);
+  const std::string needle = "a-rather-unlikely-fingerprint";
+  chunk.fingerprint.assign(needle.begin(), needle.end());
+  auto store = MakeStore(folder);
+  RequireOk(store->CreateStream(MakeStream("s"), {}));
+  RequireOk(store->AppendReference("s", chunk));
+  store.reset();
+  CHECK(ReadFile(folder.File("store.db")).find(needle) != std::string::npos);
+  store = MakeStore(folder);
+  RequireOk(store->RemoveStream("s"));
+  store.reset();
+  CHECK(ReadFile(folder.File("store.db")).find(needle) == std::string::npos);
+}
+
+// Hidden: run `integration_tests "[store_speed]"` by hand on a quiet machine. The numbers stand in docs/formats/store.md.
+TEST_CASE("Store: how long the big calls take", "[store_speed][.]") {
+  const TempFolder folder;
+  auto store = MakeStore(folder);
+  std::vector<Grant> grants;
+  for (int i = 0; i < 1'000'000; ++i)
+    grants.push_back({.account = "account-" + std::to_string(std::int64_t{i} * 7919 % 1'000'003)});
+  const auto timed = [](const std::string& what, const auto& call) {
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - start;
+    WARN(what << ": " << taken.count() << " ms");
+  };
+  timed("CreateStream with 10,000 grants",
+        [&] { RequireOk(store->CreateStream(MakeStream("small"), std::span(grants).first(10000))); });
+  timed("CreateStream with 1,000,000 grants", [&] { RequireOk(store->CreateStream(MakeStream("big"), grants)); });
+  timed("ListGrants of 1,000,000", [&] { CHECK(AllGrants(*store, "big").size() == grants.size()); });
+  timed("ListAccounts of 1,000,000", [&] { CHECK(RequireValue(store->ListAccounts("big")).size() == grants.size()); });
+  ReferenceChunk chunk = MakeChunk(0);
+  chunk.sealed.resize(160'000);  // 10 s of four variants at 32 kb/s
+  chunk.fingerprint.resize(4000);
+  timed("AppendReference, 360 chunks of 160 kB (one hour)", [&] {
+    for (int i = 0; i < 360; ++i) {
+      chunk.first_packet = std::int64_t{i} * chunk.num_packets;
+      RequireOk(store->AppendReference("big", chunk));
+    }
+  });
+  timed("VisitFingerprints of one hour", [&] { CHECK(store_contract::Fingerprints(*store, "big").size() == 360); });
+  timed("RemoveStream of one hour and 1,000,000 grants", [&] { RequireOk(store->RemoveStream("big")); });
+}
+
+}  // namespace earmark

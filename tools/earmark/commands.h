@@ -1,0 +1,73 @@
+// The sub-commands. Each adds itself to the application and runs when it was chosen; its result is the exit status.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "db/store.h"
+#include "dsp/media/key_file.h"
+#include "services/common/scanning.h"
+
+namespace earmark::cli {
+
+// Options that every command has.
+struct CommonOptions {
+  std::string store;     // store URL
+  std::string key_file;  // master key
+};
+
+// Where things are when nobody says: $EARMARK_STORE, $EARMARK_KEY, else files under $XDG_DATA_HOME/earmark or ~/.local/share/earmark.
+CommonOptions DefaultOptions();
+void AddStoreOption(CLI::App& command, CommonOptions& common);
+void AddKeyOption(CLI::App& command, CommonOptions& common);
+
+// What to run once the command line is parsed: returns the exit status.
+using Action = std::function<int()>;
+
+void AddMarkCommand(CLI::App& app, Action& action);
+void AddScanCommand(CLI::App& app, Action& action);
+void AddStreamsCommand(CLI::App& app, Action& action);
+void AddAccountsCommand(CLI::App& app, Action& action);
+void AddFindingsCommand(CLI::App& app, Action& action);
+void AddKeysCommand(CLI::App& app, Action& action);
+void AddCompletionCommand(CLI::App& app, Action& action);
+void AddDemoCommand(CLI::App& app, Action& action);
+
+// ---- the pieces that commands share
+
+struct MarkRequest {
+  std::string input;
+  std::string stream_id;
+  std::string listeners_file;
+  std::string account;  // of the copy; empty for `plain`
+  std::string output;
+  int bitrate_bps = 32000;
+  int num_variants = 4;
+  int packets_per_symbol = 2;
+  bool opus = true;    // --codec
+  bool plain = false;  // no mark, nothing registered
+  CommonOptions common;
+};
+struct MarkOutcome {
+  bool registered = false;  // the stream was new
+  std::int64_t num_packets = 0;
+  std::int64_t num_erased_slots = 0;
+  std::int64_t num_listeners = 0;
+};
+Result<MarkOutcome> RunMark(const MarkRequest& request);
+
+struct ScanRequest {
+  std::string clip;
+  ScanOptions options;
+  CommonOptions common;
+};
+// Scans and keeps the finding in the store.
+Result<ScanReport> RunScan(const ScanRequest& request);
+
+// A file name as it may be stored and shown: control characters and bytes that are not UTF-8 become '?'.
+std::string PrintableName(const std::string& name);
+
+}  // namespace earmark::cli

@@ -1,0 +1,49 @@
+#include <cstdlib>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/earmark/commands.h"
+
+namespace earmark::cli {
+namespace {
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string DataFolder() {
+  const std::string xdg = Environment("XDG_DATA_HOME");
+  if (!xdg.empty()) return xdg + "/earmark";
+  const std::string home = Environment("HOME");
+  return (home.empty() ? "." : home + "/.local/share") + "/earmark";
+}
+
+}  // namespace
+
+CommonOptions DefaultOptions() {
+  CommonOptions options{.store = Environment("EARMARK_STORE"), .key_file = Environment("EARMARK_KEY")};
+  if (options.store.empty()) options.store = "sqlite:" + DataFolder() + "/store.db";
+  if (options.key_file.empty()) options.key_file = DataFolder() + "/master.key";
+  return options;
+}
+
+void AddStoreOption(CLI::App& command, CommonOptions& common) {
+  command.add_option("--store", common.store, "Store URL, sqlite:PATH (or $EARMARK_STORE)")->capture_default_str();
+}
+
+void AddKeyOption(CLI::App& command, CommonOptions& common) {
+  command.add_option("--key", common.key_file, "Master key file, made on first use of `mark` (or $EARMARK_KEY)")->capture_default_str();
+}
+
+std::string PrintableName(const std::string& name) {
+  // nlohmann::json knows how to replace what is not UTF-8; a round trip through it does the work.
+  const std::string quoted = nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string text = nlohmann::json::parse(quoted).get<std::string>();
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  return text;
+}
+
+}  // namespace earmark::cli

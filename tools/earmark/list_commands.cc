@@ -1,0 +1,191 @@
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/earmark/commands.h"
+#include "tools/earmark/terminal.h"
+
+namespace earmark::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string Utc(std::int64_t unix_us) {
+  const auto seconds = static_cast<std::time_t>(unix_us / 1'000'000);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+// Options of a listing, kept alive by the action that uses them.
+struct ListState {
+  CommonOptions common = DefaultOptions();
+  std::string stream;
+  std::string account;
+  std::string verdict;
+  std::string name;  // of what to remove
+  int limit = 1000;
+  bool json = false;
+};
+
+std::optional<std::string> Optional(const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); }
+
+int ListStreams(const ListState& state) {
+  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  auto streams = (*store)->ListStreams();
+  if (!streams) return Complain(streams.error());
+  if (state.json) {
+    ordered_json list = ordered_json::array();
+    for (const StreamRecord& s : *streams) {
+      list.push_back({{"stream", s.id},
+                      {"created", Utc(s.created_unix_us)},
+                      {"seconds", static_cast<double>(s.num_packets) / kPacketsPerSecond},
+                      {"state", s.state == StreamState::kComplete ? "complete" : "recording"},
+                      {"variants", s.format.num_variants},
+                      {"packets_per_symbol", s.format.packets_per_symbol},
+                      {"channels", s.format.num_channels},
+                      {"bitrate_bps", s.format.bitrate_bps},
+                      {"erased_slots", s.num_erased_slots},
+                      {"key_id", s.key_id}});
+    }
+    std::printf("%s\n", list.dump().c_str());
+    return 0;
+  }
+  if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
+  for (const StreamRecord& s : *streams) {
+    std::printf("%-32s %s %9.1f s  %d variants, %d bit/s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(),
+                static_cast<double>(s.num_packets) / kPacketsPerSecond, s.format.num_variants, s.format.bitrate_bps,
+                s.state == StreamState::kComplete ? "" : "  (not complete)");
+  }
+  return 0;
+}
+
+int RemoveStream(const ListState& state) {
+  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  if (auto removed = (*store)->RemoveStream(state.name); !removed) return Complain(removed.error());
+  if (state.json) std::printf("%s\n", ordered_json{{"removed", state.name}}.dump().c_str());
+  else std::printf("removed stream %s with its reference and grants; findings stay\n", state.name.c_str());
+  return 0;
+}
+
+int ListAccounts(const ListState& state) {
+  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  std::optional<std::string_view> stream;
+  if (!state.stream.empty()) {
+    auto known = (*store)->GetStream(state.stream);
+    if (!known) return Complain(known.error());
+    stream = state.stream;
+  }
+  auto accounts = (*store)->ListAccounts(stream);
+  if (!accounts) return Complain(accounts.error());
+  if (state.json) {
+    ordered_json list = ordered_json::array();
+    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusations}});
+    std::printf("%s\n", list.dump().c_str());
+    return 0;
+  }
+  for (const AccountSummary& a : *accounts) {
+    std::printf("%-32s %lld grants, %lld accusations\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusations));
+  }
+  return 0;
+}
+
+int ListFindings(const ListState& state) {
+  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  FindingFilter filter;
+  filter.account = Optional(state.account);
+  filter.stream = Optional(state.stream);
+  filter.verdict = Optional(state.verdict);
+  filter.limit = state.limit;
+  auto findings = (*store)->ListFindings(filter);
+  if (!findings) return Complain(findings.error());
+  ordered_json list = ordered_json::array();
+  for (const FindingRecord& f : *findings) {
+    if (state.json) {
+      list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
+                      {"report", ordered_json::parse(f.report_json, nullptr, false)}});
+      continue;
+    }
+    std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
+    for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
+    std::printf("\n");
+  }
+  if (state.json) std::printf("%s\n", list.dump().c_str());
+  return 0;
+}
+
+int ShowKey(const ListState& state) {
+  auto key = ReadKeyFile(state.common.key_file);
+  if (!key) return Complain(key.error());
+  if (state.json) std::printf("%s\n", ordered_json{{"file", state.common.key_file}, {"key_id", key->id}}.dump().c_str());
+  else std::printf("%s: master key %s\n", state.common.key_file.c_str(), key->id.c_str());
+  return 0;
+}
+
+int CreateKey(const ListState& state) {
+  auto key = CreateKeyFile(state.common.key_file);
+  if (!key) return Complain(key.error());
+  return ShowKey(state);
+}
+
+std::shared_ptr<ListState> AddList(CLI::App& command, Action& action, int (*run)(const ListState&)) {
+  auto state = std::make_shared<ListState>();
+  command.add_flag("--json", state->json, "Print JSON");
+  command.callback([state, &action, run] { action = [state, run] { return run(*state); }; });
+  return state;
+}
+
+}  // namespace
+
+void AddStreamsCommand(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("streams", "Lists the streams in the store, or removes one");
+  command->footer("Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall");
+  auto list = AddList(*command, action, ListStreams);
+  AddStoreOption(*command, list->common);
+  CLI::App* remove = command->add_subcommand("remove", "Removes a stream with its reference and grants; findings stay");
+  auto state = AddList(*remove, action, RemoveStream);
+  remove->add_option("STREAM", state->name, "Name of the stream")->required();
+  AddStoreOption(*remove, state->common);
+  remove->final_callback([state, &action] { action = [state] { return RemoveStream(*state); }; });
+}
+
+void AddAccountsCommand(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("accounts", "Lists accounts with their grants and accusations");
+  command->footer("Examples:\n  earmark accounts\n  earmark accounts --stream town-hall --json");
+  auto state = AddList(*command, action, ListAccounts);
+  command->add_option("--stream", state->stream, "Only accounts with a grant for this stream");
+  AddStoreOption(*command, state->common);
+}
+
+void AddFindingsCommand(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("findings", "Lists what scans have found");
+  command->footer("Examples:\n  earmark findings\n  earmark findings --account alice --json");
+  auto state = AddList(*command, action, ListFindings);
+  command->add_option("--account", state->account, "Only findings that accuse this account");
+  command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
+  command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio"}));
+  command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
+  AddStoreOption(*command, state->common);
+}
+
+void AddKeysCommand(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("keys", "Shows the master key's public id, or makes a key");
+  command->footer("Examples:\n  earmark keys\n  earmark keys create --key /etc/earmark/master.key");
+  auto show = AddList(*command, action, ShowKey);
+  AddKeyOption(*command, show->common);
+  CLI::App* create = command->add_subcommand("create", "Makes a new key file (never overwrites one)");
+  auto state = AddList(*create, action, CreateKey);
+  AddKeyOption(*create, state->common);
+  create->final_callback([state, &action] { action = [state] { return CreateKey(*state); }; });
+}
+
+}  // namespace earmark::cli

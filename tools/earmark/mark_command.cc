@@ -1,0 +1,344 @@
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include <opus/opus.h>
+#include <nlohmann/json.hpp>
+
+#include "dsp/media/ogg_opus.h"
+#include "services/common/digest.h"
+#include "services/common/marking.h"
+#include "tools/earmark/commands.h"
+#include "tools/earmark/terminal.h"
+
+namespace earmark::cli {
+namespace {
+
+Result<std::vector<std::string>> ReadAccounts(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return Fail(ErrorCode::kNotFound, path + ": cannot be read; give a text file with one account a line to --listeners");
+  std::vector<std::string> accounts;
+  std::set<std::string> seen;
+  for (std::string line; std::getline(file, line);) {
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.pop_back();
+    if (line.empty() || line[0] == '#') continue;
+    if (seen.insert(line).second) accounts.push_back(line);
+  }
+  if (file.bad()) return Fail(ErrorCode::kInvalidArgument, path + ": cannot be read");
+  if (accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
+  return accounts;
+}
+
+bool EndsWith(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+// A WAV of exactly the recording's length: drops what the marker and encoder delay by at the start, and holds back the end until the length is known.
+class TrimmedWav {
+ public:
+  static Result<TrimmedWav> Create(const std::string& path, int num_channels, int delay_samples) {
+    auto wav = WavWriter::Create(path, kSampleRateHz, num_channels);
+    if (!wav) return Pass(wav);
+    return TrimmedWav(std::move(*wav), num_channels, delay_samples);
+  }
+
+  Result<void> Write(std::span<const float> pcm) {
+    const auto dropped = std::min(skip_, pcm.size());
+    skip_ -= dropped;
+    held_.insert(held_.end(), pcm.begin() + static_cast<std::ptrdiff_t>(dropped), pcm.end());
+    return held_.size() > 8 * kHeldBack ? WriteFirst(held_.size() - kHeldBack) : Result<void>();
+  }
+
+  // `num_samples` per channel; -1 keeps everything.
+  Result<void> Finish(std::int64_t num_samples) {
+    if (num_samples >= 0) {
+      const auto wanted = num_samples * num_channels_ - written_;
+      held_.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, wanted)), 0.0F);
+    }
+    if (auto done = WriteFirst(held_.size()); !done) return done;
+    return wav_->Finish();
+  }
+
+ private:
+  static constexpr std::size_t kHeldBack = 8 * kPacketSamples;  // more than padding and delays can add, in two channels
+
+  TrimmedWav(std::unique_ptr<WavWriter> wav, int num_channels, int delay_samples)
+      : wav_(std::move(wav)), num_channels_(num_channels), skip_(static_cast<std::size_t>(delay_samples * num_channels)) {}
+
+  Result<void> WriteFirst(std::size_t count) {
+    auto done = wav_->Write(std::span(held_).first(count));
+    held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(count));
+    written_ += static_cast<std::int64_t>(count);
+    return done;
+  }
+
+  std::unique_ptr<WavWriter> wav_;
+  int num_channels_;
+  std::size_t skip_;
+  std::int64_t written_ = 0;
+  std::vector<float> held_;
+};
+
+// Where the packets of a copy go: into an Ogg file as they are, or decoded into a WAV, as OUT's name says.
+class CopyWriter {
+ public:
+  static Result<CopyWriter> Create(const std::string& path, int num_channels) {
+    CopyWriter writer;
+    if (EndsWith(path, ".opus")) {
+      auto ogg = OggOpusWriter::Create(path, {.num_channels = num_channels, .pre_skip_samples = kTotalLatencySamples, .serial = 1});
+      if (!ogg) return Pass(ogg);
+      writer.ogg_ = std::move(*ogg);
+      return writer;
+    }
+    auto wav = TrimmedWav::Create(path, num_channels, kTotalLatencySamples);
+    if (!wav) return Pass(wav);
+    writer.wav_.emplace(std::move(*wav));
+    int error = OPUS_OK;
+    writer.decoder_.reset(opus_decoder_create(kSampleRateHz, num_channels, &error));
+    if (error != OPUS_OK) return Fail(ErrorCode::kInternal, "libopus gives no decoder");
+    writer.pcm_.resize(static_cast<std::size_t>(kPacketSamples * num_channels));
+    return writer;
+  }
+
+  Result<void> Write(std::span<const std::uint8_t> packet) {
+    if (ogg_) return ogg_->Write(packet);
+    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), pcm_.data(), kPacketSamples, 0);
+    if (got != kPacketSamples) return Fail(ErrorCode::kInternal, "libopus rejects its own packet");
+    return wav_->Write(pcm_);
+  }
+
+  Result<void> Finish(std::int64_t num_samples) { return ogg_ ? ogg_->Finish(num_samples) : wav_->Finish(num_samples); }
+
+ private:
+  struct DecoderDeleter {
+    void operator()(OpusDecoder* decoder) const { opus_decoder_destroy(decoder); }
+  };
+  std::unique_ptr<OggOpusWriter> ogg_;
+  std::optional<TrimmedWav> wav_;
+  std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
+  std::vector<float> pcm_;
+};
+
+// --codec none: the account's marked PCM, or without keys the recording itself.
+Result<void> WritePcmCopy(const MarkRequest& request, StreamFormat format, const StreamKeys* keys, const Progress& progress) {
+  auto host = AudioReader::Open(request.input);
+  if (!host) return Pass(host);
+  format.num_channels = (*host)->num_channels();
+  auto wav = TrimmedWav::Create(request.output, format.num_channels, Marker::kLatencySamples);
+  if (!wav) return Pass(wav);
+  Marker marker(format, keys != nullptr ? keys->carrier : Key());
+  if (keys != nullptr) marker.FollowCode(TraceCode(keys->code, request.account, format.num_variants));
+  auto samples = ForEachBlock(
+      **host, Marker::kLatencySamples,
+      [&](std::span<const float> block) {
+        marker.Process(block);
+        return wav->Write(keys != nullptr ? marker.Variant(0) : marker.Host());
+      },
+      progress);
+  if (!samples) return Pass(samples);
+  return wav->Finish(*samples);
+}
+
+// --plain: one ordinary encode with the same settings and the same delay, so that it compares sample by sample with a marked copy.
+Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress) {
+  auto host = AudioReader::Open(request.input);
+  if (!host) return Pass(host);
+  const int channels = (*host)->num_channels();
+  auto writer = CopyWriter::Create(request.output, channels);
+  if (!writer) return Pass(writer);
+  auto encoder = VariantEncoder::Create({.num_encoders = 1, .num_channels = channels, .bitrate_bps = request.bitrate_bps});
+  if (!encoder) return Pass(encoder);
+  const auto delay = static_cast<std::ptrdiff_t>(Marker::kLatencySamples * channels);
+  std::vector<float> line(static_cast<std::size_t>(delay + kPacketSamples * channels), 0.0F);
+  auto samples = ForEachBlock(
+      **host, kTotalLatencySamples,
+      [&](std::span<const float> block) -> Result<void> {
+        std::copy(line.end() - delay, line.end(), line.begin());
+        std::copy(block.begin(), block.end(), line.begin() + delay);
+        auto slot = encoder->Encode([&](int) { return std::span<const float>(line).first(block.size()); });
+        return slot ? writer->Write(slot->packets[0]) : Result<void>(Pass(slot));
+      },
+      progress);
+  if (!samples) return Pass(samples);
+  return writer->Finish(*samples);
+}
+
+// The stream as it is in the store, registered now if it is new. An interrupted registration that nobody is working on is done over.
+Result<StreamRecord> FindOrRegister(Store& store, const MasterKey& master, const MarkRequest& request, MarkOutcome& outcome, const Progress& progress) {
+  auto digest = FileDigest(request.input);
+  if (!digest) return Pass(digest);
+  auto known = store.GetStream(request.stream_id);
+  if (known && known->state == StreamState::kRecording) {
+    constexpr std::int64_t kAbandonedUs = 60'000'000;
+    if (UnixMicroseconds() - known->updated_unix_us < kAbandonedUs) {
+      return Fail(ErrorCode::kFailedPrecondition, "stream '" + request.stream_id + "' is being marked by somebody else just now");
+    }
+    if (auto removed = store.RemoveStream(request.stream_id); !removed) return Pass(removed);
+    known = Fail(ErrorCode::kNotFound, "");
+  }
+  if (known) {
+    if (known->input_digest != *digest) {
+      return Fail(ErrorCode::kAlreadyExists, "stream '" + request.stream_id + "' was registered from another recording than " + request.input +
+                                                 "; choose another --stream, or remove it with `earmark streams remove`");
+    }
+    return known;
+  }
+  if (known.error().code != ErrorCode::kNotFound) return known;
+  auto accounts = ReadAccounts(request.listeners_file);
+  if (!accounts) return Pass(accounts);
+  if (std::find(accounts->begin(), accounts->end(), request.account) == accounts->end()) {
+    return Fail(ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + request.listeners_file + "; only listeners get a copy");
+  }
+  auto host = AudioReader::Open(request.input);
+  if (!host) return Pass(host);
+  RegisterOptions options;
+  options.stream_id = request.stream_id;
+  options.accounts = std::move(*accounts);
+  options.input_digest = *digest;
+  options.format = {.num_variants = request.num_variants,
+                    .packets_per_symbol = request.packets_per_symbol,
+                    .num_channels = 1,
+                    .bitrate_bps = request.bitrate_bps,
+                    .kind = request.opus ? ReferenceKind::kVariantPackets : ReferenceKind::kHostPackets};
+  outcome.num_listeners = static_cast<std::int64_t>(options.accounts.size());
+  auto summary = RegisterStream(store, master, **host, options, progress);
+  if (!summary) return Pass(summary);
+  outcome.registered = true;
+  return store.GetStream(request.stream_id);
+}
+
+Result<void> CheckRequest(const MarkRequest& request) {
+  const bool wav = EndsWith(request.output, ".wav");
+  if (!wav && !EndsWith(request.output, ".opus")) return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
+  if (!request.opus && !wav) return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
+  if (!request.plain && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
+    return Fail(ErrorCode::kInvalidArgument, "--stream, --listeners and --for are needed (or --plain, for a copy without mark)");
+  }
+  if (request.plain && !request.account.empty()) return Fail(ErrorCode::kInvalidArgument, "--plain and --for exclude each other");
+  return {};
+}
+
+Result<int> ParseBitrate(const std::string& text) {
+  std::size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  const std::string unit = text.substr(used);
+  if (used > 0 && (unit == "k" || unit == "K")) value *= 1000;
+  else if (used == 0 || !unit.empty()) value = 0;
+  if (!(value >= 12000 && value <= 256000)) return Fail(ErrorCode::kInvalidArgument, "--bitrate: wanted 12k to 256k, got '" + text + "'");
+  return static_cast<int>(std::lround(value));
+}
+
+int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool json) {
+  if (json) {
+    nlohmann::ordered_json object{{"out", request.output}, {"plain", request.plain}};
+    if (!request.plain) {
+      object["stream"] = request.stream_id;
+      object["account"] = request.account;
+      object["registered"] = outcome.registered;
+      object["seconds"] = static_cast<double>(outcome.num_packets) / kPacketsPerSecond;
+      object["erased_slots"] = outcome.num_erased_slots;
+    }
+    std::printf("%s\n", object.dump().c_str());
+    return 0;
+  }
+  if (outcome.registered) {
+    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", request.stream_id.c_str(),
+                static_cast<double>(outcome.num_packets) / kPacketsPerSecond, static_cast<long long>(outcome.num_listeners),
+                100.0 * static_cast<double>(outcome.num_erased_slots) / static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
+  }
+  std::printf("%s: %s\n", request.output.c_str(), request.plain ? "the recording without a mark" : ("the copy of " + request.account).c_str());
+  return 0;
+}
+
+}  // namespace
+
+Result<MarkOutcome> RunMark(const MarkRequest& request) {
+  if (auto checked = CheckRequest(request); !checked) return Pass(checked);
+  ProgressBar bar;
+  const Progress progress = bar.Callback();
+  MarkOutcome outcome;
+  if (request.plain) {
+    auto written = request.opus ? WritePlainCopy(request, progress) : WritePcmCopy(request, StreamFormat{}, nullptr, progress);
+    if (!written) return Pass(written);
+    return outcome;
+  }
+  {
+    // A wrong input is reported before a key or a store is made.
+    auto readable = AudioReader::Open(request.input);
+    if (!readable) return Pass(readable);
+  }
+  auto master = ReadOrCreateKeyFile(request.common.key_file);
+  if (!master) return Pass(master);
+  auto store = OpenStore(request.common.store, OpenMode::kReadWriteCreate);
+  if (!store) return Pass(store);
+  auto stream = FindOrRegister(**store, *master, request, outcome, progress);
+  if (!stream) return Pass(stream);
+  outcome.num_packets = stream->num_packets;
+  outcome.num_erased_slots = stream->num_erased_slots;
+  auto keys = KeysOf(*stream, *master);
+  if (!keys) return Pass(keys);
+  if (stream->format.kind == ReferenceKind::kHostPackets) {
+    auto written = WritePcmCopy(request, stream->format, &*keys, progress);
+    if (!written) return Pass(written);
+    return outcome;
+  }
+  auto writer = CopyWriter::Create(request.output, stream->format.num_channels);
+  if (!writer) return Pass(writer);
+  auto chosen = ChoosePackets(**store, *stream, *keys, request.account,
+                              [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
+  if (!chosen) return Pass(chosen);
+  if (auto finished = writer->Finish(stream->num_samples); !finished) return Pass(finished);
+  return outcome;
+}
+
+void AddMarkCommand(CLI::App& app, Action& action) {
+  struct State {
+    MarkRequest request;
+    std::string bitrate = "32k";
+    std::string codec = "opus";
+    bool json = false;
+  };
+  auto state = std::make_shared<State>();
+  state->request.common = DefaultOptions();
+  MarkRequest& request = state->request;
+  CLI::App* command = app.add_subcommand("mark", "Marks a recording as a stream and writes one listener's copy");
+  command->add_option("IN", request.input, "Recording: any audio or video file, 8 to 192 kHz")->required();
+  command->add_option("--stream", request.stream_id, "Name of the stream; registered with all its listeners if it is new");
+  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line");
+  command->add_option("--for", request.account, "The listener whose copy to write");
+  command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
+  command->add_option("--bitrate", state->bitrate, "Of the Opus stream, 12k to 256k")->capture_default_str();
+  command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus")->check(CLI::IsMember({"opus", "none"}))->capture_default_str();
+  command->add_option("--variants", request.num_variants, "Variants of every symbol")->check(CLI::IsMember({2, 4, 8}))->capture_default_str();
+  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms")->check(CLI::Range(1, 10))->capture_default_str();
+  command->add_flag("--plain", request.plain, "The same encode without any mark; registers nothing (to compare quality)");
+  command->add_flag("--json", state->json, "Print one JSON object");
+  AddStoreOption(*command, request.common);
+  AddKeyOption(*command, request.common);
+  command->footer(
+      "Examples:\n"
+      "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for alice --out alice.opus\n"
+      "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for bob --out bob.wav    (the same stream, another copy)\n"
+      "  earmark mark talk.wav --plain --out plain.opus");
+  command->callback([state, &action] {
+    action = [state] {
+      auto bitrate = ParseBitrate(state->bitrate);
+      if (!bitrate) return Complain(bitrate.error());
+      state->request.bitrate_bps = *bitrate;
+      state->request.opus = state->codec == "opus";
+      auto outcome = RunMark(state->request);
+      if (!outcome) return Complain(outcome.error());
+      return PrintOutcome(state->request, *outcome, state->json);
+    };
+  });
+}
+
+}  // namespace earmark::cli

@@ -1,0 +1,118 @@
+#include <cmath>
+#include <cstdio>
+
+#include "dsp/core/resample.h"
+#include "dsp/media/audio_file.h"
+#include "services/common/digest.h"
+#include "services/common/scanning.h"
+#include "tools/earmark/commands.h"
+#include "tools/earmark/terminal.h"
+
+namespace earmark::cli {
+namespace {
+
+constexpr double kMostClipSeconds = 2 * 3600;
+
+std::string Chance(double log10) {
+  char text[64];
+  std::snprintf(text, sizeof text, "10^%.1f", log10);
+  return text;
+}
+
+void PrintReport(const std::string& clip, const ScanReport& report) {
+  for (const StreamAlignment& a : report.alignments) {
+    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
+                a.stream.c_str(), a.alignment.stream_start_s, a.alignment.speed);
+  }
+  switch (report.verdict) {
+    case Verdict::kUnknownAudio:
+      std::printf("%s: no stream in the store has this sound\n", Yellow("unknown audio").c_str());
+      return;
+    case Verdict::kNoAccusation:
+      std::printf("%s: none of the %lld accounts that were there can be named (%lld symbols read)\n", Yellow("no accusation").c_str(),
+                  static_cast<long long>(report.candidates), static_cast<long long>(report.symbols_used));
+      if (report.seconds_needed) {
+        std::printf("about %.0f s of such a recording would do\n", std::ceil(*report.seconds_needed));
+      } else {
+        std::printf("more of the same recording is not expected to change that\n");
+      }
+      return;
+    case Verdict::kAccused:
+      for (const Accusation& a : report.accusations) {
+        std::printf("%s %s, stream %s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(a.account).c_str(),
+                    a.stream.c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
+      }
+      return;
+  }
+}
+
+}  // namespace
+
+Result<ScanReport> RunScan(const ScanRequest& request) {
+  ProgressBar bar;
+  const Progress progress = bar.Callback();
+  if (!progress("decoding", 0)) return Fail(ErrorCode::kCancelled, "cancelled");
+  auto clip = ReadMonoClip(request.clip, kMostClipSeconds);
+  if (!clip) return Pass(clip);
+  auto digest = FileDigest(request.clip);
+  if (!digest) return Pass(digest);
+  auto master = ReadKeyFile(request.common.key_file);
+  if (!master) return Pass(master);
+  auto store = OpenStore(request.common.store, OpenMode::kReadWrite);
+  if (!store) return Pass(store);
+  const std::vector<float> samples = HalveRate(clip->samples);
+  clip->samples = {};
+  auto report = ScanClip(**store, *master, samples, request.options, progress);
+  if (!report) return report;
+  if (clip->truncated) report->notes.push_back("the clip breaks off; what was there has been scanned");
+  FindingRecord finding;
+  finding.clip_name = PrintableName(request.clip);
+  finding.clip_sha256 = *digest;
+  finding.verdict = VerdictName(report->verdict);
+  finding.report_json = ToJson(*report);
+  for (const Accusation& a : report->accusations) {
+    finding.accusations.push_back({.account = a.account, .stream = a.stream, .log10_p = a.log10_p, .log10_bound = a.log10_bound});
+  }
+  if (auto added = (*store)->AddFinding(finding); !added) return Pass(added);
+  return report;
+}
+
+void AddScanCommand(CLI::App& app, Action& action) {
+  struct State {
+    ScanRequest request;
+    std::string stream;
+    bool json = false;
+  };
+  auto state = std::make_shared<State>();
+  state->request.common = DefaultOptions();
+  CLI::App* command = app.add_subcommand("scan", "Finds out which stream a clip is from, and names the account whose copy it is");
+  command->add_option("CLIP", state->request.clip, "Suspect recording: any audio or video file; 2 s or more")->required();
+  command->add_option("--stream", state->stream, "Look in this stream alone");
+  command->add_option("--max-false-accusation", state->request.options.max_false_accusation,
+                      "Bound on the chance that this scan accuses anybody innocent")->capture_default_str();
+  command->add_flag("--json", state->json, "Print one JSON object");
+  AddStoreOption(*command, state->request.common);
+  AddKeyOption(*command, state->request.common);
+  command->footer(
+      "Examples:\n"
+      "  earmark scan clip.mp4\n"
+      "  earmark scan clip.mp4 --json | jq .accusations\n"
+      "  earmark scan clip.mp4 --stream town-hall --max-false-accusation 1e-9\n\n"
+      "The finding is kept: see `earmark findings`. Exit status 0 whatever the verdict.");
+  command->callback([state, &action] {
+    action = [state] {
+      if (!state->stream.empty()) state->request.options.stream = state->stream;
+      auto report = RunScan(state->request);
+      if (!report) return Complain(report.error());
+      if (state->json) {
+        std::printf("%s\n", ToJson(*report).c_str());
+      } else {
+        for (const std::string& note : report->notes) PrintNote(note);
+        PrintReport(state->request.clip, *report);
+      }
+      return 0;
+    };
+  });
+}
+
+}  // namespace earmark::cli

@@ -1,0 +1,1 @@
+"""Modules behind tools/lab: corpus, attacks, benchmark, quality and speed of the earmark command line."""
