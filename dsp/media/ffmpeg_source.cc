@@ -122,7 +122,7 @@ std::string DocumentName(const std::string& head) {
 }
 
 Result<const AVInputFormat*> FindDemuxer(const std::string& path, const FileHandle& file, AVIOContext* io) {
-  if (const std::string document = DocumentName(PeekFile(file, 16)); !document.empty()) {
+  if (const std::string document = DocumentName(PeekFile(file, 0, 16)); !document.empty()) {
     return Refuse(path + " is " + document + ", not audio");
   }
   const AVInputFormat* demuxer = nullptr;

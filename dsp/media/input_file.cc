@@ -65,9 +65,9 @@ Result<InputFile> OpenInputFile(const std::string& path) {
   return file;
 }
 
-std::string PeekFile(const FileHandle& file, std::size_t max_bytes) {
+std::string PeekFile(const FileHandle& file, std::int64_t offset, std::size_t max_bytes) {
   std::string bytes(max_bytes, '\0');
-  const ssize_t num_read = ::pread(file.fd(), bytes.data(), max_bytes, 0);
+  const ssize_t num_read = ::pread(file.fd(), bytes.data(), max_bytes, offset);
   bytes.resize(num_read > 0 ? static_cast<std::size_t>(num_read) : 0);
   return bytes;
 }

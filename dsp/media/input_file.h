@@ -41,7 +41,7 @@ struct InputFile {
 // folder, FIFO, socket or device.
 Result<InputFile> OpenInputFile(const std::string& path);
 
-// The first bytes of the file, at most `max_bytes`, wherever its reading position is. Empty if it cannot be read.
-std::string PeekFile(const FileHandle& file, std::size_t max_bytes);
+// At most `max_bytes` of the file from `offset` on, wherever its reading position is. Empty if it cannot be read.
+std::string PeekFile(const FileHandle& file, std::int64_t offset, std::size_t max_bytes);
 
 }  // namespace earmark

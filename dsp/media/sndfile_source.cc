@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -34,6 +36,33 @@ bool IsPlain(int format) {
                                  SF_FORMAT_PCM_32, SF_FORMAT_FLOAT,  SF_FORMAT_DOUBLE,   SF_FORMAT_ULAW,
                                  SF_FORMAT_ALAW,   SF_FORMAT_GSM610, SF_FORMAT_MS_ADPCM, SF_FORMAT_IMA_ADPCM};
   return std::find(kPlain.begin(), kPlain.end(), format & SF_FORMAT_SUBMASK) != kPlain.end();
+}
+
+// The number that a chunk of a WAV holds at `offset`; -1 past the end of the file.
+std::int64_t NumberAt(const FileHandle& file, std::int64_t offset, int num_bytes, std::endian order) {
+  std::string bytes = PeekFile(file, offset, static_cast<std::size_t>(num_bytes));
+  if (bytes.size() < static_cast<std::size_t>(num_bytes)) return -1;
+  if (order == std::endian::little) std::reverse(bytes.begin(), bytes.end());
+  std::int64_t number = 0;
+  for (const char byte : bytes) number = number * 256 + static_cast<unsigned char>(byte);
+  return number;
+}
+
+// Whether the first `fmt ` chunk names a coding of IsPlain. Asked before libsndfile sees the file: already opening a WAV that
+// holds MP3 makes its MP3 library print to stderr.
+bool IsPlainWav(const FileHandle& file, std::endian order) {
+  constexpr std::int64_t kPlain[] = {0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31, 0xFFFE};  // 0xFFFE: WAVEX, which never holds MP3
+  constexpr int kMaxChunks = 100;
+  std::int64_t offset = 12;
+  for (int chunk = 0; chunk < kMaxChunks; ++chunk) {
+    const std::int64_t size = NumberAt(file, offset + 4, 4, order);
+    if (size < 0) break;
+    if (PeekFile(file, offset, 4) == "fmt ") {
+      return std::find(std::begin(kPlain), std::end(kPlain), NumberAt(file, offset + 8, 2, order)) != std::end(kPlain);
+    }
+    offset += 8 + size + size % 2;
+  }
+  return false;
 }
 
 std::string FormatName(int format) {
@@ -129,10 +158,11 @@ class SndfileSource final : public AudioSource {
 }  // namespace
 
 bool LooksLikePcm(const FileHandle& file) {
-  const std::string head = PeekFile(file, 12);
+  const std::string head = PeekFile(file, 0, 12);
   const std::string_view magic = std::string_view(head).substr(0, 4);
   const std::string_view type = head.size() < 12 ? "" : std::string_view(head).substr(8, 4);
-  if (magic == "RIFF" || magic == "RIFX" || magic == "RF64") return type == "WAVE";
+  if (magic == "RIFF" || magic == "RIFX" || magic == "RF64")
+    return type == "WAVE" && IsPlainWav(file, magic == "RIFX" ? std::endian::big : std::endian::little);
   if (magic == "FORM") return type == "AIFF" || type == "AIFC";
   return magic == ".snd" || magic == "caff" || magic == "riff";  // the last one is Sony's W64
 }

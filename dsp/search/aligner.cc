@@ -20,8 +20,9 @@ constexpr double kLowHz = 200;
 constexpr double kHighHz = 5900;
 constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
-constexpr double kAcceptStrength = 8;     // of a line through all blocks; see docs/architecture.md
-constexpr double kCertainStrength = 14;   // no other speed need be tried
+constexpr double kAcceptStrength = 9.5;   // of a line through all blocks; see docs/architecture.md
+constexpr double kCertainStrength = 12;   // no other speed need be tried
+constexpr float kMostOfOneBlock = 6;      // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
 constexpr double kSpeedStep = 0.002;
 constexpr int kSpeedSteps = 5;            // each way: ±1 %
 constexpr double kSlopeStep = 1e-4;       // within a speed step
@@ -30,7 +31,7 @@ constexpr int kSlopeSteps = 12;           // each way
 constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
 constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
 constexpr int kNumBins = kNumLags / kLagsPerBin;
-constexpr float kJumpCost = 18;
+constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
 
@@ -147,7 +148,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       const auto shift = static_cast<int>(std::lround(slope * static_cast<double>(b) * kBlockHopSamples / 2));
       const int low = std::max(0, -shift);
       const int high = std::min(kNumLags, kNumLags - shift);
-      for (int lag = low; lag < high; ++lag) sum[static_cast<std::size_t>(lag)] += std::min(block[static_cast<std::size_t>(lag + shift)], 15.0F);
+      for (int lag = low; lag < high; ++lag) sum[static_cast<std::size_t>(lag)] += std::min(block[static_cast<std::size_t>(lag + shift)], kMostOfOneBlock);
     }
     const auto peak = std::max_element(sum.begin(), sum.end());
     const double strength = *peak / std::sqrt(static_cast<double>(used));
@@ -172,7 +173,7 @@ std::vector<float> PoolBins(const Correlation& correlation) {
 
 // What a peak of this strength says for its lag, as a log-likelihood ratio against chance.
 float Evidence(float strength) {
-  const float z = std::min(strength, 12.0F);
+  const float z = std::min(strength, 9.0F);
   return z < 3.5F ? 0.0F : 0.5F * z * z - 4;
 }
 
@@ -261,7 +262,7 @@ Line RefineStretch(const Blocks& blocks, const std::vector<int>& path, const Str
     if (blocks.blocks[b].empty() || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
     std::vector<float> row(2 * kReach + 1);
     for (int j = -kReach; j <= kReach; ++j) {
-      row[static_cast<std::size_t>(j + kReach)] = std::min(Interpolate(blocks.blocks[b], centre + static_cast<double>(j) / kPerLag), 20.0F);
+      row[static_cast<std::size_t>(j + kReach)] = Interpolate(blocks.blocks[b], centre + static_cast<double>(j) / kPerLag);
     }
     fine.emplace_back((static_cast<double>(b) - middle) * kBlockHopSamples / 2, std::move(row));
   }

@@ -80,6 +80,12 @@ class Folders:
         return self.out / "attacked" / item / f"{attack}.{who}.flac"
 
 
+def foreign_items(args):
+    """The first half of the whole set, whatever --items says, so that the foreign store is always the same."""
+    every = [row["item"] for row in corpus.read_manifest(args.set_folder)]
+    return set(every[:(len(every) + 1) // 2])
+
+
 def leakers_of(item, accounts, count):
     rng = np.random.default_rng(seed_of("leakers", item))
     return [account_name(item, int(i)) for i in rng.choice(accounts, count, replace=False)]
@@ -91,7 +97,7 @@ def prepare(args, folders, rows, negatives):
     """Marks every item for its leakers (one encode, then the other leakers' copies), in this process: one writer."""
     home = Earmark(args.earmark, folders.store, folders.key)
     away = Earmark(args.earmark, folders.foreign_store, folders.foreign_key)
-    foreign = {row["item"] for row in rows[:(len(rows) + 1) // 2]}
+    foreign = foreign_items(args)
     jobs = []
     for row in rows:
         item, wav = row["item"], args.set_folder / row["file"]
@@ -271,16 +277,13 @@ def perform_negative(task):
 # ---- planning ----------------------------------------------------------------------------------------------------------
 
 def plan(args, folders, rows, chosen, negatives, done):
-    """Tasks whose trials are not in trials.csv yet. The other recording of a mixture is the next item of the same kind."""
+    """Tasks whose trials are not in trials.csv yet. What voice_* attacks mix in is another item of speech."""
     tasks = []
     position = ANY if args.any_position else SOUNDING
-    by_kind = {}
-    for row in rows:
-        by_kind.setdefault("speech", []).append(row) if row["kind"] == "speech" else None
-    voices = by_kind.get("speech", []) or rows
+    voices = [row for row in corpus.read_manifest(args.set_folder) if row["kind"] == "speech"]
     for index, row in enumerate(rows):
         item = row["item"]
-        others = [v for v in voices if v["item"] != item] or rows
+        others = [v for v in voices if v["item"] != item] or voices or rows
         other = args.set_folder / others[index % len(others)]["file"]
         leakers = leakers_of(item, args.accounts, args.leakers)
         for attack in chosen:
@@ -296,12 +299,12 @@ def plan(args, folders, rows, chosen, negatives, done):
 
 def plan_negatives(args, folders, rows, negatives, done):
     tasks = []
-    half = (len(rows) + 1) // 2
+    foreign = foreign_items(args) if negatives else set()
     for name in negatives:
         for index, row in enumerate(rows):
             item = row["item"]
-            if (name == "other_mark" and index >= half) or (name == "not_in_store" and index < half):
-                continue                        # the foreign store holds the first half of the items
+            if (name == "other_mark" and item not in foreign) or (name == "not_in_store" and item in foreign):
+                continue
             leaker = leakers_of(item, args.accounts, args.leakers)[0]
             who = {"unmarked": "plain", "other_mark": "foreign"}.get(name, leaker)
             synthetic = name in ("silence", "white_noise", "pink_noise")
