@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -20,16 +19,17 @@ tl::unexpected<Error> Failure(const std::string& path, int error) {
     case EDQUOT:
     case EFBIG:
       return Fail(ErrorCode::kResourceExhausted,
-                  path + ": cannot be written: " + std::strerror(error) + "; make room and try again");
+                  path + ": cannot be written: " + std::generic_category().message(error) + "; make room and try again");
     case EACCES:
     case EPERM:
     case EROFS:
-      return Fail(ErrorCode::kPermissionDenied, path + ": cannot be written: " + std::strerror(error) + "; check its folder");
+      return Fail(ErrorCode::kPermissionDenied,
+                  path + ": cannot be written: " + std::generic_category().message(error) + "; check its folder");
     case ENOENT:
     case ENOTDIR:
       return Fail(ErrorCode::kNotFound, path + ": its folder does not exist");
     default:
-      return Fail(ErrorCode::kInvalidArgument, path + ": cannot be written: " + std::strerror(error));
+      return Fail(ErrorCode::kInvalidArgument, path + ": cannot be written: " + std::generic_category().message(error));
   }
 }
 

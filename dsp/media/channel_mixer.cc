@@ -25,11 +25,12 @@ AVChannelLayout LayoutToMixFrom(const AVChannelLayout& layout) {
 
 // Channels left and right in turn, each side their mean.
 std::vector<double> TakingTurns(int num_inputs, int num_outputs) {
-  std::vector<double> weights(static_cast<std::size_t>(num_inputs * num_outputs), 0.0);
+  std::vector<double> weights(static_cast<std::size_t>(num_inputs) * static_cast<std::size_t>(num_outputs), 0.0);
   for (int in = 0; in < num_inputs; ++in) {
     const int out = in % num_outputs;
     const int num_sharing = (num_inputs - out + num_outputs - 1) / num_outputs;
-    weights[static_cast<std::size_t>(out * num_inputs + in)] = 1.0 / num_sharing;
+    weights[static_cast<std::size_t>(out) * static_cast<std::size_t>(num_inputs) + static_cast<std::size_t>(in)] =
+        1.0 / num_sharing;
   }
   return weights;
 }

@@ -100,20 +100,12 @@ std::string_view PictureName(std::string_view demuxer) {
 // What people upload by mistake and FFmpeg has no name for, or a wrong one.
 std::string DocumentName(const std::string& head) {
   constexpr std::pair<std::string_view, const char*> kKnown[] = {
-      {"%PDF", "a PDF document"},
-      {"PK\x03\x04", "a ZIP archive or office document"},
-      {"\x1f\x8b", "gzip-compressed"},
-      {"Rar!", "a RAR archive"},
-      {"7z\xbc\xaf", "a 7-Zip archive"},
-      {"\x7f"
-       "ELF",
-       "a program"},
-      {"SQLite format 3", "a database"},
-      {"<!DOCTYPE", "a web page or XML document"},
-      {"<html", "a web page"},
-      {"<?xml", "an XML document"},
-      {"#EXTM3U", "a playlist"},
-      {"ffconcat", "a playlist"},
+      {"%PDF", "a PDF document"},        {"PK\x03\x04", "a ZIP archive or office document"},
+      {"\x1f\x8b", "gzip-compressed"},   {"Rar!", "a RAR archive"},
+      {"7z\xbc\xaf", "a 7-Zip archive"}, {"\177ELF", "a program"},
+      {"SQLite format 3", "a database"}, {"<!DOCTYPE", "a web page or XML document"},
+      {"<html", "a web page"},           {"<?xml", "an XML document"},
+      {"#EXTM3U", "a playlist"},         {"ffconcat", "a playlist"},
   };
   for (const auto& [magic, name] : kKnown) {
     if (head.compare(0, magic.size(), magic) == 0) return name;
@@ -162,7 +154,7 @@ Result<FormatPtr> OpenFormat(const std::string& path, const AVInputFormat* demux
   format->io_open = RefuseOtherFiles;
   format->max_streams = 100;
   format->probesize = 5'000'000;
-  format->max_analyze_duration = 5 * AV_TIME_BASE;
+  format->max_analyze_duration = std::int64_t{5} * AV_TIME_BASE;
   AVDictionary* options = nullptr;
   // Should a demuxer go past io_open: no protocol bears this name, not even `file`.
   av_dict_set(&options, "protocol_whitelist", "none", 0);
@@ -301,8 +293,7 @@ Result<void> FfmpegSource::Start() {
   if (!*first) return Refuse(path_ + " holds no audio samples");
   info_.sample_rate_hz = frame_->sample_rate;
   info_.num_channels = frame_->ch_layout.nb_channels;
-  if (info_.sample_rate_hz <= 0 || info_.num_channels <= 0)
-    return Refuse(path_ + ": its audio has no sample rate or no channels");
+  if (info_.sample_rate_hz <= 0 || info_.num_channels <= 0) return Refuse(path_ + ": its audio has no rate or no channels");
   const bool is_guess = format_->duration <= 0 || format_->duration_estimation_method == AVFMT_DURATION_FROM_BITRATE;
   info_.duration_s = is_guess ? -1 : static_cast<double>(format_->duration) / AV_TIME_BASE;
   info_.format = std::string(format_->iformat->name) + " / " + avcodec_get_name(codec_->codec_id);

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 namespace earmark {
 namespace {
@@ -23,7 +23,7 @@ tl::unexpected<Error> OpenFailure(const std::string& path, int error) {
     case ENXIO:
       return Fail(ErrorCode::kInvalidArgument, path + " is a socket or device, not a file");
     default:
-      return Fail(ErrorCode::kInvalidArgument, path + ": cannot be opened: " + std::strerror(error));
+      return Fail(ErrorCode::kInvalidArgument, path + ": cannot be opened: " + std::generic_category().message(error));
   }
 }
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 
 #include "dsp/media/atomic_file.h"
 #include "dsp/media/input_file.h"
@@ -45,7 +46,7 @@ Result<std::size_t> ReadText(const std::string& path, const FileHandle& file, Te
   while (size < bytes.size()) {
     const ssize_t num_read = ::read(file.fd(), bytes.data() + size, bytes.size() - size);
     if (num_read < 0 && errno == EINTR) continue;
-    if (num_read < 0) return Fail(ErrorCode::kUnavailable, path + ": cannot be read: " + std::strerror(errno));
+    if (num_read < 0) return Fail(ErrorCode::kUnavailable, path + ": cannot be read: " + std::generic_category().message(errno));
     if (num_read == 0) break;
     size += static_cast<std::size_t>(num_read);
   }
@@ -81,7 +82,7 @@ Result<void> MakeFolders(const std::filesystem::path& folder) {
   if (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST) return {};
   const ErrorCode code =
       errno == EACCES || errno == EPERM || errno == EROFS ? ErrorCode::kPermissionDenied : ErrorCode::kInvalidArgument;
-  return Fail(code, folder.string() + ": folder cannot be made: " + std::strerror(errno));
+  return Fail(code, folder.string() + ": folder cannot be made: " + std::generic_category().message(errno));
 }
 
 }  // namespace

@@ -21,10 +21,8 @@ constexpr double kHighHz = 5900;
 constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
 constexpr double kAcceptStrength = 9.5;   // of a line through all blocks; see docs/architecture.md
-constexpr double kCertainStrength = 12;   // no other speed need be tried
 constexpr float kMostOfOneBlock = 6;      // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
 constexpr double kSpeedStep = 0.002;
-constexpr int kSpeedSteps = 5;            // each way: ±1 %
 constexpr double kSlopeStep = 1e-4;       // within a speed step
 constexpr int kSlopeSteps = 12;           // each way
 
@@ -130,6 +128,7 @@ struct Line {
   double lag = 0;  // at the first block
   double slope = 0;
   double strength = 0;
+  double sharpness = 0;
 };
 
 // The straight line through the blocks' correlations with the largest sum, slope within ±num_slopes·kSlopeStep.
@@ -153,6 +152,10 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
     const auto peak = std::max_element(sum.begin(), sum.end());
     const double strength = *peak / std::sqrt(static_cast<double>(used));
     if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength};
+  }
+  for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
+    const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
+    if (!blocks.blocks[b].empty() && lag >= 0 && lag < kNumLags) best.sharpness += blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
   }
   return best;
 }
@@ -377,7 +380,7 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
 
 }  // namespace
 
-Result<std::optional<Alignment>> Aligner::Verify(const RoughMatch& match, const StreamAudioLoader& load) const {
+Result<std::optional<Alignment>> Aligner::Verify(const RoughMatch& match, double most_speed_change, const StreamAudioLoader& load) const {
   const double length_s = match.clip_end_s - match.clip_start_s;
   auto stream = load(match.stream_start_s - 1, match.stream_start_s + length_s * 1.02 + 1);
   if (!stream) return Pass(stream);
@@ -391,10 +394,12 @@ Result<std::optional<Alignment>> Aligner::Verify(const RoughMatch& match, const 
             .clip_end_s = match.clip_end_s,
             .stream_start_s = blocks.stream_start_s + LagSeconds(line.lag),
             .speed = speed * (1 + line.slope),
-            .strength = line.strength};
+            .strength = line.strength,
+            .sharpness = line.sharpness};
   };
   consider(1, kSlopeSteps);
-  for (int step = 1; step <= kSpeedSteps && best.strength < kCertainStrength; ++step) {
+  const int steps = static_cast<int>(std::ceil(most_speed_change / kSpeedStep - 0.5));
+  for (int step = 1; step <= steps; ++step) {
     consider(1 + step * kSpeedStep, kSlopeSteps);
     consider(1 - step * kSpeedStep, kSlopeSteps);
   }

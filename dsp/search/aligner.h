@@ -8,8 +8,8 @@
 //                  |--block 1--|                     each block against the stream ±0.6 s around where the line
 //                        |--block 2--|   …           stream = start + speed · clip puts it
 //
-//   1. speed: a grid of ±1 % in steps of 0.2 %, the clip resampled for each, and within a step straight lines through the blocks'
-//      correlations (a Hough sum) for what remains; taken at the strongest line. Speed 1 is tried first, alone.
+//   1. speed: a grid in steps of 0.2 %, the clip resampled for each, and within a step straight lines through the blocks' correlations (a
+//      Hough sum) for what remains; taken at the strongest line.
 //   2. track: the best path through the blocks' lags (Viterbi), on which staying is free and jumping costs. Its straight stretches are
 //      the pieces; players' skips and stretches become several pieces.
 //   3. refine: for every piece the correlations along the line are summed and the line is moved and tilted until the sum peaks.
@@ -33,7 +33,8 @@ struct Alignment {
   double clip_end_s = 0;
   double stream_start_s = 0;
   double speed = 1;
-  double strength = 0;  // how far the correlation stands above what chance gives, in standard deviations
+  double strength = 0;   // how far the correlation stands above what chance gives, in standard deviations; no block adds more than 6
+  double sharpness = 0;  // the same without that limit: tells the true place from exact repeats of the same sound elsewhere
 
   double StreamTime(double clip_s) const { return stream_start_s + (clip_s - clip_start_s) * speed; }
   double stream_end_s() const { return StreamTime(clip_end_s); }
@@ -58,8 +59,9 @@ class Aligner {
   // `clip`: mono at kDetectRateHz; kept by reference.
   explicit Aligner(std::span<const float> clip) : clip_(clip) {}
 
-  // Tests a rough match by waveform; nullopt if the stretch is not that part of the stream.
-  Result<std::optional<Alignment>> Verify(const RoughMatch& match, const StreamAudioLoader& load) const;
+  // Tests a rough match by waveform; nullopt if the stretch is not that part of the stream. Speeds within 1 ± most_speed_change are tried; 0.001
+  // costs one pass, every further 0.002 two more.
+  Result<std::optional<Alignment>> Verify(const RoughMatch& match, double most_speed_change, const StreamAudioLoader& load) const;
   // Follows a verified alignment through [clip_start_s, clip_end_s) of the clip, over drift, jumps and holes. Pieces in clip order, none
   // overlapping in clip time.
   Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s, const StreamAudioLoader& load) const;

@@ -60,7 +60,8 @@ using internal::Slopes;
 constexpr float kFloorShare = 0.1F;
 constexpr float kLeastPower = 1e-13F;    // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
 constexpr float kLevelForget = 0.99F;    // per frame: the stream's recent level, over about a second
-constexpr double kKeptShare = 0.8;       // of a clip's bits
+constexpr float kLeastShareOfSpread = 0.15F;  // bits of a clip whose sums are smaller than this share of their usual size do not count …
+constexpr float kLeastSum = 1e-3F;            // … nor those of digital silence, which would match any other silence
 constexpr int kHalfFrames = 10;          // each of the two sums
 
 float MeanDensity(const internal::FingerprintFrames::Densities& densities) {
@@ -138,23 +139,22 @@ ClipFingerprint FingerprintClip(std::span<const float> clip, int sample_rate_hz)
     std::size_t phase;
   };
   std::vector<Value> values;
-  std::vector<float> magnitudes;
+  Slopes power{};  // of each bit's sums, over the clip
   for (std::size_t end = 8 * (ClipFingerprint::kFirstWord + 1); end <= n; ++end) {  // the word's last frame is end-1
     Value value{.sum = {}, .phase = end % 8};
     for (std::size_t b = 0; b < value.sum.size(); ++b) {
       value.sum[b] = (sums[end][b] - sums[end - kHalfFrames][b]) - (sums[end - kHalfFrames][b] - sums[end - 2 * kHalfFrames][b]);
-      magnitudes.push_back(std::abs(value.sum[b]));
+      power[b] += value.sum[b] * value.sum[b];
     }
     values.push_back(value);
   }
-  const auto cut = magnitudes.begin() + static_cast<std::ptrdiff_t>((1 - kKeptShare) * static_cast<double>(magnitudes.size()));
-  std::nth_element(magnitudes.begin(), cut, magnitudes.end());
-  const float least = std::max(*cut, 1e-6F);
+  Slopes least{};
+  for (std::size_t b = 0; b < least.size(); ++b) least[b] = kLeastShareOfSpread * std::sqrt(power[b] / static_cast<float>(values.size())) + kLeastSum;
   for (const Value& value : values) {
     ClipWord word;
     for (std::size_t b = 0; b < value.sum.size(); ++b) {
       word.bits |= static_cast<std::uint64_t>(value.sum[b] > 0) << b;
-      word.mask |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= least) << b;
+      word.mask |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= least[b]) << b;
     }
     result.phases[value.phase].push_back(word);
   }

@@ -7,7 +7,7 @@
 //     sum of d(b) over frames 8w-2 … 8w+7   minus   sum of d(b) over frames 8w-12 … 8w-3
 //
 // where frame f ends with sample 480·(f+1) (at 48 kHz): a word depends on the past alone and is ready when its 80 ms are over. For a clip the words are
-// computed at every frame (8 phases), and only the 80 % of bits with the largest sums count. docs/decisions/0003-fingerprint.md has the measurements.
+// computed at every frame (8 phases), and only bits whose sums are well away from zero count. docs/decisions/0003-fingerprint.md has the measurements.
 // The idea of signs of band-energy differences is Haitsma and Kalker's (ISMIR 2002).
 #pragma once
 

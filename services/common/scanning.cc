@@ -22,8 +22,12 @@ constexpr double kProbeS = 4;          // of clip that one search looks at
 constexpr double kLeastProbeS = 1;     // shorter stretches are not searched
 constexpr int kMostProbes = 24;        // that find nothing, before the rest of the clip is given up as unknown
 constexpr int kMostMatches = 12;       // of a search, tested by waveform
-constexpr int kMostMatchesPerTrack = 3;
+constexpr int kMostMatchesPerTrack = 4;
 constexpr double kLeastStrength = 3;   // of a rough match
+constexpr double kUsualSpeedChange = 0.001;  // tried for all matches: clock drift
+constexpr double kMostSpeedChange = 0.01;    // tried for the strongest few, where nothing else was found
+constexpr int kMostSpeedMatches = 3;
+constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance
 
 // A stream's reference as the detector uses it: opened chunks, the last few kept.
 class StreamReference {
@@ -197,109 +201,202 @@ class Scan {
     const auto first = static_cast<std::size_t>(start_s * kDetectRateHz);
     const auto count = std::min(clip_.size() - first, static_cast<std::size_t>((end_s - start_s) * kDetectRateHz));
     const ClipFingerprint fingerprint = FingerprintClip(clip_.subspan(first, count), kDetectRateHz);
-    std::map<int, Alignment> best;
-    for (const auto& match : index_.Search(fingerprint, kMostMatches, kMostMatchesPerTrack)) {
-      if (match.strength < kLeastStrength) continue;
-      auto verified = aligner_.Verify({.clip_start_s = start_s, .clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz, .stream_start_s = match.stream_s},
-                                      streams_[static_cast<std::size_t>(match.track)]->AudioLoader());
-      if (!verified) return Pass(verified);
-      if (!*verified) continue;
-      const auto known = best.find(match.track);
-      if (known == best.end() || known->second.strength < (*verified)->strength) best[match.track] = **verified;
+    auto matches = index_.Search(fingerprint, kMostMatches, kMostMatchesPerTrack);
+    std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
+    const double clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz;
+    auto verified = Verify(matches, start_s, clip_end_s, kUsualSpeedChange);
+    if (verified && verified->empty()) {
+      matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
+      verified = Verify(matches, start_s, clip_end_s, kMostSpeedChange);
     }
-    for (const auto& [track, seed] : best) {
+    if (!verified) return Pass(verified);
+    for (const auto& [track, seed] : *verified) {
       auto pieces = aligner_.Track(seed, 0, ClipSeconds(), streams_[static_cast<std::size_t>(track)]->AudioLoader());
       if (!pieces) return Pass(pieces);
       if (pieces->empty()) pieces->push_back(seed);
-      for (const Alignment& piece : *pieces) {
-        uncovered.Remove(piece.clip_start_s, piece.clip_end_s);
-        AddPiece(track, piece);
-      }
+      for (const Alignment& piece : *pieces) uncovered.Remove(piece.clip_start_s, piece.clip_end_s);
+      AddPieces(track, *pieces, start_s, clip_end_s);
     }
-    return !best.empty();
+    return !verified->empty();
   }
 
-  // Keeps pieces of one stream from covering the same part of the clip twice (a later probe may track back over known ground).
-  void AddPiece(int track, Alignment piece) {
-    auto& pieces = pieces_[track];
-    for (const Alignment& known : pieces) {
-      const double overlap = std::min(known.clip_end_s, piece.clip_end_s) - std::max(known.clip_start_s, piece.clip_start_s);
-      if (overlap > 0.5 * (piece.clip_end_s - piece.clip_start_s)) return;
+  struct Verified {
+    int track = 0;
+    Alignment alignment;
+  };
+  // Those matches that stand up to a comparison of waveforms, and are not far weaker than the best one; sharpest first.
+  Result<std::vector<Verified>> Verify(const std::vector<FingerprintIndex::Match>& matches, double start_s, double end_s, double most_speed_change) {
+    std::vector<Verified> verified;
+    double most = 0;
+    for (const auto& match : matches) {
+      auto alignment = aligner_.Verify({.clip_start_s = start_s, .clip_end_s = end_s, .stream_start_s = match.stream_s}, most_speed_change,
+                                       streams_[static_cast<std::size_t>(match.track)]->AudioLoader());
+      if (!alignment) return Pass(alignment);
+      if (!*alignment) continue;
+      const bool known = std::any_of(verified.begin(), verified.end(), [&](const Verified& v) {
+        return v.track == match.track && std::abs(v.alignment.stream_start_s - (*alignment)->stream_start_s) < 0.05;
+      });
+      if (!known) verified.push_back({.track = match.track, .alignment = **alignment});
+      most = std::max(most, (*alignment)->strength);
     }
-    pieces.push_back(piece);
+    std::erase_if(verified, [&](const Verified& v) { return v.alignment.strength < kLeastShareOfBest * most; });
+    std::sort(verified.begin(), verified.end(), [](const Verified& a, const Verified& b) { return a.alignment.sharpness > b.alignment.sharpness; });
+    return verified;
+  }
+
+  // One way in which the clip could be part of a stream. There are several where a stream repeats the very same sound: each is read and scored by
+  // itself, and the bound counts them all.
+  struct Hypothesis {
+    int track = 0;
+    std::vector<Alignment> pieces;
+  };
+
+  // Pieces that overlap in clip time with what a hypothesis of the same stream has at the probe are another hypothesis; others go on with those there are.
+  void AddPieces(int track, const std::vector<Alignment>& pieces, double probe_start_s, double probe_end_s) {
+    const auto covers = [](const std::vector<Alignment>& known, double start_s, double end_s) {
+      return std::any_of(known.begin(), known.end(), [&](const Alignment& k) {
+        return std::min(k.clip_end_s, end_s) - std::max(k.clip_start_s, start_s) > 0.5 * (end_s - start_s);
+      });
+    };
+    bool joined = false;
+    bool rival = false;
+    for (Hypothesis& hypothesis : hypotheses_) {
+      if (hypothesis.track != track) continue;
+      if (covers(hypothesis.pieces, probe_start_s, probe_end_s)) {
+        rival = true;
+        continue;
+      }
+      joined = true;
+      const std::vector<Alignment> before = hypothesis.pieces;
+      for (const Alignment& piece : pieces) {
+        if (!covers(before, piece.clip_start_s, piece.clip_end_s)) hypothesis.pieces.push_back(piece);
+      }
+    }
+    const auto of_track = std::count_if(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& h) { return h.track == track; });
+    if ((rival || !joined) && of_track < kMostMatchesPerTrack) hypotheses_.push_back({.track = track, .pieces = pieces});
+  }
+
+  // What reading a hypothesis gave.
+  struct Reading {
+    ScoreTable table;
+    double from_stream_s = 0;
+    double to_stream_s = 0;
+    double clip_seconds = 0;
+  };
+
+  Result<Reading> Read(Hypothesis& hypothesis) {
+    StreamReference& reference = *streams_[static_cast<std::size_t>(hypothesis.track)];
+    auto& pieces = hypothesis.pieces;
+    std::sort(pieces.begin(), pieces.end(), [](const Alignment& a, const Alignment& b) { return a.clip_start_s < b.clip_start_s; });
+    auto likelihoods = ReadSymbols(reference.record().format, clip_, pieces, [&](std::int64_t first, std::int64_t end) {
+      return reference.Decode(first, end, reference.record().format.num_variants);
+    });
+    if (!likelihoods) return Pass(likelihoods);
+    Reading reading{.table = MakeScoreTable(*likelihoods), .from_stream_s = pieces.front().stream_start_s, .to_stream_s = 0, .clip_seconds = 0};
+    for (const Alignment& piece : pieces) {
+      reading.from_stream_s = std::min(reading.from_stream_s, piece.stream_start_s);
+      reading.to_stream_s = std::max(reading.to_stream_s, piece.stream_end_s());
+      reading.clip_seconds += piece.clip_end_s - piece.clip_start_s;
+    }
+    return reading;
+  }
+
+  // Accounts with a grant at some time of the stretch.
+  Result<std::vector<std::string>> Candidates(int track, const Reading& reading) {
+    auto grants = store_.ListGrants(streams_[static_cast<std::size_t>(track)]->record().id,
+                                    static_cast<std::int64_t>(std::max(0.0, reading.from_stream_s) * 1e6),
+                                    static_cast<std::int64_t>(reading.to_stream_s * 1e6) + 1);
+    if (!grants) return Pass(grants);
+    std::vector<std::string> accounts;
+    accounts.reserve(grants->size());
+    for (Grant& grant : *grants) {  // sorted by account
+      if (accounts.empty() || accounts.back() != grant.account) accounts.push_back(std::move(grant.account));
+    }
+    return accounts;
   }
 
   Result<void> ReadAndScore() {
-    struct Scored {
-      std::vector<Grant> grants;
-      std::vector<std::int32_t> scores;
-      ScoreTable table;
-      double seconds = 0;
-    };
-    std::map<int, Scored> scored;
-    double done = 0;
-    for (auto& [track, pieces] : pieces_) {
-      StreamReference& reference = *streams_[static_cast<std::size_t>(track)];
-      std::sort(pieces.begin(), pieces.end(), [](const Alignment& a, const Alignment& b) { return a.clip_start_s < b.clip_start_s; });
-      for (const Alignment& piece : pieces) report_.alignments.push_back({.stream = reference.record().id, .alignment = piece});
-      if (auto reported = Report("reading", done++ / static_cast<double>(pieces_.size())); !reported) return reported;
-      auto likelihoods = ReadSymbols(reference.record().format, clip_, pieces, [&](std::int64_t first, std::int64_t end) {
-        return reference.Decode(first, end, reference.record().format.num_variants);
-      });
-      if (!likelihoods) return Pass(likelihoods);
-      Scored entry;
-      entry.table = MakeScoreTable(*likelihoods);
-      double from_s = std::numeric_limits<double>::max();
-      double to_s = 0;
-      for (const Alignment& piece : pieces) {
-        from_s = std::min(from_s, piece.stream_start_s);
-        to_s = std::max(to_s, piece.stream_end_s());
-        entry.seconds += piece.clip_end_s - piece.clip_start_s;
-      }
-      auto grants = store_.ListGrants(reference.record().id, static_cast<std::int64_t>(std::max(0.0, from_s) * 1e6), static_cast<std::int64_t>(to_s * 1e6) + 1);
-      if (!grants) return Pass(grants);
-      entry.grants = std::move(*grants);
-      report_.symbols_used += static_cast<std::int64_t>(entry.table.symbols.size());
-      scored.emplace(track, std::move(entry));
+    std::vector<Reading> readings;
+    std::vector<std::vector<std::string>> candidates;
+    std::int64_t trials = 0;  // scores that will be computed: candidates × hypotheses
+    for (Hypothesis& hypothesis : hypotheses_) {
+      if (auto reported = Report("reading", static_cast<double>(readings.size()) / static_cast<double>(hypotheses_.size())); !reported) return reported;
+      auto reading = Read(hypothesis);
+      if (!reading) return Pass(reading);
+      auto accounts = Candidates(hypothesis.track, *reading);
+      if (!accounts) return Pass(accounts);
+      trials += static_cast<std::int64_t>(accounts->size());
+      readings.push_back(std::move(*reading));
+      candidates.push_back(std::move(*accounts));
     }
     if (auto reported = Report("scoring", 0); !reported) return reported;
     // From here on codes are in play, and nothing above may change any more.
-    for (auto& [track, entry] : scored) {
-      std::vector<std::string> accounts;
-      for (const Grant& grant : entry.grants) accounts.push_back(grant.account);
-      accounts.erase(std::unique(accounts.begin(), accounts.end()), accounts.end());
-      entry.scores = ScoreAccounts(entry.table, streams_[static_cast<std::size_t>(track)]->code_key(), accounts);
-      report_.candidates += static_cast<std::int64_t>(accounts.size());
-      entry.grants.clear();
-      for (std::string& account : accounts) entry.grants.push_back({.account = std::move(account)});
+    std::vector<bool> accuses(hypotheses_.size(), false);
+    for (std::size_t h = 0; h < hypotheses_.size(); ++h) accuses[h] = Score(hypotheses_[h], readings[h], candidates[h], trials);
+    Conclude(readings, candidates, accuses, trials);
+    return {};
+  }
+
+  // Adds the accusations of one hypothesis; true if there are any.
+  bool Score(const Hypothesis& hypothesis, const Reading& reading, const std::vector<std::string>& accounts, std::int64_t trials) {
+    const StreamReference& reference = *streams_[static_cast<std::size_t>(hypothesis.track)];
+    const std::vector<std::int32_t> scores = ScoreAccounts(reading.table, reference.code_key(), accounts);
+    const ScoreDistribution distribution(reading.table);
+    const double log10_trials = std::log10(static_cast<double>(std::max<std::int64_t>(1, trials)));
+    bool any = false;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const double log10_p = distribution.Log10Tail(scores[i]);
+      if (log10_p + log10_trials > std::log10(options_.max_false_accusation)) continue;
+      any = true;
+      report_.accusations.push_back({.account = accounts[i],
+                                     .stream = reference.record().id,
+                                     .log10_p = log10_p,
+                                     .log10_bound = std::min(0.0, log10_p + log10_trials),
+                                     .score = reading.table.step * scores[i],
+                                     .clip_start_s = hypothesis.pieces.front().clip_start_s,
+                                     .clip_end_s = hypothesis.pieces.back().clip_end_s});
     }
-    const double log10_trials = std::log10(static_cast<double>(std::max<std::int64_t>(1, report_.candidates)));
-    const double log10_limit = std::log10(options_.max_false_accusation);
+    return any;
+  }
+
+  void Conclude(const std::vector<Reading>& readings, const std::vector<std::vector<std::string>>& candidates, const std::vector<bool>& accuses,
+                std::int64_t trials) {
+    auto& accusations = report_.accusations;
+    std::sort(accusations.begin(), accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_p < b.log10_p; });
+    // Two hypotheses of one stream may both name the same account; the stronger one is told.
+    for (std::size_t i = 0; i < accusations.size(); ++i) {
+      accusations.erase(std::remove_if(accusations.begin() + static_cast<std::ptrdiff_t>(i) + 1, accusations.end(),
+                                       [&](const Accusation& a) { return a.account == accusations[i].account && a.stream == accusations[i].stream; }),
+                        accusations.end());
+    }
+    // Of each stream, the hypotheses that accuse are shown, or else the sharpest, which came first.
+    std::map<int, bool> track_accuses;
+    for (std::size_t h = 0; h < hypotheses_.size(); ++h) track_accuses[hypotheses_[h].track] = track_accuses[hypotheses_[h].track] || accuses[h];
+    std::map<int, bool> shown;
     double rate = 0;  // decimal digits of evidence a second
     double known_s = 0;
-    for (const auto& [track, entry] : scored) {
-      const ScoreDistribution distribution(entry.table);
-      for (std::size_t i = 0; i < entry.scores.size(); ++i) {
-        const double log10_p = distribution.Log10Tail(entry.scores[i]);
-        if (log10_p + log10_trials > log10_limit) continue;
-        report_.accusations.push_back({.account = entry.grants[i].account,
-                                       .stream = streams_[static_cast<std::size_t>(track)]->record().id,
-                                       .log10_p = log10_p,
-                                       .log10_bound = std::min(0.0, log10_p + log10_trials),
-                                       .score = entry.table.step * entry.scores[i],
-                                       .clip_start_s = pieces_[track].front().clip_start_s,
-                                       .clip_end_s = pieces_[track].back().clip_end_s});
+    for (std::size_t h = 0; h < hypotheses_.size(); ++h) {
+      const int track = hypotheses_[h].track;
+      if (!shown[track]) report_.candidates += static_cast<std::int64_t>(candidates[h].size());
+      if (track_accuses[track] ? accuses[h] : !shown[track]) {
+        for (const Alignment& piece : hypotheses_[h].pieces) {
+          report_.alignments.push_back({.stream = streams_[static_cast<std::size_t>(track)]->record().id, .alignment = piece});
+        }
+        report_.symbols_used += static_cast<std::int64_t>(readings[h].table.symbols.size());
       }
-      const double expected = distribution.Log10Tail(std::llround(ExpectedLeakerScore(entry.table)));
-      if (entry.seconds > 0 && -expected / entry.seconds > rate) rate = -expected / entry.seconds, known_s = entry.seconds;
+      shown[track] = true;
+      const double expected = ScoreDistribution(readings[h].table).Log10Tail(std::llround(ExpectedLeakerScore(readings[h].table)));
+      if (readings[h].clip_seconds > 0 && -expected / readings[h].clip_seconds > rate) {
+        rate = -expected / readings[h].clip_seconds;
+        known_s = readings[h].clip_seconds;
+      }
     }
-    std::sort(report_.accusations.begin(), report_.accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_p < b.log10_p; });
-    report_.verdict = !report_.accusations.empty() ? Verdict::kAccused : report_.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
-    if (report_.verdict == Verdict::kNoAccusation && rate > 0) {
-      const double needed = std::ceil((log10_trials - log10_limit) / rate * 1.2 * 10) / 10;
-      if (needed > known_s && needed < 3600) report_.seconds_needed = needed;
+    report_.verdict = !accusations.empty() ? Verdict::kAccused : report_.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
+    if (report_.verdict == Verdict::kNoAccusation && rate > 0 && trials > 0) {
+      constexpr double kReserve = 1.2;
+      const double needed = kReserve * (std::log10(static_cast<double>(trials)) - std::log10(options_.max_false_accusation)) / rate;
+      if (needed > known_s && needed < 3600) report_.seconds_needed = std::ceil(needed * 10) / 10;
     }
-    return {};
   }
 
   Store& store_;
@@ -310,7 +407,7 @@ class Scan {
   Aligner aligner_;
   std::vector<std::unique_ptr<StreamReference>> streams_;  // by track
   FingerprintIndex index_;
-  std::map<int, std::vector<Alignment>> pieces_;  // by track
+  std::vector<Hypothesis> hypotheses_;
   ScanReport report_;
 };
 
