@@ -160,7 +160,7 @@ namespace {
 // The keystream is read a byte at a time: one look-up adds the scores of all symbols in that byte.
 struct ByteScores {
   std::int64_t byte = 0;  // of the keystream
-  std::array<std::int32_t, 256> sum{};
+  std::array<std::int16_t, 256> sum{};  // of at most 8 symbols of at most 1,000 steps
 };
 
 std::vector<ByteScores> MakeByteScores(const ScoreTable& table) {
@@ -173,7 +173,7 @@ std::vector<ByteScores> MakeByteScores(const ScoreTable& table) {
     if (bytes.empty() || bytes.back().byte != byte) bytes.push_back({.byte = byte, .sum = {}});
     for (std::size_t value = 0; value < 256; ++value) {
       const auto variant = (value >> shift) & static_cast<std::size_t>(table.num_variants - 1);
-      bytes.back().sum[value] += symbol.steps[variant];
+      bytes.back().sum[value] = static_cast<std::int16_t>(bytes.back().sum[value] + symbol.steps[variant]);
     }
   }
   return bytes;
@@ -197,6 +197,10 @@ std::vector<Run> MakeRuns(const std::vector<ByteScores>& bytes) {
     }
     runs.back().num_blocks = block - runs.back().first_block + 1;
     runs.back().end_byte = i + 1;
+  }
+  // libsodium computes eight blocks at a time where the processor allows, and then faster than six one by one.
+  for (Run& run : runs) {
+    if (run.num_blocks > 4) run.num_blocks = (run.num_blocks + 7) / 8 * 8;
   }
   return runs;
 }

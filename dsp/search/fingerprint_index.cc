@@ -4,19 +4,18 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <map>
 
 namespace earmark {
 namespace {
 
+constexpr double kLeastMaskedBits = 64;  // fewer tell nothing
 constexpr std::size_t kBlock = 512;  // places at a time: their words and counts stay in the first-level cache
 
-// disagreements[i] = masked bits in which the clip, laid at words[i], differs. Compiled for several instruction sets, chosen at start.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
-__attribute__((target_clones("arch=icelake-server", "popcnt", "default")))
-#endif
-void CountDisagreements(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words, std::size_t places,
-                        std::uint64_t* disagreements) {
+// disagreements[i] = masked bits in which the clip, laid at words[i], differs.
+inline __attribute__((always_inline)) void CountInline(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words,
+                                                       std::size_t places, std::uint64_t* disagreements) {
   std::fill(disagreements, disagreements + places, std::uint64_t{0});
   for (std::size_t j = 0; j < clip_words; ++j) {
     const std::uint64_t bits = clip[j].bits;
@@ -28,12 +27,38 @@ void CountDisagreements(const std::uint64_t* words, const ClipWord* clip, std::s
   }
 }
 
-struct Candidate {
-  double strength;
-  std::size_t segment;
-  std::int64_t place;  // word within the segment
-  int phase;
-};
+using CountFunction = void (*)(const std::uint64_t*, const ClipWord*, std::size_t, std::size_t, std::uint64_t*);
+
+void CountPlain(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words, std::size_t places, std::uint64_t* disagreements) {
+  CountInline(words, clip, clip_words, places, disagreements);
+}
+
+#if defined(__x86_64__)
+// The same loop, for processors that count bits in whole vectors, and for those that have at least an instruction for it.
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512vpopcntdq,popcnt"))) void CountVector(const std::uint64_t* words, const ClipWord* clip,
+                                                                                             std::size_t clip_words, std::size_t places,
+                                                                                             std::uint64_t* disagreements) {
+  CountInline(words, clip, clip_words, places, disagreements);
+}
+__attribute__((target("popcnt"))) void CountScalar(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words, std::size_t places,
+                                                   std::uint64_t* disagreements) {
+  CountInline(words, clip, clip_words, places, disagreements);
+}
+#endif
+
+CountFunction ChooseCount() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512vpopcntdq") != 0 && __builtin_cpu_supports("avx512bw") != 0) return CountVector;
+  if (__builtin_cpu_supports("popcnt") != 0) return CountScalar;
+#endif
+  return CountPlain;
+}
+
+double MaskedBits(const std::vector<ClipWord>& words) {
+  double bits = 0;
+  for (const ClipWord& word : words) bits += std::popcount(word.mask);
+  return bits;
+}
 
 }  // namespace
 
@@ -52,18 +77,18 @@ std::int64_t FingerprintIndex::num_words() const {
   return sum;
 }
 
-std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track) const {
-  // The best of every half-block and phase is enough: candidates closer than a second are one match anyway.
-  constexpr std::size_t kKept = 4096;
+// All places at every fourth phase; neighbouring phases look nearly alike, so the right place stands out in one of these.
+std::vector<FingerprintIndex::Candidate> FingerprintIndex::SearchCoarsely(const ClipFingerprint& clip) const {
+  constexpr std::size_t kPhaseStep = 4;
+  constexpr std::size_t kKept = 2048;
   std::vector<Candidate> candidates;
   std::array<std::uint64_t, kBlock> disagreements{};
+  static const CountFunction count_disagreements = ChooseCount();
   double threshold = 2.5;
-  const auto stronger = [](const Candidate& a, const Candidate& b) { return a.strength > b.strength; };
-  for (std::size_t phase = 0; phase < clip.phases.size(); ++phase) {
+  for (std::size_t phase = 0; phase < clip.phases.size(); phase += kPhaseStep) {
     const auto& words = clip.phases[phase];
-    double masked = 0;
-    for (const ClipWord& word : words) masked += std::popcount(word.mask);
-    if (words.empty() || masked < 64) continue;
+    const double masked = MaskedBits(words);
+    if (masked < kLeastMaskedBits) continue;
     const double scale = 1 / std::sqrt(masked);
     for (std::size_t s = 0; s < segments_.size(); ++s) {
       const Segment& segment = segments_[s];
@@ -71,7 +96,7 @@ std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerpr
       const std::size_t places = segment.words.size() - words.size() + 1;
       for (std::size_t first = 0; first < places; first += kBlock) {
         const std::size_t count = std::min(kBlock, places - first);
-        CountDisagreements(segment.words.data() + first, words.data(), words.size(), count, disagreements.data());
+        count_disagreements(segment.words.data() + first, words.data(), words.size(), count, disagreements.data());
         const auto fewest = static_cast<std::uint64_t>(std::max(0.0, (masked - threshold / scale) / 2));
         for (std::size_t i = 0; i < count; ++i) {
           if (disagreements[i] > fewest) continue;
@@ -81,16 +106,41 @@ std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerpr
                                 .phase = static_cast<int>(phase)});
         }
         if (candidates.size() > 2 * kKept) {
-          std::nth_element(candidates.begin(), candidates.begin() + kKept, candidates.end(), stronger);
+          std::nth_element(candidates.begin(), candidates.begin() + kKept - 1, candidates.end(), std::greater<>());
           candidates.resize(kKept);
-          threshold = std::max(threshold, std::min_element(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-                                            return a.strength < b.strength;
-                                          })->strength);
+          threshold = std::max(threshold, candidates.back().strength);
         }
       }
     }
   }
-  std::sort(candidates.begin(), candidates.end(), stronger);
+  return candidates;
+}
+
+// The best of all phases and the places next to a candidate's.
+FingerprintIndex::Candidate FingerprintIndex::Refine(const Candidate& candidate, const ClipFingerprint& clip) const {
+  const Segment& segment = segments_[candidate.segment];
+  Candidate best = candidate;
+  for (std::size_t phase = 0; phase < clip.phases.size(); ++phase) {
+    const auto& words = clip.phases[phase];
+    const double masked = MaskedBits(words);
+    if (masked < kLeastMaskedBits) continue;
+    for (std::int64_t place = candidate.place - 1; place <= candidate.place + 1; ++place) {
+      if (place < 0 || place + static_cast<std::int64_t>(words.size()) > static_cast<std::int64_t>(segment.words.size())) continue;
+      int disagreements = 0;
+      for (std::size_t j = 0; j < words.size(); ++j) {
+        disagreements += std::popcount((segment.words[static_cast<std::size_t>(place) + j] ^ words[j].bits) & words[j].mask);
+      }
+      const double strength = (masked - 2.0 * disagreements) / std::sqrt(masked);
+      if (strength > best.strength) best = {.strength = strength, .segment = candidate.segment, .place = place, .phase = static_cast<int>(phase)};
+    }
+  }
+  return best;
+}
+
+std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track) const {
+  std::vector<Candidate> candidates = SearchCoarsely(clip);
+  for (Candidate& candidate : candidates) candidate = Refine(candidate, clip);
+  std::sort(candidates.begin(), candidates.end(), std::greater<>());
   std::vector<Match> matches;
   std::map<int, int> of_track;
   for (const Candidate& candidate : candidates) {

@@ -1,7 +1,7 @@
 // Finding a stretch of clip in the fingerprints of all streams, by comparing it with every place.
 //
 // Brute force is the design: 100 bytes a second of stream, one AND, XOR and popcount a word; robust because every reliable bit of the clip counts, and
-// its cost is known: linear in the stored hours, a few hundred hours in a tenth of a second (bench_search prints it).
+// its cost is known: linear in the stored hours (earmark_bench prints it). Two of the eight phases are compared everywhere, the others where those fit best.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +35,17 @@ class FingerprintIndex {
     std::int64_t first_word = 0;
     std::vector<std::uint64_t> words;
   };
+  // One place of one segment, and how well the clip fits there.
+  struct Candidate {
+    double strength;
+    std::size_t segment;
+    std::int64_t place;  // word within the segment
+    int phase;
+    bool operator>(const Candidate& other) const { return strength > other.strength; }
+  };
+  std::vector<Candidate> SearchCoarsely(const ClipFingerprint& clip) const;
+  Candidate Refine(const Candidate& candidate, const ClipFingerprint& clip) const;
+
   std::vector<Segment> segments_;
 };
 
