@@ -20,6 +20,10 @@ int ModeOfToc(std::uint8_t toc) {
   return config < 12 ? kModeSilk : config < 16 ? kModeHybrid : kModeCelt;
 }
 
+// From this rate on every packet is CELT: it grades better than libopus's own choice of hybrid packets for speech, splices with hardly any loss, because
+// it remembers little, and costs a third (docs/decisions/0007-celt-only.md). Below it SILK is too good for speech to do without.
+constexpr int kCeltFromBps = 24000;
+
 // What libopus itself would choose for most material at this rate; pinned so that the variants cannot differ.
 int BandwidthFor(const VariantEncoder::Options& options) {
   const int per_channel_bps = options.bitrate_bps / options.num_channels;
@@ -44,6 +48,8 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(0));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
+    // A libopus without the request chooses for itself, and where the encoders then disagree slots are erased.
+    if (options.bitrate_bps >= kCeltFromBps) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, opus_int32{kModeCelt});
     opus_int32 lookahead = 0;
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_GET_LOOKAHEAD(&lookahead));
     if (error != OPUS_OK) return Fail(ErrorCode::kInternal, std::string("libopus: ") + opus_strerror(error));
