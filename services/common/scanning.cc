@@ -20,10 +20,11 @@ namespace {
 
 constexpr double kProbeS = 4;          // of clip that one search looks at
 constexpr double kLeastProbeS = 1;     // shorter stretches are not searched
-constexpr int kMostProbes = 24;        // that find nothing, before the rest of the clip is given up as unknown
+constexpr int kMostProbes = 12;        // that find nothing, before the rest of the clip is given up as unknown
 constexpr int kMostMatches = 12;       // of a search, tested by waveform
 constexpr int kMostMatchesPerTrack = 4;
-constexpr double kLeastStrength = 3;   // of a rough match
+constexpr double kLeastStrength = 4.5;       // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
+constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, which costs ten times as much; 1 % of speed leaves right places at 17
 constexpr double kUsualSpeedChange = 0.001;  // tried for all matches: clock drift
 constexpr double kMostSpeedChange = 0.01;    // tried for the strongest few, where nothing else was found
 constexpr int kMostSpeedMatches = 3;
@@ -206,12 +207,17 @@ class Scan {
     const double clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz;
     auto verified = Verify(matches, start_s, clip_end_s, kUsualSpeedChange);
     if (verified && verified->empty()) {
+      std::erase_if(matches, [](const auto& match) { return match.strength < kLeastSpeedStrength; });
       matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
       verified = Verify(matches, start_s, clip_end_s, kMostSpeedChange);
     }
     if (!verified) return Pass(verified);
     for (const auto& [track, seed] : *verified) {
       auto pieces = aligner_.Track(seed, 0, ClipSeconds(), streams_[static_cast<std::size_t>(track)]->AudioLoader());
+      if (!pieces && pieces.error().code == ErrorCode::kDataLoss) {
+        SetAside(track, pieces.error());  // only in part, perhaps: what was verified is still read
+        pieces = std::vector<Alignment>{seed};
+      }
       if (!pieces) return Pass(pieces);
       if (pieces->empty()) pieces->push_back(seed);
       for (const Alignment& piece : *pieces) uncovered.Remove(piece.clip_start_s, piece.clip_end_s);
@@ -229,8 +235,13 @@ class Scan {
     std::vector<Verified> verified;
     double most = 0;
     for (const auto& match : matches) {
+      if (set_aside_[match.track]) continue;
       auto alignment = aligner_.Verify({.clip_start_s = start_s, .clip_end_s = end_s, .stream_start_s = match.stream_s}, most_speed_change,
                                        streams_[static_cast<std::size_t>(match.track)]->AudioLoader());
+      if (!alignment && alignment.error().code == ErrorCode::kDataLoss) {
+        SetAside(match.track, alignment.error());
+        continue;
+      }
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       const bool known = std::any_of(verified.begin(), verified.end(), [&](const Verified& v) {
@@ -242,6 +253,13 @@ class Scan {
     std::erase_if(verified, [&](const Verified& v) { return v.alignment.strength < kLeastShareOfBest * most; });
     std::sort(verified.begin(), verified.end(), [](const Verified& a, const Verified& b) { return a.alignment.sharpness > b.alignment.sharpness; });
     return verified;
+  }
+
+  // A stream whose reference is damaged is left out and said so; the others are still searched.
+  void SetAside(int track, const Error& error) {
+    if (set_aside_[track]) return;
+    set_aside_[track] = true;
+    report_.notes.push_back("left out: " + error.message);
   }
 
   // One way in which the clip could be part of a stream. There are several where a stream repeats the very same sound: each is read and scored by
@@ -316,19 +334,26 @@ class Scan {
   }
 
   Result<void> ReadAndScore() {
+    std::vector<Hypothesis> readable;
     std::vector<Reading> readings;
     std::vector<std::vector<std::string>> candidates;
     std::int64_t trials = 0;  // scores that will be computed: candidates × hypotheses
     for (Hypothesis& hypothesis : hypotheses_) {
-      if (auto reported = Report("reading", static_cast<double>(readings.size()) / static_cast<double>(hypotheses_.size())); !reported) return reported;
+      if (auto reported = Report("reading", static_cast<double>(&hypothesis - hypotheses_.data()) / static_cast<double>(hypotheses_.size())); !reported) return reported;
       auto reading = Read(hypothesis);
+      if (!reading && reading.error().code == ErrorCode::kDataLoss) {
+        SetAside(hypothesis.track, reading.error());
+        continue;
+      }
       if (!reading) return Pass(reading);
       auto accounts = Candidates(hypothesis.track, *reading);
       if (!accounts) return Pass(accounts);
       trials += static_cast<std::int64_t>(accounts->size());
       readings.push_back(std::move(*reading));
       candidates.push_back(std::move(*accounts));
+      readable.push_back(std::move(hypothesis));
     }
+    hypotheses_ = std::move(readable);
     if (auto reported = Report("scoring", 0); !reported) return reported;
     // From here on codes are in play, and nothing above may change any more.
     std::vector<bool> accuses(hypotheses_.size(), false);
@@ -408,6 +433,7 @@ class Scan {
   std::vector<std::unique_ptr<StreamReference>> streams_;  // by track
   FingerprintIndex index_;
   std::vector<Hypothesis> hypotheses_;
+  std::map<int, bool> set_aside_;  // by track
   ScanReport report_;
 };
 

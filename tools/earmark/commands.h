@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -24,6 +25,9 @@ CommonOptions DefaultOptions();
 void AddStoreOption(CLI::App& command, CommonOptions& common);
 void AddKeyOption(CLI::App& command, CommonOptions& common);
 
+// The key at common.key_file, which must be there already. kNotFound says what key is missing.
+Result<MasterKey> ReadMasterKey(const CommonOptions& common);
+
 // What to run once the command line is parsed: returns the exit status.
 using Action = std::function<int()>;
 
@@ -44,11 +48,12 @@ struct MarkRequest {
   std::string listeners_file;
   std::string account;  // of the copy; empty for `plain`
   std::string output;
-  int bitrate_bps = 32000;
-  int num_variants = 4;
-  int packets_per_symbol = 2;
-  bool opus = true;    // --codec
-  bool plain = false;  // no mark, nothing registered
+  // Not given: what the stream has, or for a new one StreamFormat's defaults. Given and not what the stream has: kAlreadyExists.
+  std::optional<int> bitrate_bps = {};
+  std::optional<int> num_variants = {};
+  std::optional<int> packets_per_symbol = {};
+  std::optional<bool> opus = {};  // --codec
+  bool plain = false;             // no mark, nothing registered
   CommonOptions common;
 };
 struct MarkOutcome {

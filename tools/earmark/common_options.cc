@@ -36,6 +36,14 @@ void AddKeyOption(CLI::App& command, CommonOptions& common) {
   command.add_option("--key", common.key_file, "Master key file, made on first use of `mark` (or $EARMARK_KEY)")->capture_default_str();
 }
 
+Result<MasterKey> ReadMasterKey(const CommonOptions& common) {
+  auto key = ReadKeyFile(common.key_file);
+  if (!key && key.error().code == ErrorCode::kNotFound) {
+    return Fail(ErrorCode::kNotFound, common.key_file + ": there is no master key; give the one that the streams were marked under with --key");
+  }
+  return key;
+}
+
 std::string PrintableName(const std::string& name) {
   // nlohmann::json knows how to replace what is not UTF-8; a round trip through it does the work.
   const std::string quoted = nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

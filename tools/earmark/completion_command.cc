@@ -4,6 +4,39 @@
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
+namespace {
+
+std::vector<const CLI::App*> SubCommands(const CLI::App& of) {
+  return of.get_subcommands([](const CLI::App*) { return true; });
+}
+
+std::string Words(const CLI::App& of) {
+  std::string list;
+  for (const CLI::App* sub : SubCommands(of)) list += sub->get_name() + " ";
+  for (const CLI::Option* option : of.get_options()) {
+    for (const std::string& name : option->get_lnames()) list += "--" + name + " ";
+  }
+  return list;
+}
+
+constexpr char kHead[] = R"(# bash completion for earmark
+_earmark() {
+  local cur="${COMP_WORDS[COMP_CWORD]}" words=
+  case "$COMP_CWORD ${COMP_WORDS[*]:1:2}" in
+)";
+constexpr char kTail[] = R"(  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+  if [[ $COMP_CWORD -gt 1 && $cur != -* ]]; then
+    local -a files
+    mapfile -t files < <(compgen -f -- "$cur")
+    COMPREPLY+=("${files[@]}")
+  fi
+  return 0
+}
+complete -o filenames -F _earmark earmark
+)";
+
+}  // namespace
 
 // Prints a bash completion script made from the very options that the parser has, so it cannot fall behind them.
 void AddCompletionCommand(CLI::App& app, Action& action) {
@@ -11,23 +44,15 @@ void AddCompletionCommand(CLI::App& app, Action& action) {
   command->footer("Example:\n  earmark completion > /etc/bash_completion.d/earmark");
   command->callback([&app, &action] {
     action = [&app] {
-      const auto words = [](const CLI::App* of) {
-        std::string list;
-        for (const CLI::App* sub : of->get_subcommands([](const CLI::App*) { return true; })) list += " " + sub->get_name();
-        for (const CLI::Option* option : of->get_options()) {
-          for (const std::string& name : option->get_lnames()) list += " --" + name;
+      std::printf("%s    '1 '*) words='%s' ;;\n", kHead, Words(app).c_str());
+      for (const CLI::App* sub : SubCommands(app)) {
+        const std::string name = sub->get_name();
+        for (const CLI::App* deeper : SubCommands(*sub)) {
+          std::printf("    [!2]*' %s %s') words='%s' ;;\n", name.c_str(), deeper->get_name().c_str(), Words(*deeper).c_str());
         }
-        return list;
-      };
-      std::printf("# bash completion for earmark\n_earmark() {\n  local cur=\"${COMP_WORDS[COMP_CWORD]}\" words=\"\"\n  case \"${COMP_WORDS[1]}\" in\n");
-      for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
-        std::printf("    %s) words=\"%s\" ;;\n", sub->get_name().c_str(), words(sub).c_str());
+        std::printf("    *' %s' | *' %s '*) words='%s' ;;\n", name.c_str(), name.c_str(), Words(*sub).c_str());
       }
-      std::printf(
-          "  esac\n  [ \"$COMP_CWORD\" -eq 1 ] && words=\"%s\"\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-          "  [ \"$COMP_CWORD\" -gt 1 ] && [[ \"$cur\" != -* ]] && COMPREPLY+=($(compgen -f -- \"$cur\"))\n}\n"
-          "complete -o filenames -F _earmark earmark\n",
-          words(&app).c_str());
+      std::printf("%s", kTail);
       return 0;
     };
   });

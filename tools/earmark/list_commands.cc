@@ -124,7 +124,7 @@ int ListFindings(const ListState& state) {
 }
 
 int ShowKey(const ListState& state) {
-  auto key = ReadKeyFile(state.common.key_file);
+  auto key = ReadMasterKey(state.common);
   if (!key) return Complain(key.error());
   if (state.json) std::printf("%s\n", ordered_json{{"file", state.common.key_file}, {"key_id", key->id}}.dump().c_str());
   else std::printf("%s: master key %s\n", state.common.key_file.c_str(), key->id.c_str());
@@ -140,7 +140,13 @@ int CreateKey(const ListState& state) {
 std::shared_ptr<ListState> AddList(CLI::App& command, Action& action, int (*run)(const ListState&)) {
   auto state = std::make_shared<ListState>();
   command.add_flag("--json", state->json, "Print JSON");
-  command.callback([state, &action, run] { action = [state, run] { return run(*state); }; });
+  // All of them take both, needed or not, so that a script can pass the same options everywhere.
+  AddStoreOption(command, state->common);
+  AddKeyOption(command, state->common);
+  command.callback([state, &command, &action, run] {
+    if (!command.get_subcommands().empty()) return;  // `streams remove`: CLI11 calls this after the sub-command's own
+    action = [state, run] { return run(*state); };
+  });
   return state;
 }
 
@@ -149,13 +155,10 @@ std::shared_ptr<ListState> AddList(CLI::App& command, Action& action, int (*run)
 void AddStreamsCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("streams", "Lists the streams in the store, or removes one");
   command->footer("Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall");
-  auto list = AddList(*command, action, ListStreams);
-  AddStoreOption(*command, list->common);
+  AddList(*command, action, ListStreams);
   CLI::App* remove = command->add_subcommand("remove", "Removes a stream with its reference and grants; findings stay");
   auto state = AddList(*remove, action, RemoveStream);
   remove->add_option("STREAM", state->name, "Name of the stream")->required();
-  AddStoreOption(*remove, state->common);
-  remove->final_callback([state, &action] { action = [state] { return RemoveStream(*state); }; });
 }
 
 void AddAccountsCommand(CLI::App& app, Action& action) {
@@ -163,7 +166,6 @@ void AddAccountsCommand(CLI::App& app, Action& action) {
   command->footer("Examples:\n  earmark accounts\n  earmark accounts --stream town-hall --json");
   auto state = AddList(*command, action, ListAccounts);
   command->add_option("--stream", state->stream, "Only accounts with a grant for this stream");
-  AddStoreOption(*command, state->common);
 }
 
 void AddFindingsCommand(CLI::App& app, Action& action) {
@@ -174,18 +176,14 @@ void AddFindingsCommand(CLI::App& app, Action& action) {
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
   command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio"}));
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
-  AddStoreOption(*command, state->common);
 }
 
 void AddKeysCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("keys", "Shows the master key's public id, or makes a key");
   command->footer("Examples:\n  earmark keys\n  earmark keys create --key /etc/earmark/master.key");
-  auto show = AddList(*command, action, ShowKey);
-  AddKeyOption(*command, show->common);
+  AddList(*command, action, ShowKey);
   CLI::App* create = command->add_subcommand("create", "Makes a new key file (never overwrites one)");
-  auto state = AddList(*create, action, CreateKey);
-  AddKeyOption(*create, state->common);
-  create->final_callback([state, &action] { action = [state] { return CreateKey(*state); }; });
+  AddList(*create, action, CreateKey);
 }
 
 }  // namespace earmark::cli

@@ -5,6 +5,17 @@
 #include "tools/earmark/commands.h"
 #include "tools/earmark/terminal.h"
 
+namespace {
+
+std::string UsageMessage(const CLI::App& app, int argc, char** argv, const std::string& what) {
+  const auto chosen = app.get_subcommands();
+  if (!chosen.empty()) return what + " (see `earmark " + chosen.front()->get_name() + " --help`)";
+  if (argc > 1 && argv[1][0] != '-') return "there is no command '" + std::string(argv[1]) + "' (see `earmark --help`)";
+  return what + " (see `earmark --help`)";
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace earmark::cli;
   if (sodium_init() < 0) {
@@ -37,10 +48,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    PrintError(std::string(error.what()) + " (see `earmark --help`)");
+    PrintError(UsageMessage(app, argc, argv, error.what()));
     return 2;
   }
   const int status = action();
+  if (status != 0 && Interrupted()) DieOfInterrupt();
   if (std::fflush(stdout) != 0) return 1;
   return status;
 }

@@ -2,22 +2,27 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
 #include <opus/opus.h>
 #include <nlohmann/json.hpp>
 
+#include "dsp/media/atomic_file.h"
 #include "dsp/media/ogg_opus.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/marking_lock.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
 namespace {
 
 Result<std::vector<std::string>> ReadAccounts(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, path + " is a folder; give a text file with one account a line to --listeners");
   std::ifstream file(path);
   if (!file) return Fail(ErrorCode::kNotFound, path + ": cannot be read; give a text file with one account a line to --listeners");
   std::vector<std::string> accounts;
@@ -149,7 +154,7 @@ Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress
   const int channels = (*host)->num_channels();
   auto writer = CopyWriter::Create(request.output, channels);
   if (!writer) return Pass(writer);
-  auto encoder = VariantEncoder::Create({.num_encoders = 1, .num_channels = channels, .bitrate_bps = request.bitrate_bps});
+  auto encoder = VariantEncoder::Create({.num_encoders = 1, .num_channels = channels, .bitrate_bps = request.bitrate_bps.value_or(StreamFormat{}.bitrate_bps)});
   if (!encoder) return Pass(encoder);
   const auto delay = static_cast<std::ptrdiff_t>(Marker::kLatencySamples * channels);
   std::vector<float> line(static_cast<std::size_t>(delay + kPacketSamples * channels), 0.0F);
@@ -166,59 +171,146 @@ Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress
   return writer->Finish(*samples);
 }
 
-// The stream as it is in the store, registered now if it is new. An interrupted registration that nobody is working on is done over.
-Result<StreamRecord> FindOrRegister(Store& store, const MasterKey& master, const MarkRequest& request, MarkOutcome& outcome, const Progress& progress) {
-  auto digest = FileDigest(request.input);
-  if (!digest) return Pass(digest);
-  auto known = store.GetStream(request.stream_id);
-  if (known && known->state == StreamState::kRecording) {
-    constexpr std::int64_t kAbandonedUs = 60'000'000;
-    if (UnixMicroseconds() - known->updated_unix_us < kAbandonedUs) {
-      return Fail(ErrorCode::kFailedPrecondition, "stream '" + request.stream_id + "' is being marked by somebody else just now");
-    }
-    if (auto removed = store.RemoveStream(request.stream_id); !removed) return Pass(removed);
-    known = Fail(ErrorCode::kNotFound, "");
+// Whether what was asked for is what the stream already is. Settings that nobody gave are the stream's.
+Result<void> CheckAgainst(const StreamRecord& stream, const MarkRequest& request, const std::string& digest) {
+  const std::string which = "stream '" + stream.id + "' ";
+  if (stream.input_digest != digest) {
+    return Fail(ErrorCode::kAlreadyExists, which + "was registered from another recording than " + request.input +
+                                               "; choose another --stream, or remove it with `earmark streams remove`");
   }
-  if (known) {
-    if (known->input_digest != *digest) {
-      return Fail(ErrorCode::kAlreadyExists, "stream '" + request.stream_id + "' was registered from another recording than " + request.input +
-                                                 "; choose another --stream, or remove it with `earmark streams remove`");
-    }
-    return known;
+  const auto other = [&](const char* option, const std::string& is, const std::string& wanted) {
+    return Fail(ErrorCode::kAlreadyExists, which + "was registered with " + option + " " + is + ", not " + wanted + "; leave " + option +
+                                               " away for another copy of it, or choose another --stream");
+  };
+  const StreamFormat& format = stream.format;
+  const bool opus = format.kind == ReferenceKind::kVariantPackets;
+  if (request.opus.value_or(opus) != opus) return other("--codec", opus ? "opus" : "none", opus ? "none" : "opus");
+  if (!opus && !EndsWith(request.output, ".wav")) {
+    return Fail(ErrorCode::kInvalidArgument, which + "was registered with --codec none, which is PCM: --out wants a name that ends in .wav");
   }
-  if (known.error().code != ErrorCode::kNotFound) return known;
-  auto accounts = ReadAccounts(request.listeners_file);
-  if (!accounts) return Pass(accounts);
-  if (std::find(accounts->begin(), accounts->end(), request.account) == accounts->end()) {
-    return Fail(ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + request.listeners_file + "; only listeners get a copy");
+  if (request.bitrate_bps.value_or(format.bitrate_bps) != format.bitrate_bps) {
+    return other("--bitrate", std::to_string(format.bitrate_bps), std::to_string(*request.bitrate_bps));
   }
+  if (request.num_variants.value_or(format.num_variants) != format.num_variants) {
+    return other("--variants", std::to_string(format.num_variants), std::to_string(*request.num_variants));
+  }
+  if (request.packets_per_symbol.value_or(format.packets_per_symbol) != format.packets_per_symbol) {
+    return other("--packets-per-symbol", std::to_string(format.packets_per_symbol), std::to_string(*request.packets_per_symbol));
+  }
+  return {};
+}
+
+bool Holds(const std::vector<std::string>& accounts, const std::string& account) {
+  return std::find(accounts.begin(), accounts.end(), account) != accounts.end();
+}
+
+tl::unexpected<Error> NotAListener(const MarkRequest& request) {
+  return Fail(ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + request.listeners_file + "; only listeners get a copy");
+}
+
+Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkRequest& request, const std::string& digest,
+                              const std::vector<std::string>& accounts, MarkOutcome& outcome, const Progress& progress) {
+  if (!Holds(accounts, request.account)) return NotAListener(request);
   auto host = AudioReader::Open(request.input);
   if (!host) return Pass(host);
   RegisterOptions options;
   options.stream_id = request.stream_id;
-  options.accounts = std::move(*accounts);
-  options.input_digest = *digest;
-  options.format = {.num_variants = request.num_variants,
-                    .packets_per_symbol = request.packets_per_symbol,
-                    .num_channels = 1,
-                    .bitrate_bps = request.bitrate_bps,
-                    .kind = request.opus ? ReferenceKind::kVariantPackets : ReferenceKind::kHostPackets};
-  outcome.num_listeners = static_cast<std::int64_t>(options.accounts.size());
+  options.accounts = accounts;
+  options.input_digest = digest;
+  options.format.num_variants = request.num_variants.value_or(options.format.num_variants);
+  options.format.packets_per_symbol = request.packets_per_symbol.value_or(options.format.packets_per_symbol);
+  options.format.bitrate_bps = request.bitrate_bps.value_or(options.format.bitrate_bps);
+  options.format.kind = request.opus.value_or(true) ? ReferenceKind::kVariantPackets : ReferenceKind::kHostPackets;
+  outcome.num_listeners = static_cast<std::int64_t>(accounts.size());
   auto summary = RegisterStream(store, master, **host, options, progress);
   if (!summary) return Pass(summary);
   outcome.registered = true;
   return store.GetStream(request.stream_id);
 }
 
+// Takes a registration that nobody is working on out of the store, so that it can be done over.
+Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const MarkingLock& lock) {
+  // A live service marks without our lock, but writes every few seconds.
+  constexpr std::int64_t kAbandonedUs = 60'000'000;
+  const std::int64_t idle_us = UnixMicroseconds() - stream.updated_unix_us;
+  if (!lock.found_abandoned() && idle_us < kAbandonedUs) {
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' is being marked by somebody else just now; if not, wait " +
+                                                    std::to_string((kAbandonedUs - idle_us) / 1'000'000 + 1) + " s and try again");
+  }
+  return store.RemoveStream(stream.id);
+}
+
+// The stream as it is in the store, registered now if it is new.
+Result<StreamRecord> FindOrRegister(Store& store, const MasterKey& master, const MarkRequest& request, const std::vector<std::string>& accounts,
+                                    MarkOutcome& outcome, const Progress& progress) {
+  auto digest = FileDigest(request.input);
+  if (!digest) return Pass(digest);
+  auto known = store.GetStream(request.stream_id);
+  std::optional<MarkingLock> lock;
+  if (known ? known->state == StreamState::kRecording : known.error().code == ErrorCode::kNotFound) {
+    auto acquired = MarkingLock::Acquire(request.common.store, request.stream_id);
+    if (!acquired) return Pass(acquired);
+    lock.emplace(std::move(*acquired));
+    known = store.GetStream(request.stream_id);  // as it is now that nobody else may change it
+  }
+  if (known && known->state == StreamState::kRecording) {
+    if (auto removed = RemoveAbandoned(store, *known, *lock); !removed) return Pass(removed);
+    known = Fail(ErrorCode::kNotFound, "");
+  }
+  if (known) {
+    if (auto same = CheckAgainst(*known, request, *digest); !same) return Pass(same);
+    return known;
+  }
+  if (known.error().code != ErrorCode::kNotFound) return known;
+  return Register(store, master, request, *digest, accounts, outcome, progress);
+}
+
 Result<void> CheckRequest(const MarkRequest& request) {
   const bool wav = EndsWith(request.output, ".wav");
   if (!wav && !EndsWith(request.output, ".opus")) return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
-  if (!request.opus && !wav) return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
+  if (!request.opus.value_or(true) && !wav) return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
   if (!request.plain && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
     return Fail(ErrorCode::kInvalidArgument, "--stream, --listeners and --for are needed (or --plain, for a copy without mark)");
   }
   if (request.plain && !request.account.empty()) return Fail(ErrorCode::kInvalidArgument, "--plain and --for exclude each other");
+  std::error_code ignored;
+  if (std::filesystem::equivalent(request.input, request.output, ignored)) {
+    return Fail(ErrorCode::kInvalidArgument, request.output + ": --out is the recording itself, which would be lost; give another name");
+  }
   return {};
+}
+
+// Marked PCM needs nothing of the reference, so nothing else would notice that the account was never there.
+Result<void> CheckGrant(Store& store, const StreamRecord& stream, const std::string& account) {
+  auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
+  if (!grants) return Pass(grants);
+  const bool granted = std::any_of(grants->begin(), grants->end(), [&](const Grant& grant) { return grant.account == account; });
+  if (!granted) return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
+  return {};
+}
+
+// What can be found wrong before any work is done, and before a key or a store is made.
+Result<void> CheckFiles(const MarkRequest& request) {
+  auto readable = AudioReader::Open(request.input);
+  if (!readable) return Pass(readable);
+  auto writable = AtomicFile::Create(request.output, 0600);
+  if (!writable) return Pass(writable);
+  return {};
+}
+
+// The store, and the key that goes with it. A new key is made only once there is a store, and neither if the other is no good.
+struct StoreAndKey {
+  std::unique_ptr<Store> store;
+  MasterKey master;
+};
+Result<StoreAndKey> OpenStoreAndKey(const CommonOptions& common, OpenMode mode) {
+  auto master = ReadKeyFile(common.key_file);
+  if (!master && master.error().code != ErrorCode::kNotFound) return Pass(master);
+  auto store = OpenStore(common.store, mode);
+  if (!store) return Pass(store);
+  if (!master) master = ReadOrCreateKeyFile(common.key_file);
+  if (!master) return Pass(master);
+  return StoreAndKey{std::move(*store), *master};
 }
 
 Result<int> ParseBitrate(const std::string& text) {
@@ -265,34 +357,35 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   ProgressBar bar;
   const Progress progress = bar.Callback();
   MarkOutcome outcome;
+  if (auto checked = CheckFiles(request); !checked) return Pass(checked);
   if (request.plain) {
-    auto written = request.opus ? WritePlainCopy(request, progress) : WritePcmCopy(request, StreamFormat{}, nullptr, progress);
+    auto written = request.opus.value_or(true) ? WritePlainCopy(request, progress) : WritePcmCopy(request, StreamFormat{}, nullptr, progress);
     if (!written) return Pass(written);
     return outcome;
   }
-  {
-    // A wrong input is reported before a key or a store is made.
-    auto readable = AudioReader::Open(request.input);
-    if (!readable) return Pass(readable);
-  }
-  auto master = ReadOrCreateKeyFile(request.common.key_file);
-  if (!master) return Pass(master);
-  auto store = OpenStore(request.common.store, OpenMode::kReadWriteCreate);
-  if (!store) return Pass(store);
-  auto stream = FindOrRegister(**store, *master, request, outcome, progress);
+  auto accounts = ReadAccounts(request.listeners_file);
+  if (!accounts) return Pass(accounts);
+  // Somebody who is not in the file may still have a grant for a known stream; for a new one no store is made.
+  const bool listed = Holds(*accounts, request.account);
+  auto opened = OpenStoreAndKey(request.common, listed ? OpenMode::kReadWriteCreate : OpenMode::kReadWrite);
+  if (!opened && !listed && opened.error().code == ErrorCode::kNotFound) return NotAListener(request);
+  if (!opened) return Pass(opened);
+  auto& [store, master] = *opened;
+  auto stream = FindOrRegister(*store, master, request, *accounts, outcome, progress);
   if (!stream) return Pass(stream);
   outcome.num_packets = stream->num_packets;
   outcome.num_erased_slots = stream->num_erased_slots;
-  auto keys = KeysOf(*stream, *master);
+  auto keys = KeysOf(*stream, master);
   if (!keys) return Pass(keys);
   if (stream->format.kind == ReferenceKind::kHostPackets) {
+    if (auto granted = CheckGrant(*store, *stream, request.account); !granted) return Pass(granted);
     auto written = WritePcmCopy(request, stream->format, &*keys, progress);
     if (!written) return Pass(written);
     return outcome;
   }
   auto writer = CopyWriter::Create(request.output, stream->format.num_channels);
   if (!writer) return Pass(writer);
-  auto chosen = ChoosePackets(**store, *stream, *keys, request.account,
+  auto chosen = ChoosePackets(*store, *stream, *keys, request.account,
                               [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
   if (!chosen) return Pass(chosen);
   if (auto finished = writer->Finish(stream->num_samples); !finished) return Pass(finished);
@@ -302,8 +395,8 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
 void AddMarkCommand(CLI::App& app, Action& action) {
   struct State {
     MarkRequest request;
-    std::string bitrate = "32k";
-    std::string codec = "opus";
+    std::string bitrate;
+    std::string codec;
     bool json = false;
   };
   auto state = std::make_shared<State>();
@@ -315,10 +408,10 @@ void AddMarkCommand(CLI::App& app, Action& action) {
   command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line");
   command->add_option("--for", request.account, "The listener whose copy to write");
   command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
-  command->add_option("--bitrate", state->bitrate, "Of the Opus stream, 12k to 256k")->capture_default_str();
-  command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus")->check(CLI::IsMember({"opus", "none"}))->capture_default_str();
-  command->add_option("--variants", request.num_variants, "Variants of every symbol")->check(CLI::IsMember({2, 4, 8}))->capture_default_str();
-  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms")->check(CLI::Range(1, 10))->capture_default_str();
+  command->add_option("--bitrate", state->bitrate, "Of the Opus stream, 12k to 256k; 32k unless given");
+  command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus; opus unless given")->check(CLI::IsMember({"opus", "none"}));
+  command->add_option("--variants", request.num_variants, "Variants of every symbol; 4 unless given")->check(CLI::IsMember({2, 4, 8}));
+  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 2 unless given")->check(CLI::Range(1, 10));
   command->add_flag("--plain", request.plain, "The same encode without any mark; registers nothing (to compare quality)");
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, request.common);
@@ -330,10 +423,12 @@ void AddMarkCommand(CLI::App& app, Action& action) {
       "  earmark mark talk.wav --plain --out plain.opus");
   command->callback([state, &action] {
     action = [state] {
-      auto bitrate = ParseBitrate(state->bitrate);
-      if (!bitrate) return Complain(bitrate.error());
-      state->request.bitrate_bps = *bitrate;
-      state->request.opus = state->codec == "opus";
+      if (!state->bitrate.empty()) {
+        auto bitrate = ParseBitrate(state->bitrate);
+        if (!bitrate) return Complain(bitrate.error());
+        state->request.bitrate_bps = *bitrate;
+      }
+      if (!state->codec.empty()) state->request.opus = state->codec == "opus";
       auto outcome = RunMark(state->request);
       if (!outcome) return Complain(outcome.error());
       return PrintOutcome(state->request, *outcome, state->json);

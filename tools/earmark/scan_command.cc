@@ -56,7 +56,7 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   if (!clip) return Pass(clip);
   auto digest = FileDigest(request.clip);
   if (!digest) return Pass(digest);
-  auto master = ReadKeyFile(request.common.key_file);
+  auto master = ReadMasterKey(request.common);
   if (!master) return Pass(master);
   auto store = OpenStore(request.common.store, OpenMode::kReadWrite);
   if (!store) return Pass(store);

@@ -12,13 +12,21 @@
 namespace earmark::cli {
 namespace {
 
-std::atomic<bool> interrupted{false};
+std::atomic<int> caught_signal{0};
 
-extern "C" void OnInterrupt(int) { interrupted = true; }
+extern "C" void OnInterrupt(int number) { caught_signal = number; }
 
 std::string Coloured(const char* code, const std::string& text) {
   static const bool colours = isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
   return colours ? "\033[" + std::string(code) + "m" + text + "\033[0m" : text;
+}
+
+// File names may hold anything, also line ends and what moves a terminal's cursor.
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+  }
+  return text;
 }
 
 }  // namespace
@@ -29,10 +37,17 @@ void CatchInterrupts() {
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second Ctrl-C ends the process at once
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGHUP, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);  // `earmark … | head` ends with a write error, not a death
 }
 
-bool Interrupted() { return interrupted; }
+bool Interrupted() { return caught_signal != 0; }
+
+void DieOfInterrupt() {
+  std::fflush(nullptr);
+  signal(caught_signal, SIG_DFL);
+  raise(caught_signal);
+}
 
 ProgressBar::ProgressBar() : terminal_(isatty(STDERR_FILENO) != 0), started_(std::chrono::steady_clock::now()), last_drawn_(started_) {}
 
@@ -43,7 +58,7 @@ ProgressBar::~ProgressBar() {
 Progress ProgressBar::Callback() {
   return [this](const char* stage, double fraction) {
     if (terminal_) Draw(stage, fraction);
-    return !interrupted.load();
+    return !Interrupted();
   };
 }
 
@@ -70,8 +85,8 @@ std::string Red(const std::string& text) { return Coloured("1;31", text); }
 std::string Green(const std::string& text) { return Coloured("1;32", text); }
 std::string Yellow(const std::string& text) { return Coloured("33", text); }
 
-void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", message.c_str()); }
-void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", message.c_str()); }
+void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", OneLine(message).c_str()); }
+void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", OneLine(message).c_str()); }
 
 int ExitStatus(const Error& error) {
   switch (error.code) {
@@ -81,7 +96,7 @@ int ExitStatus(const Error& error) {
     case ErrorCode::kFailedPrecondition:
     case ErrorCode::kPermissionDenied:
     case ErrorCode::kDataLoss: return 2;
-    case ErrorCode::kCancelled: return 130;
+    case ErrorCode::kCancelled:
     case ErrorCode::kResourceExhausted:
     case ErrorCode::kUnavailable:
     case ErrorCode::kInternal: return 1;

@@ -28,9 +28,11 @@ class ProgressBar {
   std::chrono::steady_clock::time_point last_drawn_;
 };
 
-// SIGINT and SIGTERM set a flag instead of ending the process. Call once at start.
+// SIGINT, SIGTERM and SIGHUP set a flag instead of ending the process; a second one ends it at once. Call once at start.
 void CatchInterrupts();
 bool Interrupted();
+// Ends the process by the signal that was caught, now that everything is tidy: shells and scripts can tell, and stop too.
+void DieOfInterrupt();
 
 // `text` in a colour if stdout is a terminal (and NO_COLOR is not set).
 std::string Bold(const std::string& text);
@@ -38,11 +40,11 @@ std::string Red(const std::string& text);
 std::string Green(const std::string& text);
 std::string Yellow(const std::string& text);
 
-// "earmark: <message>" on stderr, one line.
+// "earmark: <message>" on stderr, one line whatever the message holds.
 void PrintError(const std::string& message);
 void PrintNote(const std::string& message);
 
-// Exit status for an error: 2 for what the user can mend (bad usage, unreadable input), 130 for an interrupt, 1 for anything else.
+// Exit status for an error: 2 for what the user can mend (bad usage, unreadable input), 1 for anything else.
 int ExitStatus(const Error& error);
 // Prints the error and returns its exit status.
 int Complain(const Error& error);

@@ -295,7 +295,8 @@ def mp3(kbps):
 
 
 def resample(rate_hz):
-    return ffmpeg_filter(f"aresample={rate_hz}:resampler=soxr")
+    # Float out of the resampler: its 16-bit output is dithered, differently every time.
+    return ffmpeg_filter(f"aresample={rate_hz}:resampler=soxr:osf=flt")
 
 
 # ---- the set -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ def require_tools(*names):
                 "dpkg-deb": "dpkg"}
     for name in names:
         if not any(os.access(os.path.join(d, name), os.X_OK) for d in os.environ.get("PATH", "").split(":")):
+            if "/" in name:
+                raise LabError(f"{name}: no such program")
             raise LabError(f"the command '{name}' is missing; install it with: apt-get install {packages.get(name, name)}")
 
 

@@ -75,6 +75,17 @@ def monologue(clips, length_s, pause_s=(0.25, 0.8), seed=0):
     return np.concatenate(parts)[:int(length_s * RATE_HZ)]
 
 
+def phrases(clips, count):
+    """Joins every `count` recordings into one, 0.25 s apart."""
+    gap = np.zeros((RATE_HZ // 4, 1))
+    group = []
+    for clip in clips:
+        group += [clip, gap]
+        if len(group) == 2 * count:
+            yield np.concatenate(group[:-1])
+            group = []
+
+
 def long_pauses(clips, length_s, seed):
     """Short utterances with 3 to 15 s between them; every other pause is digital zero, the rest a -66 dBFS noise floor."""
     rng = np.random.default_rng(seed)
@@ -225,7 +236,7 @@ ITEMS = [
          "conversation in stereo, two voices left and right: turns, overlaps, back-channels", tuxpaint_meeting),
     Item("be_pauses", (HELDOUT,), "speech", "tuxpaint-stamps-default", "GPL-2",
          "long pauses, half digital zero, half a -66 dBFS floor; Belarusian volunteers",
-         lambda root: long_pauses(utterances(tuxpaint_files(root, "be")), 150, 7)),
+         lambda root: long_pauses(phrases(utterances(tuxpaint_files(root, "be")), 3), 150, 7)),
     Item("rock_war_of_freedom", (HELDOUT,), "music", "fretsonfire-songs-sectoid", "MIT", "instrumental rock, mix of two stems",
          stems(f"{SECTOID}/War of freedom", 30)),
     Item("metal_madness", (HELDOUT,), "music", "fretsonfire-songs-sectoid", "MIT", "instrumental metal, mix of two stems",

@@ -2,11 +2,13 @@
 import json
 import os
 import subprocess
-import time
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .common import LabError
+
+MEASURE = Path(__file__).with_name("measure.py")
 
 
 @dataclass
@@ -50,21 +52,19 @@ class Earmark:
     def scan(self, clip, bound=1e-6, one_core=False):
         command = [str(self.binary), "scan", str(clip), "--store", self.store, "--key", str(self.key),
                    "--max-false-accusation", f"{bound:g}", "--json"]
-        pin = (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})) if one_core else None
-        started = time.monotonic()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                 preexec_fn=pin)
-        out, err = child.stdout.read(), child.stderr.read()
-        _, status, usage = os.wait4(child.pid, 0)           # wait4, for this very child's peak memory
-        child.returncode = os.waitstatus_to_exitcode(status)
-        child.stdout.close()
-        child.stderr.close()
-        measured = {"wall_s": time.monotonic() - started, "peak_rss_mb": usage.ru_maxrss / 1024}
-        if child.returncode != 0:
-            lines = err.decode(errors="replace").strip().splitlines() or [f"exit status {child.returncode}"]
+        reader, writer = os.pipe()
+        launcher = [sys.executable, "-I", "-S", str(MEASURE), str(writer), "one" if one_core else "all"]
+        done = subprocess.run(launcher + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              pass_fds=[writer], check=False)
+        os.close(writer)
+        with os.fdopen(reader) as f:
+            wall_s, rss_mb = (float(v) for v in f.read().split() or (0, 0))
+        measured = {"wall_s": wall_s, "peak_rss_mb": rss_mb}
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
             return Scan("error", error=lines[-1][:200], **measured)
         try:
-            found = json.loads(out)
+            found = json.loads(done.stdout)
             return Scan(found["verdict"], found["accusations"], found["alignments"], found.get("symbols_used", 0),
                         found.get("seconds_needed"), **measured)
         except (ValueError, KeyError, TypeError) as error:

@@ -134,9 +134,16 @@ def grade(args, row, copy):
     test = decode_copy(path, original.shape[1])
     with tempfile.TemporaryDirectory(prefix="lab-quality-") as folder:
         (reference_path, test_path), delay = aligned_pair(original, test, folder, name)
-        return [{"item": row["item"], "what": what, "bitrate": bitrate, "copy": name, "model": model,
-                 "odg": odg(args.peaq_command, model, reference_path, test_path), "delay_samples": delay}
-                for model in models_for(row)]
+        results = []
+        for model in models_for(row):
+            try:
+                value = odg(args.peaq_command, model, reference_path, test_path)
+            except LabError as error:           # PEAQ has no answer for some items; the table says n/a
+                say(f"{row['item']}, {what}, {model}: {error}")
+                continue
+            results.append({"item": row["item"], "what": what, "bitrate": bitrate, "copy": name, "model": model,
+                            "odg": value, "delay_samples": delay})
+        return results
 
 
 def measure(args, rows, measurements):

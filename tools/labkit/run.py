@@ -32,13 +32,15 @@ NEGATIVES = {
     "pink_noise": "pink noise",
 }
 SOUNDING, ANY = "sounding", "any"
-RIGHT, WRONG, NO_ACCUSATION, NO_STREAM, ERROR = "right", "wrong", "no_accusation", "no_stream", "error"
+RIGHT, WRONG, NO_ACCUSATION, NO_STREAM, ERROR, SKIPPED = (
+    "right", "wrong", "no_accusation", "no_stream", "error", "skipped")
 
 
 @dataclass
 class Trial:
     """A row of trials.csv. outcome: right, wrong (another account accused, alone or besides), no_accusation,
-    no_stream (unknown audio or only other streams), error."""
+    no_stream (unknown audio or only other streams), error,
+    skipped (no place in the item where half of such a clip sounds; counted nowhere)."""
     item: str
     kind: str
     attack: str
@@ -187,7 +189,8 @@ def sounding_share(levels_db, start_s, clip_s, floor_db):
 def choose_start(rng, length_s, clip_s, position, levels_db, time_scale):
     """A uniformly random start; for SOUNDING, one where half of the clip's frames are within 40 dB of the loud level.
 
-    levels_db are those of the unattacked item (noise must not make silence count); time_scale maps clip time to its time."""
+    levels_db are those of the unattacked item (noise must not make silence count); time_scale maps clip time to its time.
+    None where there is no such place: an item of long pauses may have none for long clips."""
     if length_s < clip_s:
         raise LabError(f"a clip of {clip_s:g} s does not fit into an attacked copy of {length_s:.1f} s")
     floor_db = audio.loud_level_db(levels_db) - 40
@@ -195,7 +198,7 @@ def choose_start(rng, length_s, clip_s, position, levels_db, time_scale):
         start_s = rng.uniform(0, length_s - clip_s)
         if position == ANY or sounding_share(levels_db, start_s * time_scale, clip_s * time_scale, floor_db) >= 0.5:
             return start_s
-    raise LabError("no place in this item where half of the clip sounds")
+    return None
 
 
 def scan_clip(earmark, x, rate_hz, container, bound):
@@ -242,7 +245,11 @@ def perform_attack(task):
     earmark = Earmark(task.args.earmark, folders.store, folders.key)
     for trial in task.trials:
         rng = np.random.default_rng(seed_of("clip", *trial.key))
-        trial.start_s = round(choose_start(rng, length_s, trial.clip_s, trial.position, levels_db, scale), 3)
+        start_s = choose_start(rng, length_s, trial.clip_s, trial.position, levels_db, scale)
+        if start_s is None:
+            trial.outcome = SKIPPED
+            continue
+        trial.start_s = round(start_s, 3)
         first = int(trial.start_s * rate_hz)
         clip = x[first:first + int(trial.clip_s * rate_hz)]
         fill(trial, scan_clip(earmark, clip, rate_hz, attack.container, task.args.bound), trial.leaker, item)
@@ -415,7 +422,7 @@ def negative_table(trials, negatives):
 def report(args, trials, rows, chosen, negatives):
     """The tables of the README; everything in trials.csv that belongs to the attacks and items asked for."""
     names = {row["item"] for row in rows}
-    positive = [t for t in trials if t.item in names and t.attack in attacks.ATTACKS]
+    positive = [t for t in trials if t.item in names and t.attack in attacks.ATTACKS and t.outcome != SKIPPED]
     text = []
     if any(t.attack in {a.name for a in chosen} for t in positive):
         text.append(
@@ -428,6 +435,9 @@ def report(args, trials, rows, chosen, negatives):
     negative = [t for t in trials if t.attack in NEGATIVES and (t.item in names or t.kind == "-")]
     if negatives and negative:
         text.append(negative_table(negative, negatives) + "\n")
+    # Failed scans count as misses and are not measured again: a flaky scan must show.
+    for trial in [t for t in positive + negative if t.error][:10]:
+        text.append(f"error: {trial.item}, {trial.attack}, trial {trial.trial}: {trial.error}")
     return "\n".join(text)
 
 

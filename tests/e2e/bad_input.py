@@ -1,0 +1,238 @@
+"""Bad input: one clear line on stderr, exit status 2, and nothing half-written."""
+import os
+import socket
+import unittest
+
+from support import EndToEnd, Recordings, ffmpeg, png
+
+
+class BadInput(EndToEnd):
+    def mark_words(self, source=None, **changes):
+        options = {"--stream": "room", "--listeners": self.listeners, "--for": "alice", "--out": self.path("out.opus"),
+                   "--store": self.store, "--key": self.key} | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+        words = ["mark", source or Recordings.speech(6)]
+        for name, value in options.items():
+            words += [] if value is None else [name, value]
+        return words
+
+    def assert_nothing_done(self, words, *in_message):
+        before = self.files()
+        done = self.run_raw(*words)
+        self.assert_refused(done, *in_message)
+        self.assertEqual(self.files(), before, done.err)
+
+    def bad_recordings(self):
+        """(path, words of the message)"""
+        yield self.path("nowhere.wav"), ["nowhere.wav", "no such file"]
+        yield png(self.path("picture.png")), ["picture.png", "picture"]
+        yield png(self.path("picture.wav")), ["picture.wav", "picture"]
+        empty_wav = self.path("empty.wav")
+        empty_wav.write_bytes(b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\xbb\0\0\0\x77\1\0\2\0\x10\0data\0\0\0\0")
+        yield empty_wav, ["empty.wav", "no"]
+        self.path("nothing.wav").write_bytes(b"")
+        yield self.path("nothing.wav"), ["nothing.wav"]
+        whole = Recordings.converted("whole.mp4", "-c:a", "aac", seconds=6)
+        self.path("cut.mp4").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+        yield self.path("cut.mp4"), ["cut.mp4", "cut off"]
+        self.path("text.mp3").write_text("This is not a song.\n" * 200)
+        yield self.path("text.mp3"), ["text.mp3"]
+        self.path("list.m3u8").write_text("#EXTM3U\nhttp://example.com/a.ts\n")
+        yield self.path("list.m3u8"), ["list.m3u8", "playlist"]
+        self.path("folder.wav").mkdir()
+        yield self.path("folder.wav"), ["folder.wav", "folder"]
+        os.mkfifo(self.path("pipe.wav"))
+        yield self.path("pipe.wav"), ["pipe.wav", "pipe"]
+        yield "/dev/zero", ["/dev/zero"]
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.path("socket.wav")))
+        yield self.path("socket.wav"), ["socket.wav"]
+        video = self.path("mute.mp4")
+        ffmpeg("-f", "lavfi", "-i", "color=size=64x64:duration=1", "-c:v", "mpeg4", video)
+        yield video, ["mute.mp4", "without sound"]
+
+    def test_recordings(self):
+        """mark: a recording that cannot be read leaves no store, no key, no stream and no file"""
+        for path, message in self.bad_recordings():
+            with self.subTest(path=path):
+                self.assert_nothing_done(self.mark_words(path), *message)
+                self.assert_nothing_done(["mark", path, "--plain", "--out", self.path("plain.opus")], *message)
+
+    def test_recording_that_breaks_off(self):
+        """mark: a recording that breaks off half-way leaves no stream and no file"""
+        whole = Recordings.converted("faststart.mp4", "-c:a", "aac", "-movflags", "+faststart", seconds=6)
+        self.path("broken.mp4").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+        self.mark(Recordings.speech(6, seed=2), "alice", "other.opus", stream="other")
+        before = set(self.files())
+        for options in ({}, {"codec": "none", "out": self.path("out.wav")}):
+            self.assert_refused(self.run_raw(*self.mark_words(self.path("broken.mp4"), **options)), "broken.mp4", "breaks off")
+            self.assertEqual(set(self.files()), before)
+            self.assertEqual([s["stream"] for s in self.streams()], ["other"])
+        self.assert_refused(self.run_raw("mark", self.path("broken.mp4"), "--plain", "--out", self.path("out.opus")), "broken.mp4")
+        self.assertEqual(set(self.files()), before)
+
+    def test_clips(self):
+        """scan: a clip that cannot be read adds no finding"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        for path, message in self.bad_recordings():
+            with self.subTest(path=path):
+                self.assert_refused(self.run_raw("scan", path, keyed=True), *message)
+                self.assert_refused(self.run_raw("scan", path, "--json", keyed=True), *message)
+        self.assertEqual(self.earmark("findings", "--json").json(), [])
+
+    def test_options(self):
+        """mark: options that are wrong or missing are told before anything is made"""
+        self.path("empty.txt").write_text("\n# nobody\n\n")
+        self.path("listeners.dir").mkdir()
+        cases = [(self.mark_words(listeners=self.path("none.txt")), ["none.txt", "--listeners"]),
+                 (self.mark_words(listeners=self.path("empty.txt")), ["empty.txt", "no accounts"]),
+                 (self.mark_words(listeners=self.path("listeners.dir")), ["listeners.dir", "folder"]),
+                 (self.mark_words(**{"for": "mallory"}), ["mallory", "listeners.txt"]),
+                 (self.mark_words(out=self.path("nowhere/out.opus")), ["nowhere/out.opus", "folder"]),
+                 (self.mark_words(out=self.path("out.mp3")), [".opus or .wav"]),
+                 (self.mark_words(out=self.path("out.opus"), codec="none"), [".wav"]),
+                 (self.mark_words(codec="mp3"), ["mp3"]),
+                 (self.mark_words(variants="3"), ["3"]),
+                 (self.mark_words(packets_per_symbol="11"), ["11"]),
+                 (self.mark_words(frequency="7"), ["--frequency"]),
+                 (self.mark_words(out=None), ["--out"]),
+                 (self.mark_words(**{"for": None}), ["--for"]),
+                 (self.mark_words(stream=None), ["--stream"]),
+                 (self.mark_words(listeners=None), ["--listeners"]),
+                 (self.mark_words() + ["--plain"], ["--plain", "--for"]),
+                 (["mark", "--out", self.path("out.opus")], ["IN"]),
+                 ([], ["command"]),
+                 (["frobnicate"], ["frobnicate"]),
+                 (["--frobnicate"], [])]
+        cases += [(self.mark_words(bitrate=bitrate), ["--bitrate", bitrate])
+                  for bitrate in ("0", "-32k", "11k", "257k", "32m", "k", "fast", "1e999", "nan", "32 k")]
+        for words, message in cases:
+            with self.subTest(words=words[2:]):
+                self.assert_nothing_done(words, *message)
+
+    def test_recording_as_output(self):
+        """mark: OUT that is the recording itself is refused, by whatever name"""
+        recording = self.path("talk.wav")
+        recording.write_bytes(Recordings.speech(6).read_bytes())
+        self.path("link.wav").symlink_to("talk.wav")
+        for out in (recording, self.path("link.wav"), self.folder / "." / "talk.wav"):
+            self.assert_nothing_done(self.mark_words(recording, out=out), "--out")
+
+    def test_stores(self):
+        """mark, scan, lists: a store that cannot be made, opened or written"""
+        self.path("file").write_text("A regular file, with nothing of a store in it, longer than a hundred bytes. " * 3)
+        clip = Recordings.speech(6)
+        for url in ("sqlite:" + str(self.path("file/store.db")), "sqlite:/proc/earmark/store.db", "sqlite:" + str(self.path("file")), "sqlite:/dev/null",
+                    "sqlite:" + str(self.folder), "sqlite:", "mysql://host/db", "", str(self.path("store.db"))):
+            with self.subTest(url=url):
+                self.assert_nothing_done(self.mark_words(store=url))
+        self.earmark("keys", "create")
+        for url in ("sqlite:" + str(self.path("none.db")), "sqlite:" + str(self.path("file")), "nonsense"):
+            for words in (["scan", clip], ["streams"], ["accounts"], ["findings"], ["streams", "remove", "room"]):
+                with self.subTest(url=url, words=words):
+                    self.assert_nothing_done(words + ["--store", url, "--key", self.key])
+
+    def test_keys(self):
+        """mark, scan, keys: a key file that others can read, or that is none"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        good = self.key.read_text()
+        for mode in (0o640, 0o604, 0o644):
+            self.key.chmod(mode)
+            for words in (self.mark_words(**{"for": "bob"}), ["scan", self.path("alice.opus"), "--store", self.store, "--key", self.key], ["keys", "--key", self.key]):
+                self.assert_nothing_done(words, "master.key", "chmod 600")
+        self.key.chmod(0o600)
+        for text in ("", "secret\n", good[:-10], good + good):
+            self.key.write_text(text)
+            done = self.run_raw(*self.mark_words(**{"for": "bob"}))
+            self.assert_refused(done, "master.key")
+            self.assertNotIn(good.split()[1][:8], done.err)
+        self.key.unlink()
+        self.assert_nothing_done(["scan", self.path("alice.opus"), "--store", self.store, "--key", self.key], "master.key", "--key")
+        self.assert_nothing_done(["keys", "--key", self.key], "master.key")
+
+    def test_other_key(self):
+        """mark: another copy of a stream needs the key that it was marked under"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.make_key("other.key")
+        self.assert_nothing_done(self.mark_words(**{"for": "bob"}, key=self.path("other.key")), "room", "--key")
+
+    def test_key_is_never_overwritten(self):
+        """keys create: an existing key stays"""
+        self.earmark("keys", "create")
+        self.assert_nothing_done(["keys", "create", "--key", self.key], "master.key")
+
+    def test_known_streams(self):
+        """mark: another recording, codec or bitrate under a known stream's name, and an account without a grant"""
+        source = Recordings.speech(6)
+        self.mark(source, "alice", "alice.opus")
+        self.path("more.txt").write_text("alice\nmallory\n")
+        for words, message in ((self.mark_words(Recordings.speech(6, seed=2)), ["room", "another recording"]),
+                               (self.mark_words(codec="none", out=self.path("out.wav")), ["room", "--codec"]),
+                               (self.mark_words(bitrate="24k"), ["room", "--bitrate"]),
+                               (self.mark_words(variants="8"), ["room", "--variants"]),
+                               (self.mark_words(listeners=self.path("more.txt"), **{"for": "mallory"}), ["mallory", "no grant"]),
+                               (self.mark_words(**{"for": "mallory"}), ["mallory", "no grant"])):
+            with self.subTest(message=message):
+                self.assert_nothing_done(words, *message)
+        self.mark(source, "alice", "pcm.wav", "--codec", "none", stream="pcm")
+        self.assert_nothing_done(self.mark_words(stream="pcm"), "pcm", ".wav")
+        self.assert_nothing_done(self.mark_words(stream="pcm", **{"for": "mallory"}, out=self.path("out.wav")), "mallory", "no grant")
+        self.mark(source, "bob", "bob.opus", "--bitrate", "32k", "--codec", "opus")             # what it is may be said again
+
+    def test_names(self):
+        """mark: streams and accounts with names that cannot be kept"""
+        for stream in ("", "two\nlines", "x" * 256):
+            with self.subTest(stream=stream):
+                self.assert_refused(self.run_raw(*self.mark_words(stream=stream)))
+        self.path("long.txt").write_text("alice\n" + "y" * 256 + "\n")
+        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("long.txt"))))
+        self.path("binary.txt").write_bytes(b"alice\n\xff\xfe\n")
+        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("binary.txt"))))
+        self.assertEqual(self.streams(), [])
+        self.assertFalse(self.path("out.opus").exists())
+
+    def test_message_is_one_line(self):
+        """a file name with a line end or a control sequence in it still gives one harmless line"""
+        done = self.run_raw("scan", self.path("two\nlines\033[31m.mp4"), keyed=True)
+        self.assert_refused(done, "no such file")
+        self.assertNotIn("\033", done.err)
+
+    def test_scan_options(self):
+        """scan: an unknown stream, and limits that are no probability"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        copy = self.path("alice.opus")
+        self.assert_refused(self.run_raw("scan", copy, "--stream", "nowhere", keyed=True), "nowhere")
+        for limit in ("0", "1", "2", "-1", "nan", "inf", "often"):
+            with self.subTest(limit=limit):
+                self.assert_refused(self.run_raw("scan", copy, "--max-false-accusation", limit, keyed=True), "false")
+        self.assert_refused(self.run_raw("scan", copy, "--frobnicate", keyed=True), "--frobnicate")
+        self.assert_refused(self.run_raw("scan", keyed=True), "CLIP")
+        self.assertEqual(self.earmark("findings", "--json").json(), [])
+
+    def test_list_options(self):
+        """streams, accounts, findings, demo: what is unknown or out of range"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        for words in (["streams", "remove", "nowhere"], ["streams", "remove"], ["accounts", "--stream", "nowhere"], ["findings", "--limit", "0"],
+                      ["findings", "--verdict", "guilty"], ["keys", "frobnicate"]):
+            with self.subTest(words=words):
+                self.assert_refused(self.run_raw(*words, keyed=True))
+
+    def test_demo(self):
+        """demo: no recording, a short one, a folder that is in use, no ffmpeg"""
+        self.assert_nothing_done(["demo"], "tools/demo")
+        self.assert_nothing_done(["demo", "--audio", Recordings.speech(6)], "60 s")
+        self.assert_nothing_done(["demo", "--audio", self.path("none.wav")], "none.wav")
+        self.assert_nothing_done(["demo", "--audio", Recordings.speech(6), "--work-dir", self.folder], "--work-dir")
+        self.assert_nothing_done(["demo", "--audio", Recordings.speech(6), "--listeners", "0"], "--listeners")
+
+
+class NoFfmpeg(EndToEnd):
+    def environment(self):
+        return super().environment() | {"PATH": str(self.folder)}
+
+    def test_demo(self):
+        """demo: without the ffmpeg program it says what to install"""
+        self.assert_refused(self.run_raw("demo", "--audio", Recordings.speech(6)), "ffmpeg", "apt-get install")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

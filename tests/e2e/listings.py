@@ -1,0 +1,136 @@
+"""streams, accounts, findings, keys, completion, help: what they print, for people and as JSON."""
+import re
+import stat
+import subprocess
+import unittest
+
+from support import BINARY, EndToEnd, Recordings
+
+COMMANDS = ("demo", "mark", "scan", "streams", "accounts", "findings", "keys", "completion")
+
+
+class Listings(EndToEnd):
+    def test_streams(self):
+        """streams: text, JSON, and removing one"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        self.mark(Recordings.speech(6, seed=2), "alice", "two.wav", "--codec", "none", "--variants", "2", stream="two")
+        one, two = self.earmark("streams", "--json").json()
+        self.assertEqual((one["stream"], one["state"], one["variants"], one["channels"], one["bitrate_bps"]), ("one", "complete", 4, 1, 32000))
+        self.assertEqual((two["stream"], two["variants"]), ("two", 2))
+        self.assertAlmostEqual(one["seconds"], 6, delta=0.2)
+        self.assertRegex(one["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertRegex(one["key_id"], r"^[0-9a-f]{16}$")
+        lines = self.earmark("streams").out.splitlines()
+        self.assertEqual([line.split()[0] for line in lines], ["one", "two"])
+        self.assertEqual(self.earmark("streams", "remove", "one", "--json").json(), {"removed": "one"})
+        self.assertIn("two", self.earmark("streams", "remove", "two").out)
+        self.assertEqual(self.earmark("streams", "--json").json(), [])
+        self.assertIn("no streams", self.earmark("streams").out)
+
+    def test_accounts(self):
+        """accounts: everybody with a grant, or one stream's; grants and accusations counted"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        self.listeners.write_text("# staff\nalice\n\ncarol \r\nalice\n")
+        self.mark(Recordings.speech(6, seed=2), "carol", "carol.opus", stream="two")
+        self.scan(self.path("alice.opus"))
+        accounts = {a["account"]: (a["grants"], a["accusations"]) for a in self.earmark("accounts", "--json").json()}
+        self.assertEqual(len(accounts), 101)
+        self.assertEqual([accounts[name] for name in ("alice", "bob", "carol")], [(2, 1), (1, 0), (1, 0)])
+        two = self.earmark("accounts", "--stream", "two", "--json").json()
+        self.assertEqual([a["account"] for a in two], ["alice", "carol"])
+        self.assertEqual(len(self.earmark("accounts").out.splitlines()), 101)
+
+    def test_findings(self):
+        """findings: every scan is kept with its report; by account, stream and verdict"""
+        copy = self.mark(Recordings.speech(6), "alice", "alice.opus")
+        report = self.scan(copy)
+        self.scan(Recordings.speech(6, seed=9))
+        findings = self.earmark("findings", "--json").json()
+        self.assertEqual([f["report"]["verdict"] for f in findings], ["accused", "unknown_audio"])
+        self.assertEqual(findings[0]["report"], report)
+        self.assertTrue(findings[0]["clip"].endswith("alice.opus"))
+        self.assertRegex(findings[0]["sha256"], r"^[0-9a-f]{64}$")
+        self.assertLess(findings[0]["id"], findings[1]["id"])
+        for options, count in ((["--account", "alice"], 1), (["--account", "bob"], 0), (["--stream", "room"], 1), (["--verdict", "unknown_audio"], 1),
+                               (["--verdict", "no_accusation"], 0), (["--limit", "1"], 1)):
+            self.assertEqual(len(self.earmark("findings", "--json", *options).json()), count, options)
+        text = self.earmark("findings").out
+        self.assertIn("alice in room", text)
+        self.earmark("streams", "remove", "room")
+        self.assertEqual(len(self.earmark("findings", "--json").json()), 2)
+
+    def test_keys(self):
+        """keys: create makes a private file; its id is shown, its secret never"""
+        created = self.earmark("keys", "create", "--json").json()
+        self.assertEqual(stat.S_IMODE(self.key.stat().st_mode), 0o600)
+        shown = self.earmark("keys", "--json").json()
+        self.assertEqual(created, shown)
+        self.assertRegex(shown["key_id"], r"^[0-9a-f]{16}$")
+        text = self.earmark("keys").out
+        self.assertIn(shown["key_id"], text)
+        self.assertNotIn(self.key.read_text().split()[1][:16], text + str(shown))
+
+    def test_private_files(self):
+        """mark: store and key can be read by their owner alone"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        for name in ("store.db", "master.key"):
+            self.assertEqual(stat.S_IMODE(self.path(name).stat().st_mode) & 0o077, 0, name)
+
+    def test_default_places(self):
+        """without --store and --key: $EARMARK_STORE and $EARMARK_KEY, else the XDG data folder"""
+        words = ["mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "alice", "--out", self.path("a.opus")]
+        run = lambda **more: subprocess.run(self.command(*words, keyed=False), env=self.environment() | more, capture_output=True, check=True)
+        run()
+        self.assertTrue(self.path("home/.local/share/earmark/store.db").exists() and self.path("home/.local/share/earmark/master.key").exists())
+        run(XDG_DATA_HOME=str(self.path("xdg")))
+        self.assertTrue(self.path("xdg/earmark/store.db").exists() and self.path("xdg/earmark/master.key").exists())
+        run(EARMARK_STORE=f"sqlite:{self.path('my.db')}", EARMARK_KEY=str(self.path("my.key")))
+        self.assertTrue(self.path("my.db").exists() and self.path("my.key").exists())
+
+    def test_mark_json(self):
+        """mark --json: one object"""
+        first = self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "alice", "--out", self.path("a.opus"), "--json").json()
+        self.assertEqual((first["stream"], first["account"], first["registered"], first["plain"]), ("room", "alice", True, False))
+        again = self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "bob", "--out", self.path("b.opus"), "--json").json()
+        self.assertFalse(again["registered"])
+        self.assertTrue(self.earmark("mark", Recordings.speech(6), "--plain", "--out", self.path("p.opus"), "--json").json()["plain"])
+
+    def test_help(self):
+        """--help of every command: status 0, on stdout, with an example; --version"""
+        for words in ([], *([name] for name in COMMANDS), ["streams", "remove"], ["keys", "create"]):
+            with self.subTest(words=words):
+                done = self.run_raw(*words, "--help")
+                self.assertEqual((done.status, done.err), (0, ""))
+                self.assertIn("Usage:", done.out)
+                if len(words) < 2:
+                    self.assertRegex(done.out, r"Examples?:")
+        for name in COMMANDS:
+            self.assertIn(name, self.run_raw("--help").out)
+        self.assertRegex(self.run_raw("--version").out, r"^earmark \d+\.\d+\.\d+\n$")
+
+    def complete(self, *words):
+        script = ('set -eu; source <("$1" completion); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+                  '_earmark; printf "%s\\n" ${COMPREPLY[@]+"${COMPREPLY[@]}"}')
+        done = subprocess.run(["bash", "--norc", "-c", script, "bash", str(BINARY), "earmark", *words], cwd=self.folder, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return [line for line in done.stdout.split("\n") if line]
+
+    def test_completion(self):
+        """completion: bash takes the script, and completes commands, options, sub-commands and files"""
+        self.assertTrue(set(COMMANDS) <= set(self.complete("")))
+        self.assertEqual(self.complete("sc"), ["scan"])
+        self.assertEqual(self.complete("mark", "--list"), ["--listeners"])
+        self.assertIn("remove", self.complete("streams", ""))
+        self.path("a talk.wav").touch()
+        self.assertEqual(self.complete("scan", "a"), ["a talk.wav"])
+        self.assertEqual(self.complete("frobnicate", "--x"), [])
+
+    def test_completion_knows_every_option(self):
+        """completion: every option that --help shows"""
+        for name in COMMANDS:
+            options = set(re.findall(r"(?m)^  (?:-\w,)?(--[a-z-]+)", self.run_raw(name, "--help").out))
+            self.assertTrue(options <= set(self.complete(name, "--")), name)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,190 @@
+"""The main job: a copy that was marked is scanned, and names the account whose copy it is."""
+import unittest
+
+from support import EndToEnd, Recordings, ffmpeg, read_wav, speech, write_wav
+
+CONTRACT = {"verdict": str, "accusations": list, "alignments": list, "candidates": int, "symbols_used": int, "seconds_needed": (int, float, type(None))}
+ACCUSATION = {"account": str, "stream": str, "log10_p": float, "log10_bound": float, "score": float, "clip_start_s": float, "clip_end_s": float}
+ALIGNMENT = {"stream": str, "clip_start_s": float, "clip_end_s": float, "stream_start_s": float, "speed": float}
+
+
+class MarkAndScan(EndToEnd):
+    def assert_fields(self, value, fields):
+        self.assertEqual(list(value), list(fields))
+        for name, kind in fields.items():
+            self.assertIsInstance(value[name], kind, name)
+
+    def assert_contract(self, report):
+        self.assert_fields(report, CONTRACT)
+        for accusation in report["accusations"]:
+            self.assert_fields(accusation, ACCUSATION)
+        for alignment in report["alignments"]:
+            self.assert_fields(alignment, ALIGNMENT)
+
+    def cut(self, source, start_s, seconds, name, *options):
+        clip = self.path(name)
+        ffmpeg("-ss", start_s, "-t", seconds, "-i", source, *options, clip)
+        return clip
+
+    def test_every_copy_names_its_account(self):
+        """mark, scan: every copy of a stream names the account that got it"""
+        source = Recordings.speech(20)
+        for account in ("alice", "bob", "listener-97"):
+            copy = self.mark(source, account, f"{account}.opus")
+            report = self.scan(copy)
+            self.assert_contract(report)
+            self.assert_accuses(report, account)
+            accusation, alignment = report["accusations"][0], report["alignments"][0]
+            self.assertEqual(accusation["stream"], "room")
+            self.assertLess(accusation["log10_bound"], -6)
+            self.assertAlmostEqual(accusation["log10_bound"], accusation["log10_p"] + 2, delta=0.01)     # a hundred candidates
+            self.assertEqual(report["candidates"], 100)
+            self.assertIsNone(report["seconds_needed"])
+            self.assertAlmostEqual(alignment["stream_start_s"] - alignment["clip_start_s"], 0, delta=0.05)
+            self.assertAlmostEqual(alignment["speed"], 1, delta=1e-3)
+        self.assertEqual(len(self.streams()), 1)
+
+    def test_leak(self):
+        """mark, scan: 5 s of a copy as AAC 48k in an MP4 name the account and the place"""
+        copy = self.mark(Recordings.speech(20), "bob", "bob.opus")
+        report = self.scan(self.cut(copy, 9, 5, "leak.mp4", "-c:a", "aac", "-b:a", "48k"))
+        self.assert_accuses(report, "bob")
+        self.assertAlmostEqual(report["alignments"][0]["stream_start_s"] - report["alignments"][0]["clip_start_s"], 9, delta=0.1)
+
+    def test_wav_is_the_decoded_opus(self):
+        """mark: OUT.wav is OUT.opus decoded, as long as the recording, and names the same account"""
+        source = Recordings.speech(20)
+        opus, wav = self.mark(source, "alice", "alice.opus"), self.mark(source, "alice", "alice.wav")
+        ffmpeg("-c:a", "libopus", "-i", opus, "-c:a", "pcm_s16le", self.path("decoded.wav"))
+        rate_hz, (decoded,) = read_wav(self.path("decoded.wav"))
+        wav_rate_hz, (written,) = read_wav(wav)
+        self.assertEqual((rate_hz, wav_rate_hz), (48000, 48000))
+        self.assertEqual((len(decoded), len(written)), (960000, 960000))
+        self.assertLessEqual(max(abs(a - b) for a, b in zip(decoded, written)), 2)      # rounding
+        self.assert_accuses(self.scan(wav), "alice")
+
+    def test_same_copy_again(self):
+        """mark: the same account's copy is the same file, byte by byte"""
+        first = self.mark(Recordings.speech(20), "alice", "first.opus")
+        again = self.mark(Recordings.speech(20), "alice", "again.opus")
+        self.assertEqual(first.read_bytes(), again.read_bytes())
+
+    def test_pcm(self):
+        """mark --codec none: marked PCM of the recording's length names the account"""
+        wav = self.mark(Recordings.speech(20), "bob", "bob.wav", "--codec", "none")
+        self.assertEqual(len(read_wav(wav)[1][0]), 960000)
+        report = self.scan(wav)
+        self.assert_contract(report)
+        self.assert_accuses(report, "bob")
+        self.assert_accuses(self.scan(self.mark(Recordings.speech(20), "alice", "alice.wav")), "alice")      # the stream knows what it is
+
+    def test_plain_registers_nothing(self):
+        """mark --plain: no stream, no store, no key; and nobody is named for it"""
+        before = self.files()
+        plain = self.plain(Recordings.speech(20), "plain.opus")
+        self.assertEqual(set(self.files()) - set(before), {"plain.opus"})
+        self.mark(Recordings.speech(20), "alice", "alice.opus")
+        report = self.scan(plain)
+        self.assert_contract(report)
+        self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
+        self.assertEqual({a["stream"] for a in report["alignments"]}, {"room"})
+        for target in ("plain.wav", "pcm.wav"):
+            codec = ["--codec", "none"] if target == "pcm.wav" else []
+            self.assertEqual(self.scan(self.plain(Recordings.speech(20), target, *codec))["accusations"], [])
+
+    def test_plain_is_comparable(self):
+        """mark --plain: as long as a copy, and in step with it, to compare sample by sample"""
+        source = Recordings.speech(20)
+        _, (copy,) = read_wav(self.mark(source, "alice", "alice.wav"))
+        _, (plain,) = read_wav(self.plain(source, "plain.wav"))
+        self.assertEqual(len(copy), len(plain))
+        signal = sum(x * x for x in plain)
+        noise = sum((x - y) ** 2 for x, y in zip(plain, copy))
+        self.assertLess(noise, 0.1 * signal)                                            # out of step it would be above 1
+        self.assertGreater(noise, 0)
+
+    def test_stereo(self):
+        """mark, scan: a stereo recording gives a stereo copy that names the account"""
+        left, right = speech(20, 3), speech(20, 4)
+        source = write_wav(self.path("stereo.wav"), [[0.8 * a + 0.2 * b for a, b in zip(left, right)], [0.3 * a + 0.6 * b for a, b in zip(left, right)]])
+        for target, options in (("alice.opus", []), ("alice.wav", [])):
+            copy = self.mark(source, "alice", target, *options)
+            self.assert_accuses(self.scan(copy), "alice")
+        self.assertEqual(len(read_wav(copy)[1]), 2)
+
+    def test_rates(self):
+        """mark, scan: recordings of 8, 44.1 and 192 kHz"""
+        for rate_hz in (8000, 44100, 192000):
+            with self.subTest(rate_hz=rate_hz):
+                source = Recordings.converted(f"at-{rate_hz}.wav", "-ar", rate_hz)
+                copy = self.mark(source, "bob", f"{rate_hz}.wav", stream=f"room-{rate_hz}")
+                self.assertEqual((read_wav(copy)[0], len(read_wav(copy)[1][0])), (48000, 960000))
+                report = self.scan(copy, "--stream", f"room-{rate_hz}")
+                self.assert_accuses(report, "bob")
+
+    def test_containers(self):
+        """mark: recordings in MP3, MP4 and FLAC"""
+        for name, options in (("talk.mp3", ["-b:a", "96k"]), ("talk.mp4", ["-c:a", "aac"]), ("talk.flac", [])):
+            with self.subTest(name=name):
+                source = Recordings.converted(name, *options)
+                self.assert_accuses(self.scan(self.mark(source, "alice", f"{name}.opus", stream=name), "--stream", name), "alice")
+
+    def test_unknown_audio(self):
+        """scan: a recording that no stream has is unknown audio, with status 0"""
+        self.mark(Recordings.speech(20), "alice", "alice.opus")
+        for clip in (Recordings.speech(10, seed=77), Recordings.converted("silence.wav", "-af", "volume=0", "-t", "5")):
+            report = self.scan(clip)
+            self.assert_contract(report)
+            self.assertEqual((report["verdict"], report["accusations"], report["alignments"]), ("unknown_audio", [], []))
+
+    def test_two_streams(self):
+        """scan: the right stream of two, and --stream keeps to the one named"""
+        one = self.mark(Recordings.speech(20), "alice", "one.opus", stream="one")
+        self.mark(Recordings.speech(20, seed=2), "bob", "two.opus", stream="two")
+        report = self.scan(one)
+        self.assert_accuses(report, "alice")
+        self.assertEqual({a["stream"] for a in report["alignments"]}, {"one"})
+        self.assertEqual(self.scan(one, "--stream", "two")["verdict"], "unknown_audio")
+
+    def test_wrong_key(self):
+        """scan: with a wrong key nobody is named, and it is said why"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        self.make_key("other.key")
+        done = self.run_raw("scan", copy, "--store", self.store, "--key", self.path("other.key"))
+        self.assertEqual(done.status, 0)
+        self.assertIn("another master key", done.err)
+        self.assertNotIn("alice", done.out.replace("alice.opus", ""))
+        report = self.run_raw("scan", copy, "--json", "--store", self.store, "--key", self.path("other.key")).json()
+        self.assertEqual((report["verdict"], report["accusations"]), ("unknown_audio", []))
+
+    def test_bound_is_kept(self):
+        """scan --max-false-accusation: a limit that the clip cannot meet gives no accusation, and how much more would do"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        clip = self.cut(copy, 5, 3, "short.wav")
+        self.assert_accuses(self.scan(clip), "alice")
+        report = self.scan(clip, "--max-false-accusation", "1e-300")
+        self.assert_contract(report)
+        self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
+        self.assertGreater(report["seconds_needed"], 3)
+
+    def test_people(self):
+        """scan: what people read names the account, the stream, the place and the bound"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        done = self.earmark("scan", copy)
+        self.assertEqual(done.err, "")
+        for word in ("accused alice", "stream room", "10^-"):
+            self.assertIn(word, done.out)
+
+    def test_damaged_clip(self):
+        """scan: a clip that breaks off is scanned as far as it goes, with a note"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        whole = self.cut(copy, 0, 15, "whole.mp4", "-c:a", "aac", "-movflags", "+faststart")
+        self.path("broken.mp4").write_bytes(whole.read_bytes()[:whole.stat().st_size // 2])
+        done = self.earmark("scan", self.path("broken.mp4"))
+        self.assertIn("accused alice", done.out)
+        self.assertEqual(done.err.count("\n"), 1)
+        self.assertIn("breaks off", done.err)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

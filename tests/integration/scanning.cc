@@ -1,0 +1,378 @@
+// From a recording to a name: streams are marked into a store, copies are leaked, and the scan names the right account and nobody else.
+//
+// Chance of failing: each scan may name an innocent account with chance 1e-6 by the bound it is given; there are fewer than 30 here.
+#include "services/common/scanning.h"
+
+#include <catch2/catch.hpp>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dsp/reference/reference_chunk.h"
+#include "services/common/marking.h"
+#include "tests/integration/store_temp_folder.h"
+#include "tests/support/marked_stream.h"
+#include "tests/support/synthetic_audio.h"
+
+namespace earmark {
+namespace {
+
+constexpr int kNumAccounts = 2000;
+
+class MemoryReader : public AudioReader {
+ public:
+  MemoryReader(std::vector<float> interleaved, int num_channels) : samples_(std::move(interleaved)), num_channels_(num_channels) {
+    info_.sample_rate_hz = kSampleRateHz;
+    info_.num_channels = num_channels;
+    info_.duration_s = static_cast<double>(samples_.size()) / num_channels / kSampleRateHz;
+    info_.format = "memory";
+  }
+  const AudioInfo& info() const override { return info_; }
+  int num_channels() const override { return num_channels_; }
+  Result<std::int64_t> Read(std::span<float> interleaved) override {
+    const std::size_t count = std::min(interleaved.size(), samples_.size() - at_);
+    std::copy_n(samples_.begin() + static_cast<std::ptrdiff_t>(at_), count, interleaved.begin());
+    at_ += count;
+    return static_cast<std::int64_t>(count) / num_channels_;
+  }
+
+ private:
+  std::vector<float> samples_;
+  int num_channels_;
+  std::size_t at_ = 0;
+  AudioInfo info_;
+};
+
+MasterKey TestMaster(std::uint8_t seed) { return {.key = TestKey(seed), .id = KeyId(TestKey(seed))}; }
+
+std::string AccountName(int index) { return "account-" + std::to_string(index); }
+
+std::vector<float> SpeechHost() { return SpeechLike(16, 11); }
+std::vector<float> MusicHost() { return Interleaved(MusicLike(14, 12), Scaled(MusicLike(14, 13), 0.7)); }
+
+// Two marked streams, made once: "speech", mono, and "music", stereo.
+struct Archive {
+  Archive() : master(TestMaster(9)), store(Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))) {
+    std::vector<std::string> accounts;
+    for (int i = 0; i < kNumAccounts; ++i) accounts.push_back(AccountName(i));
+    MemoryReader speech(SpeechHost(), 1);
+    (void)Get(RegisterStream(*store, master, speech, {.stream_id = "speech", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
+    MemoryReader music(MusicHost(), 2);
+    (void)Get(RegisterStream(*store, master, music, {.stream_id = "music", .format = {.bitrate_bps = 48000}, .accounts = accounts, .input_digest = ""}, {}));
+  }
+
+  // What the account's player put out: mono, 24 kHz.
+  std::vector<float> CopyOf(const std::string& account, const std::string& stream_id) {
+    const StreamRecord stream = Get(store->GetStream(stream_id));
+    Listener listener(stream.format.num_channels);
+    std::vector<float> sound;
+    const auto play = [&](std::span<const std::uint8_t> packet) -> Result<void> {
+      listener.Play(packet, sound);
+      return {};
+    };
+    const auto chosen = ChoosePackets(*store, stream, Get(KeysOf(stream, master)), account, play, {});
+    if (!chosen) throw std::runtime_error(chosen.error().message);
+    return HalveRate(MonoOf(sound, stream.format.num_channels));
+  }
+
+  ScanReport Scan(std::span<const float> clip, const ScanOptions& options = {}) { return Get(ScanClip(*store, master, clip, options, {})); }
+
+  TempFolder folder;
+  MasterKey master;
+  std::unique_ptr<Store> store;
+};
+
+Archive& TheArchive() {
+  static Archive archive;
+  return archive;
+}
+
+void CheckNobody(const ScanReport& report) {
+  CHECK(report.accusations.empty());
+  CHECK(report.verdict != Verdict::kAccused);
+}
+
+TEST_CASE("Scanning: four seconds of a copy name its account and no other", "[scanning]") {
+  Archive& archive = TheArchive();
+  struct Leak {
+    const char* stream;
+    int account;
+    double start_s;
+  };
+  for (const Leak& leak : {Leak{"speech", 137, 5.013}, Leak{"speech", 1999, 0.0}, Leak{"speech", 0, 11.4}, Leak{"music", 42, 3.7}}) {
+    const auto clip = CutSeconds(archive.CopyOf(AccountName(leak.account), leak.stream), leak.start_s, leak.start_s + 4, kDetectRateHz);
+    const ScanReport report = archive.Scan(clip);
+    INFO(ToJson(report));
+    REQUIRE(report.verdict == Verdict::kAccused);
+    REQUIRE(report.accusations.size() == 1);
+    const Accusation& accusation = report.accusations[0];
+    CHECK(accusation.account == AccountName(leak.account));
+    CHECK(accusation.stream == leak.stream);
+    CHECK(accusation.log10_bound <= -6);
+    // The bound is for all candidates, at every alignment that was tried.
+    CHECK(accusation.log10_bound >= accusation.log10_p + std::log10(static_cast<double>(report.candidates)) - 1e-9);
+    CHECK(accusation.log10_bound < accusation.log10_p + std::log10(static_cast<double>(report.candidates)) + 3);
+    CHECK(report.candidates == kNumAccounts);
+    CHECK(report.symbols_used > 30);
+    CHECK_FALSE(report.seconds_needed);
+    REQUIRE(report.alignments.size() == 1);
+    const Alignment& alignment = report.alignments[0].alignment;
+    CHECK(alignment.StreamTime(2) == Approx(leak.start_s + 2).margin(0.001));
+    CHECK(alignment.speed == Approx(1).margin(1e-3));
+  }
+}
+
+TEST_CASE("Scanning: noise, gain and another codec do not hide the account", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto copy = archive.CopyOf(AccountName(77), "speech");
+  const auto clip = CutSeconds(copy, 4.2, 10.2, kDetectRateHz);
+  for (const auto& attacked : {WithNoise(clip, 20, 1), Scaled(clip, 0.05), Scaled(clip, -1)}) {
+    const ScanReport report = archive.Scan(attacked);
+    INFO(ToJson(report));
+    REQUIRE(report.accusations.size() == 1);
+    CHECK(report.accusations[0].account == AccountName(77));
+  }
+}
+
+TEST_CASE("Scanning: audio without a listener's mark names nobody", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto host = HalveRate(SpeechHost());
+  const auto other = HalveRate(SpeechLike(8, 4711));
+  SECTION("the unmarked recording is found, and nobody accused") {
+    const ScanReport report = archive.Scan(CutSeconds(host, 2, 14, kDetectRateHz));
+    CheckNobody(report);
+    CHECK(report.verdict == Verdict::kNoAccusation);
+    CHECK_FALSE(report.alignments.empty());
+  }
+  SECTION("another recording is unknown audio") {
+    const ScanReport report = archive.Scan(other);
+    CheckNobody(report);
+    CHECK(report.verdict == Verdict::kUnknownAudio);
+    CHECK(report.alignments.empty());
+    CHECK(report.candidates == 0);
+  }
+  SECTION("noise, silence, nothing, next to nothing") {
+    CHECK(archive.Scan(WhiteNoise(6 * kDetectRateHz, 0.1, 5)).verdict == Verdict::kUnknownAudio);
+    CHECK(archive.Scan(std::vector<float>(6 * kDetectRateHz, 0.0F)).verdict == Verdict::kUnknownAudio);
+    CHECK(archive.Scan({}).verdict == Verdict::kUnknownAudio);
+    const auto copy = archive.CopyOf(AccountName(5), "speech");
+    CheckNobody(archive.Scan(CutSeconds(copy, 5, 5.3, kDetectRateHz)));
+    CheckNobody(archive.Scan(std::vector<float>(1, 0.5F)));
+  }
+  SECTION("full scale and constant") {
+    CheckNobody(archive.Scan(std::vector<float>(3 * kDetectRateHz, 1.0F)));
+  }
+}
+
+TEST_CASE("Scanning: the wrong master key names nobody and says why", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
+  const ScanReport report = Get(ScanClip(*archive.store, TestMaster(200), clip, {}, {}));
+  CheckNobody(report);
+  CHECK(report.verdict == Verdict::kUnknownAudio);
+  REQUIRE_FALSE(report.notes.empty());
+  CHECK(report.notes[0].find("another master key") != std::string::npos);
+}
+
+TEST_CASE("Scanning: a forged master key under the right name cannot open the reference", "[scanning]") {
+  Archive& archive = TheArchive();
+  MasterKey forged = TestMaster(200);
+  forged.id = archive.master.id;
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
+  const auto report = ScanClip(*archive.store, forged, clip, {}, {});
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::kDataLoss);
+}
+
+TEST_CASE("Scanning: a copy that leaked under somebody else's name does not accuse", "[scanning]") {
+  // The same clip, looked at in a store that holds the same stream and other accounts.
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const StreamRecord stream = Get(archive.store->GetStream("speech"));
+  std::vector<Grant> innocent;
+  for (int i = 0; i < kNumAccounts; ++i) innocent.push_back({.account = "innocent-" + std::to_string(i)});
+  REQUIRE(store->CreateStream(stream, innocent));
+  auto chunks = Get(archive.store->ReadReference("speech", 0, 0, stream.num_packets));
+  REQUIRE(archive.store->VisitFingerprints("speech", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
+    for (auto& chunk : chunks) {
+      if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
+    }
+  }));
+  for (const auto& chunk : chunks) REQUIRE(store->AppendReference("speech", chunk));
+  REQUIRE(store->CompleteStream("speech", stream.num_samples));
+
+  const ScanReport named = archive.Scan(clip, {.stream = "speech"});
+  const ScanReport report = Get(ScanClip(*store, archive.master, clip, {}, {}));
+  REQUIRE(named.verdict == Verdict::kAccused);
+  CheckNobody(report);
+  CHECK(report.verdict == Verdict::kNoAccusation);
+  // Nothing that came before scoring depended on who the candidates are.
+  CHECK(report.symbols_used == named.symbols_used);
+  REQUIRE(report.alignments.size() == named.alignments.size());
+  for (std::size_t i = 0; i < named.alignments.size(); ++i) {
+    CHECK(report.alignments[i].alignment.stream_start_s == named.alignments[i].alignment.stream_start_s);
+    CHECK(report.alignments[i].alignment.speed == named.alignments[i].alignment.speed);
+  }
+}
+
+TEST_CASE("Scanning: a clip cut from two streams has two alignments, and both its accounts are named", "[scanning]") {
+  Archive& archive = TheArchive();
+  auto clip = CutSeconds(archive.CopyOf(AccountName(10), "speech"), 3, 8, kDetectRateHz);
+  const auto second = CutSeconds(archive.CopyOf(AccountName(20), "music"), 6, 11, kDetectRateHz);
+  clip.insert(clip.end(), second.begin(), second.end());
+  const ScanReport report = archive.Scan(clip);
+  INFO(ToJson(report));
+  std::set<std::string> streams;
+  for (const auto& a : report.alignments) streams.insert(a.stream);
+  CHECK(streams == std::set<std::string>{"music", "speech"});
+  std::set<std::pair<std::string, std::string>> accused;
+  for (const auto& a : report.accusations) accused.emplace(a.stream, a.account);
+  CHECK(accused == std::set<std::pair<std::string, std::string>>{{"speech", AccountName(10)}, {"music", AccountName(20)}});
+  CHECK(report.candidates == 2 * kNumAccounts);
+}
+
+TEST_CASE("Scanning: --stream looks in one stream alone", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "speech"), 4, 8, kDetectRateHz);
+  CHECK(archive.Scan(clip, {.stream = "speech"}).accusations.size() == 1);
+  CHECK(archive.Scan(clip, {.stream = "music"}).verdict == Verdict::kUnknownAudio);
+  const auto missing = ScanClip(*archive.store, archive.master, clip, {.stream = "nowhere"}, {});
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == ErrorCode::kNotFound);
+}
+
+TEST_CASE("Scanning: only accounts that were there at the time are candidates", "[scanning]") {
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const MasterKey master = TestMaster(30);
+  MemoryReader host(SpeechLike(10, 90), 1);
+  (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = {}, .accounts = {"host"}, .input_digest = ""}, {}));
+  const std::vector<Grant> grants = {{.account = "early", .from_stream_us = 0, .to_stream_us = 3'000'000},
+                                     {.account = "late", .from_stream_us = 9'000'000},
+                                     {.account = "there", .from_stream_us = 2'000'000, .to_stream_us = 6'000'000}};
+  REQUIRE(store->AddGrants("room", grants));
+  const StreamRecord stream = Get(store->GetStream("room"));
+  const StreamKeys keys = Get(KeysOf(stream, master));
+  const auto clip_of = [&](const std::string& account) {
+    Listener listener(1);
+    std::vector<float> sound;
+    REQUIRE(ChoosePackets(*store, stream, keys, account, [&](std::span<const std::uint8_t> packet) -> Result<void> {
+      listener.Play(packet, sound);
+      return {};
+    }, {}));
+    return CutSeconds(HalveRate(sound), 4, 8, kDetectRateHz);
+  };
+  const ScanReport there = Get(ScanClip(*store, master, clip_of("there"), {}, {}));
+  CHECK(there.candidates == 2);
+  REQUIRE(there.accusations.size() == 1);
+  CHECK(there.accusations[0].account == "there");
+  for (const char* account : {"early", "late"}) {
+    const ScanReport report = Get(ScanClip(*store, master, clip_of(account), {}, {}));
+    CHECK(report.candidates == 2);
+    CheckNobody(report);
+  }
+}
+
+TEST_CASE("Scanning: too little evidence is no accusation, and says how much would do", "[scanning]") {
+  // 1e-60 cannot be reached in 4 s: 100 symbols of 4 variants say 60 digits at the very most, and 2,000 candidates take 3.
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "speech"), 4, 8, kDetectRateHz);
+  const ScanReport report = archive.Scan(clip, {.stream = {}, .max_false_accusation = 1e-60});
+  INFO(ToJson(report));
+  CHECK(report.verdict == Verdict::kNoAccusation);
+  REQUIRE(report.seconds_needed);
+  CHECK(*report.seconds_needed > 4);
+  CHECK(*report.seconds_needed < 100);
+}
+
+TEST_CASE("Scanning: a bound that is no probability is refused", "[scanning]") {
+  Archive& archive = TheArchive();
+  for (const double bound : {0.0, 1.0, -1.0, 2.0, std::nan("")}) {
+    const auto report = ScanClip(*archive.store, archive.master, {}, {.stream = {}, .max_false_accusation = bound}, {});
+    REQUIRE_FALSE(report);
+    CHECK(report.error().code == ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST_CASE("Scanning: the same scan twice is the same report", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "music"), 4, 8, kDetectRateHz);
+  CHECK(ToJson(archive.Scan(clip)) == ToJson(archive.Scan(clip)));
+}
+
+TEST_CASE("Scanning: cancelling a scan is an error of its own", "[scanning]") {
+  Archive& archive = TheArchive();
+  const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "speech"), 4, 8, kDetectRateHz);
+  for (const std::string stop_at : {"searching", "reading", "scoring"}) {
+    const auto report = ScanClip(*archive.store, archive.master, clip, {}, [&](const char* stage, double) { return stage != stop_at; });
+    REQUIRE_FALSE(report);
+    CHECK(report.error().code == ErrorCode::kCancelled);
+  }
+}
+
+TEST_CASE("Marking: cancelled or failed, it leaves no stream behind", "[scanning]") {
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const MasterKey master = TestMaster(1);
+  const RegisterOptions options{.stream_id = "room", .format = {}, .accounts = {"a"}, .input_digest = ""};
+  SECTION("cancelled after some seconds") {
+    MemoryReader host(SpeechLike(14, 1), 1);
+    int calls = 0;
+    const auto summary = RegisterStream(*store, master, host, options, [&](const char*, double) { return ++calls < 12; });
+    REQUIRE_FALSE(summary);
+    CHECK(summary.error().code == ErrorCode::kCancelled);
+  }
+  SECTION("no samples") {
+    MemoryReader host({}, 1);
+    const auto summary = RegisterStream(*store, master, host, options, {});
+    REQUIRE_FALSE(summary);
+    CHECK(summary.error().code == ErrorCode::kInvalidArgument);
+  }
+  SECTION("a format that does not exist") {
+    MemoryReader host(SpeechLike(1, 1), 1);
+    RegisterOptions wrong = options;
+    wrong.format.num_variants = 3;
+    const auto summary = RegisterStream(*store, master, host, wrong, {});
+    REQUIRE_FALSE(summary);
+    CHECK(summary.error().code == ErrorCode::kInvalidArgument);
+  }
+  CHECK(Get(store->ListStreams()).empty());
+  CHECK(Get(store->ListAccounts({})).empty());
+}
+
+TEST_CASE("Marking: a taken id is refused and the stream that has it stays whole", "[scanning]") {
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const MasterKey master = TestMaster(1);
+  const RegisterOptions options{.stream_id = "room", .format = {}, .accounts = {"a"}, .input_digest = ""};
+  MemoryReader host(SpeechLike(1.01, 1), 1);
+  const auto summary = Get(RegisterStream(*store, master, host, options, {}));
+  const StreamRecord before = Get(store->GetStream("room"));
+  CHECK(before.state == StreamState::kComplete);
+  CHECK(before.num_samples == 48480);
+  CHECK(before.num_packets == summary.num_packets);
+  CHECK(before.num_packets * kPacketSamples >= before.num_samples + kTotalLatencySamples);
+  MemoryReader again(SpeechLike(1, 1), 1);
+  const auto refused = RegisterStream(*store, master, again, options, {});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::kAlreadyExists);
+  CHECK(Get(store->GetStream("room")).num_packets == before.num_packets);
+}
+
+TEST_CASE("Marking: nobody without a grant gets packets", "[scanning]") {
+  Archive& archive = TheArchive();
+  const StreamRecord stream = Get(archive.store->GetStream("speech"));
+  const auto chosen = ChoosePackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), "stranger",
+                                    [](std::span<const std::uint8_t>) { return Result<void>(); }, {});
+  REQUIRE_FALSE(chosen);
+  CHECK(chosen.error().code == ErrorCode::kNotFound);
+  const auto other_key = KeysOf(stream, TestMaster(77));
+  REQUIRE_FALSE(other_key);
+  CHECK(other_key.error().code == ErrorCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace earmark

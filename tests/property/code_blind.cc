@@ -1,0 +1,164 @@
+// The bound on false accusations holds only if nothing that leads up to the symbol likelihoods has seen a candidate's code. Here: the same clip and reference, other
+// codes, and every number before scoring is the same to the last bit; and the sources have no way to a code.
+#include <bit>
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+#include "dsp/scoring/score.h"
+#include "dsp/search/fingerprint_index.h"
+#include "tests/support/marked_stream.h"
+#include "tests/support/source_tree.h"
+#include "tests/support/synthetic_audio.h"
+
+namespace earmark {
+namespace {
+
+struct Reading {
+  std::vector<FingerprintIndex::Match> matches;
+  std::vector<Alignment> pieces;
+  SymbolLikelihoods likelihoods;
+};
+
+// Search, alignment and reading, as a scan does them.
+Reading ReadClip(const MarkedStream& stream, const std::vector<float>& clip) {
+  Reading reading;
+  FingerprintIndex index;
+  FingerprintExtractor extractor(kDetectRateHz);
+  extractor.Process(Get(stream.Audio()(0, 1e6)).samples);
+  index.Add(0, 0, extractor.TakeWords());
+  reading.matches = index.Search(FingerprintClip(clip, kDetectRateHz), 10, 3);
+  const double clip_s = static_cast<double>(clip.size()) / kDetectRateHz;
+  const Aligner aligner(clip);
+  for (const auto& match : reading.matches) {
+    const auto seed = Get(aligner.Verify({.clip_start_s = 0, .clip_end_s = clip_s, .stream_start_s = match.stream_s}, 0.01, stream.Audio()));
+    if (!seed) continue;
+    reading.pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
+    break;
+  }
+  reading.likelihoods = Get(ReadSymbols(stream.format, clip, reading.pieces, stream.Variants()));
+  return reading;
+}
+
+bool SameBits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
+
+void CheckSame(const Reading& a, const Reading& b) {
+  REQUIRE(a.matches.size() == b.matches.size());
+  for (std::size_t i = 0; i < a.matches.size(); ++i) {
+    CHECK(SameBits(a.matches[i].stream_s, b.matches[i].stream_s));
+    CHECK(SameBits(a.matches[i].strength, b.matches[i].strength));
+  }
+  REQUIRE(a.pieces.size() == b.pieces.size());
+  for (std::size_t i = 0; i < a.pieces.size(); ++i) {
+    CHECK(SameBits(a.pieces[i].clip_start_s, b.pieces[i].clip_start_s));
+    CHECK(SameBits(a.pieces[i].clip_end_s, b.pieces[i].clip_end_s));
+    CHECK(SameBits(a.pieces[i].stream_start_s, b.pieces[i].stream_start_s));
+    CHECK(SameBits(a.pieces[i].speed, b.pieces[i].speed));
+  }
+  REQUIRE(a.likelihoods.symbols.size() == b.likelihoods.symbols.size());
+  for (std::size_t i = 0; i < a.likelihoods.symbols.size(); ++i) {
+    CHECK(a.likelihoods.symbols[i].symbol == b.likelihoods.symbols[i].symbol);
+    for (std::size_t k = 0; k < 4; ++k) {
+      CHECK(std::bit_cast<std::uint32_t>(a.likelihoods.symbols[i].log_likelihood[k]) == std::bit_cast<std::uint32_t>(b.likelihoods.symbols[i].log_likelihood[k]));
+    }
+  }
+}
+
+TEST_CASE("CodeBlind: other codes change no match, no alignment and no likelihood", "[code_blind]") {
+  for (const std::uint64_t seed : {1U, 2U}) {
+    const MarkedStream stream = MarkStream(SpeechLike(9, 100 + seed), StreamFormat{}, TestKeys());
+    const auto copy = stream.CopyOf("leaker");
+    for (const auto& clip : {HalveRate(CutSeconds(copy, 2.5, 7.5, kSampleRateHz)), HalveRate(WithNoise(CutSeconds(copy, 2.5, 7.5, kSampleRateHz), 10, seed))}) {
+      const Reading reading = ReadClip(stream, clip);
+      REQUIRE_FALSE(reading.pieces.empty());
+      REQUIRE_FALSE(reading.likelihoods.symbols.empty());
+      // The very stream, its reference and carriers, with everybody's code another; or with no code key at all.
+      for (const Key& other_code : {TestKey(99), Key()}) {
+        MarkedStream other = stream;
+        other.keys.code = other_code;
+        CheckSame(reading, ReadClip(other, clip));
+        // While the codes really are others.
+        const std::vector<std::string> names = {"leaker"};
+        const ScoreTable table = MakeScoreTable(reading.likelihoods);
+        CHECK(ScoreAccounts(table, stream.keys.code, names) != ScoreAccounts(table, other_code, names));
+      }
+    }
+  }
+}
+
+TEST_CASE("CodeBlind: who the other candidates are changes nobody's score", "[code_blind]") {
+  const MarkedStream stream = MarkStream(SpeechLike(8, 103), StreamFormat{}, TestKeys());
+  const auto clip = HalveRate(CutSeconds(stream.CopyOf("leaker"), 2, 6, kSampleRateHz));
+  const ScoreTable table = MakeScoreTable(ReadClip(stream, clip).likelihoods);
+  std::vector<std::string> names = {"leaker", "innocent-1", "innocent-2", "innocent-3"};
+  const auto before = ScoreAccounts(table, stream.keys.code, names);
+  names[1] = "somebody else";
+  std::swap(names[2], names[3]);
+  const auto after = ScoreAccounts(table, stream.keys.code, names);
+  CHECK(after[0] == before[0]);
+  CHECK(after[1] != before[1]);
+  CHECK(after[2] == before[3]);
+  CHECK(after[3] == before[2]);
+}
+
+// Comments may speak of codes; code may not.
+std::string WithoutComments(const std::string& text) {
+  std::string code;
+  for (std::size_t i = 0; i < text.size();) {
+    if (text.compare(i, 2, "//") == 0) {
+      i = std::min(text.size(), text.find('\n', i));
+    } else if (text.compare(i, 2, "/*") == 0) {
+      const std::size_t end = text.find("*/", i);
+      i = end == std::string::npos ? text.size() : end + 2;
+    } else {
+      code += text[i++];
+    }
+  }
+  return code;
+}
+
+TEST_CASE("CodeBlind: nothing that searches, aligns or reads can reach a code", "[code_blind]") {
+  for (const char* folder : {"dsp/search", "dsp/reading"}) {
+    const auto files = SourcesUnder(folder);
+    CHECK(files.size() >= 4);
+    for (const SourceFile& file : files) {
+      INFO(file.path);
+      for (const std::string& include : file.Includes()) {
+        INFO(include);
+        CHECK(include != "dsp/marking/trace_code.h");
+        CHECK(include != "dsp/scoring/score.h");
+        CHECK(include != "dsp/core/stream_keys.h");
+        CHECK_FALSE(include.starts_with("db/"));
+      }
+      const std::string code = WithoutComments(file.text);
+      for (const char* word : {"TraceCode", "CodeKeystream", "DeriveGrantKey", "DeriveStreamKeys", "ScoreAccounts", "keys.code", "code_key", "account", "Grant"}) {
+        INFO(word);
+        CHECK(code.find(word) == std::string::npos);
+      }
+      // `.code` of an Error is no trace code.
+      for (std::size_t at = code.find(".code"); at != std::string::npos; at = code.find(".code", at + 1)) CHECK(code.compare(at - 7, 7, "error()") == 0);
+    }
+  }
+}
+
+TEST_CASE("CodeBlind: in the scan, codes come in after the last likelihood", "[code_blind]") {
+  for (const SourceFile& file : SourcesUnder("services/common")) {
+    if (file.path != "services/common/scanning.cc") continue;
+    const std::string code = WithoutComments(file.text);
+    const std::size_t last_reading = code.rfind("ReadSymbols(");
+    const std::size_t first_scoring = code.find("ScoreAccounts(");
+    REQUIRE(last_reading != std::string::npos);
+    REQUIRE(first_scoring != std::string::npos);
+    CHECK(last_reading < first_scoring);
+    CHECK(code.find("ScoreAccounts(", first_scoring + 1) == std::string::npos);
+    CHECK(code.find("TraceCode") == std::string::npos);
+    CHECK(code.find("DeriveGrantKey") == std::string::npos);
+    // The code key is asked for once: as the argument of that call.
+    std::size_t asked = 0;
+    for (std::size_t at = code.find("code_key()"); at != std::string::npos; at = code.find("code_key()", at + 1)) ++asked;
+    CHECK(asked == 2);  // its definition and that one call
+  }
+}
+
+}  // namespace
+}  // namespace earmark

@@ -1,0 +1,199 @@
+#include "dsp/search/fingerprint_index.h"
+
+#include <bit>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "dsp/core/resample.h"
+#include "tests/support/marked_stream.h"
+#include "tests/support/synthetic_audio.h"
+
+namespace earmark {
+namespace {
+
+std::vector<std::uint64_t> WordsOf(std::span<const float> mono) {
+  FingerprintExtractor extractor(kDetectRateHz);
+  extractor.Process(mono);
+  return extractor.TakeWords();
+}
+
+// Three streams of half a minute.
+struct Library {
+  Library() {
+    for (int track = 0; track < 3; ++track) {
+      streams.push_back(HalveRate(track < 2 ? SpeechLike(30, static_cast<std::uint64_t>(60 + track)) : MusicLike(30, 62)));
+      index.Add(track, 0, WordsOf(streams.back()));
+    }
+  }
+  std::vector<std::vector<float>> streams;
+  FingerprintIndex index;
+};
+
+const Library& TheLibrary() {
+  static const Library library;
+  return library;
+}
+
+std::vector<FingerprintIndex::Match> Search(const std::vector<float>& clip) {
+  return TheLibrary().index.Search(FingerprintClip(clip, kDetectRateHz), 10, 3);
+}
+
+std::vector<std::uint64_t> RandomWords(std::size_t count, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<std::uint64_t> words(count);
+  for (auto& word : words) word = random.Bits();
+  return words;
+}
+
+// The words [first, first + count) of a stream, some bits wrong, as the only phase.
+ClipFingerprint ClipOfWords(std::span<const std::uint64_t> words, double wrong, std::uint64_t seed) {
+  Random random(seed);
+  ClipFingerprint clip;
+  clip.phases.resize(kFingerprintPhases);
+  for (const std::uint64_t word : words) {
+    std::uint64_t flips = 0;
+    for (int b = 0; b < 64; ++b) flips |= static_cast<std::uint64_t>(random.Uniform() < wrong) << b;
+    clip.phases[0].push_back({.bits = word ^ flips, .mask = random.Bits() | random.Bits()});
+  }
+  return clip;
+}
+
+TEST_CASE("FingerprintIndex: a clip is found in its stream at its place", "[fingerprint_index]") {
+  for (int track = 0; track < 3; ++track) {
+    for (const double start_s : {0.0, 7.123, 13.377, 26.0}) {
+      const auto clip = CutSeconds(TheLibrary().streams[static_cast<std::size_t>(track)], start_s, start_s + 4, kDetectRateHz);
+      for (const auto& changed : {clip, Scaled(clip, 0.03), WithNoise(clip, 10, 1), LowPassed(clip, 3000, kDetectRateHz, 1)}) {
+        const auto matches = Search(changed);
+        REQUIRE_FALSE(matches.empty());
+        CHECK(matches[0].track == track);
+        CHECK(std::abs(matches[0].stream_s - start_s) < 0.03);
+        CHECK(matches[0].strength > 10);
+      }
+    }
+  }
+}
+
+TEST_CASE("FingerprintIndex: what is in no stream matches weakly", "[fingerprint_index]") {
+  const auto own = Search(CutSeconds(TheLibrary().streams[0], 10, 14, kDetectRateHz));
+  REQUIRE_FALSE(own.empty());
+  for (const auto& other : {HalveRate(SpeechLike(4, 9000)), HalveRate(MusicLike(4, 9001)), WhiteNoise(4 * kDetectRateHz, 0.1, 9)}) {
+    const auto matches = Search(other);
+    if (!matches.empty()) CHECK(matches[0].strength < 0.5 * own[0].strength);
+  }
+  CHECK(Search(std::vector<float>(4 * kDetectRateHz, 0.0F)).empty());
+  CHECK(Search({}).empty());
+}
+
+TEST_CASE("FingerprintIndex: the search is that of comparing everywhere", "[fingerprint_index]") {
+  // Random words, several segments; against the definition. Strengths of chance matches reach about 4.5 here, the true one is far above.
+  FingerprintIndex index;
+  const auto first = RandomWords(700, 1);
+  const auto second = RandomWords(1300, 2);
+  index.Add(5, 0, first);
+  index.Add(9, 100, second);
+  CHECK(index.num_words() == 2000);
+  for (const std::size_t place : {0UL, 511UL, 512UL, 640UL, 1240UL}) {
+    const ClipFingerprint clip = ClipOfWords(std::span(second).subspan(place, 60), 0.3, place + 3);
+    double masked = 0;
+    double wrong = 0;
+    for (std::size_t i = 0; i < 60; ++i) {
+      masked += std::popcount(clip.phases[0][i].mask);
+      wrong += std::popcount(clip.phases[0][i].mask & (clip.phases[0][i].bits ^ second[place + i]));
+    }
+    const auto matches = index.Search(clip, 5, 2);
+    REQUIRE_FALSE(matches.empty());
+    CHECK(matches[0].track == 9);
+    CHECK(matches[0].stream_s == Approx(static_cast<double>(100 + place) * kFingerprintWordS - clip.PhaseOffset(0)).margin(1e-9));
+    CHECK(matches[0].strength == Approx((masked - 2 * wrong) / std::sqrt(masked)).epsilon(1e-6));
+    for (std::size_t i = 1; i < matches.size(); ++i) CHECK(matches[i].strength <= matches[i - 1].strength);
+    CHECK(matches.size() <= 4);
+  }
+}
+
+TEST_CASE("FingerprintIndex: the best of a thousand random places is the naive search's best", "[fingerprint_index]") {
+  // No true match at all: the strongest chance place must be the same.
+  FingerprintIndex index;
+  const auto words = RandomWords(3000, 4);
+  index.Add(0, 0, words);
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    const auto clip = ClipOfWords(RandomWords(30, 100 + seed), 0, seed);
+    double best = -1e9;
+    std::size_t best_place = 0;
+    for (std::size_t place = 0; place + 30 <= words.size(); ++place) {
+      double masked = 0;
+      double wrong = 0;
+      for (std::size_t i = 0; i < 30; ++i) {
+        masked += std::popcount(clip.phases[0][i].mask);
+        wrong += std::popcount(clip.phases[0][i].mask & (clip.phases[0][i].bits ^ words[place + i]));
+      }
+      const double strength = (masked - 2 * wrong) / std::sqrt(masked);
+      if (strength > best) best = strength, best_place = place;
+    }
+    const auto matches = index.Search(clip, 1, 1);
+    if (best < 2.6) continue;  // too weak to be reported
+    REQUIRE(matches.size() == 1);
+    CHECK(matches[0].strength == Approx(best).epsilon(1e-6));
+    CHECK(matches[0].stream_s == Approx(static_cast<double>(best_place) * kFingerprintWordS - clip.PhaseOffset(0)).margin(1e-9));
+  }
+}
+
+TEST_CASE("FingerprintIndex: chunks that follow each other are one, a gap parts them", "[fingerprint_index]") {
+  const auto words = RandomWords(400, 7);
+  const auto clip = ClipOfWords(std::span(words).subspan(180, 40), 0.1, 1);  // across word 200
+  FingerprintIndex whole;
+  whole.Add(1, 0, std::span(words).first(200));
+  whole.Add(1, 200, std::span(words).subspan(200));
+  const auto matches = whole.Search(clip, 3, 3);
+  REQUIRE_FALSE(matches.empty());
+  CHECK(matches[0].strength > 20);
+  CHECK(matches[0].stream_s == Approx(180 * kFingerprintWordS - clip.PhaseOffset(0)).margin(1e-9));
+
+  FingerprintIndex parted;  // 10 words were never stored
+  parted.Add(1, 0, std::span(words).first(200));
+  parted.Add(1, 210, std::span(words).subspan(200));
+  CHECK(parted.num_words() == 400);
+  for (const auto& match : parted.Search(clip, 3, 3)) CHECK(match.strength < 10);
+  const auto behind = ClipOfWords(std::span(words).subspan(300, 40), 0.1, 1);
+  const auto found = parted.Search(behind, 3, 3);
+  REQUIRE_FALSE(found.empty());
+  CHECK(found[0].stream_s == Approx(310 * kFingerprintWordS - behind.PhaseOffset(0)).margin(1e-9));
+
+  FingerprintIndex two_tracks;
+  two_tracks.Add(1, 0, std::span(words).first(200));
+  two_tracks.Add(2, 200, std::span(words).subspan(200));
+  for (const auto& match : two_tracks.Search(clip, 3, 3)) CHECK(match.strength < 10);
+}
+
+TEST_CASE("FingerprintIndex: bounds on the number of matches hold, and repeats are all found", "[fingerprint_index]") {
+  const auto jingle = RandomWords(60, 8);
+  FingerprintIndex index;
+  for (int track = 0; track < 6; ++track) {
+    std::vector<std::uint64_t> words;
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      for (const auto word : RandomWords(90, 1000 + 10 * static_cast<std::uint64_t>(track) + i)) words.push_back(word);
+      words.insert(words.end(), jingle.begin(), jingle.end());
+    }
+    index.Add(track, 0, words);
+  }
+  const auto clip = ClipOfWords(jingle, 0.05, 2);
+  CHECK(index.Search(clip, 100, 100).size() >= 24);
+  int strong = 0;
+  for (const auto& match : index.Search(clip, 100, 100)) strong += match.strength > 20 ? 1 : 0;
+  CHECK(strong == 24);
+  CHECK(index.Search(clip, 7, 100).size() == 7);
+  std::vector<int> of_track(6);
+  for (const auto& match : index.Search(clip, 100, 2)) ++of_track[static_cast<std::size_t>(match.track)];
+  for (const int count : of_track) CHECK(count == 2);
+}
+
+TEST_CASE("FingerprintIndex: a clip longer than a stream finds nothing in it", "[fingerprint_index]") {
+  const auto words = RandomWords(100, 9);
+  FingerprintIndex index;
+  index.Add(0, 0, std::span(words).first(50));
+  CHECK(index.Search(ClipOfWords(words, 0, 1), 3, 3).empty());
+  CHECK(FingerprintIndex().Search(ClipOfWords(words, 0, 1), 3, 3).empty());
+}
+
+}  // namespace
+}  // namespace earmark

@@ -1,0 +1,158 @@
+#include "dsp/reference/variant_decoder.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "dsp/core/resample.h"
+#include "tests/support/marked_stream.h"
+#include "tests/support/synthetic_audio.h"
+
+namespace earmark {
+namespace {
+
+std::vector<float> Mean(const VariantAudio& audio) {
+  std::vector<float> mean(audio.variants[0].size(), 0.0F);
+  for (const auto& variant : audio.variants) {
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += variant[i] / static_cast<float>(audio.variants.size());
+  }
+  return mean;
+}
+
+// The lag of b behind a, to a fraction of a sample, by the peak of the correlation within ±8.
+double Lag(std::span<const float> a, std::span<const float> b) {
+  std::vector<double> c;
+  for (int lag = -8; lag <= 8; ++lag) {
+    const auto skip_a = static_cast<std::size_t>(std::max(0, -lag));
+    const auto skip_b = static_cast<std::size_t>(std::max(0, lag));
+    c.push_back(Correlation(a.subspan(skip_a), b.subspan(skip_b)));
+  }
+  const auto peak = static_cast<std::size_t>(std::max_element(c.begin() + 1, c.end() - 1) - c.begin());
+  const double bend = c[peak - 1] - 2 * c[peak] + c[peak + 1];
+  return static_cast<double>(peak) - 8 + 0.5 * (c[peak - 1] - c[peak + 1]) / bend;
+}
+
+TEST_CASE("VariantDecoder: a stretch from the middle is what decoding from the start gives", "[variant_decoder]") {
+  for (const auto kind : {ReferenceKind::kVariantPackets, ReferenceKind::kHostPackets}) {
+    for (const int channels : {1, 2}) {
+      const StreamFormat format{.num_channels = channels, .bitrate_bps = 32000, .kind = kind};
+      const auto mono = SpeechLike(13, 41);
+      const MarkedStream stream = MarkStream(channels == 1 ? mono : Interleaved(mono, Scaled(mono, 0.5)), format, TestKeys());
+      const VariantAudio whole = stream.Decode(0, stream.num_packets);
+      REQUIRE(whole.num_packets() == stream.num_packets);
+      for (const std::int64_t first : {10, 200, 490, 503, 560}) {
+        const VariantAudio part = stream.Decode(first, first + 50);
+        CHECK(part.first_packet == first);
+        CHECK(part.first_sample() == first * kDetectPacketSamples);
+        REQUIRE(part.num_packets() == 50);
+        REQUIRE(part.variants.size() == 4);
+        for (std::size_t v = 0; v < 4; ++v) {
+          REQUIRE(part.variants[v].size() == 50 * kDetectPacketSamples);
+          const auto expected = std::span(whole.variants[v]).subspan(static_cast<std::size_t>(part.first_sample()), part.variants[v].size());
+          INFO("from packet " << first << ", variant " << v << ", kind " << static_cast<int>(kind));
+          CHECK(SnrDb(expected, part.variants[v]) > 40);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("VariantDecoder: the variants are what listeners hear", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(6, 42), StreamFormat{}, TestKeys());
+  const VariantAudio audio = stream.Decode(0, stream.num_packets);
+  for (int v = 0; v < 4; ++v) {
+    const auto heard = HalveRate(stream.Copy([&](std::int64_t) { return v; }));
+    CHECK(SnrDb(heard, audio.variants[static_cast<std::size_t>(v)]) > 25);
+    CHECK(std::abs(Lag(audio.variants[static_cast<std::size_t>(v)], heard)) < 0.1);
+  }
+}
+
+TEST_CASE("VariantDecoder: from the host's packets the marks come out as PCM delivery made them", "[variant_decoder]") {
+  for (const int first_packet : {0, 130}) {
+    const StreamFormat format{.kind = ReferenceKind::kHostPackets};
+    const auto host = SpeechLike(8, 43);
+    const MarkedStream stream = MarkStream(host, format, TestKeys());
+    const VariantAudio audio = stream.Decode(first_packet, stream.num_packets);
+    const auto mean = Mean(audio);
+    TraceCode code(stream.keys.code, "listener", 4);
+    Marker marker(format, stream.keys.carrier);
+    marker.FollowCode(code);
+    // What was delivered, and the same without a mark; stream time is another kOpusLookaheadSamples late.
+    std::vector<float> delivered(kOpusLookaheadSamples, 0.0F);
+    std::vector<float> plain(kOpusLookaheadSamples, 0.0F);
+    for (std::size_t at = 0; at + kPacketSamples <= host.size(); at += kPacketSamples) {
+      marker.Process(std::span(host).subspan(at, kPacketSamples));
+      delivered.insert(delivered.end(), marker.Variant(0).begin(), marker.Variant(0).end());
+      plain.insert(plain.end(), marker.Host().begin(), marker.Host().end());
+    }
+    const auto deviation = HalveRate(Difference(delivered, plain));
+    const auto first = static_cast<std::size_t>(audio.first_sample());
+    // The listener's variant, symbol by symbol, without the 5 ms at its ends where one goes over into the next.
+    std::vector<float> from_reference;
+    std::vector<float> from_delivery;
+    for (std::size_t i = 24000; i < mean.size() && first + i < deviation.size(); ++i) {
+      const auto symbol = static_cast<std::int64_t>((first + i) / 960);
+      if ((first + i) % 960 < 240 || (first + i) % 960 >= 720) continue;
+      from_reference.push_back(audio.variants[static_cast<std::size_t>(code.VariantAt(symbol))][i] - mean[i]);
+      from_delivery.push_back(deviation[first + i]);
+    }
+    CHECK(Correlation(from_reference, from_delivery) > 0.9);
+    CHECK(Rms(from_reference) / Rms(from_delivery) == Approx(1).margin(0.1));
+    // Exact timing, of the mark and of the sound.
+    CHECK(std::abs(Lag(from_reference, from_delivery)) < 0.1);
+    const auto sound = HalveRate(delivered);
+    CHECK(std::abs(Lag(std::span(mean).subspan(24000), std::span(sound).subspan(first + 24000))) < 0.05);
+  }
+}
+
+TEST_CASE("VariantDecoder: stretches are cut to what there is", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(2, 44), StreamFormat{}, TestKeys());
+  CHECK(stream.Decode(-50, 30).num_packets() == 30);
+  CHECK(stream.Decode(-50, 30).first_packet == 0);
+  CHECK(stream.Decode(90, 200).num_packets() == stream.num_packets - 90);
+  for (const auto& nothing : {stream.Decode(100, 200), stream.Decode(5000, 5100), stream.Decode(40, 40)}) {
+    CHECK(nothing.num_packets() == 0);
+    for (const auto& variant : nothing.variants) CHECK(variant.empty());
+  }
+  const auto one = Get(DecodeVariants(stream.format, stream.keys.carrier, stream.Chunks(), 10, 60, 1));
+  REQUIRE(one.variants.size() == 1);
+  CHECK(one.variants[0] == stream.Decode(10, 60).variants[0]);
+}
+
+TEST_CASE("VariantDecoder: a reference with exactly full chunks ends where it ends", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(10, 45), StreamFormat{}, TestKeys());
+  REQUIRE(stream.num_packets == kPacketsPerChunk);
+  CHECK(stream.Decode(480, 520).num_packets() == 20);
+}
+
+TEST_CASE("VariantDecoder: damage is an error, wherever it is met", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(11, 46), StreamFormat{}, TestKeys());
+  const ChunkLoader damaged = [&](std::int64_t first) -> Result<ReferenceChunkData> {
+    if (first == kPacketsPerChunk) return Fail(ErrorCode::kDataLoss, "damaged");
+    return stream.Chunks()(first);
+  };
+  CHECK(DecodeVariants(stream.format, stream.keys.carrier, damaged, 10, 400, 4));
+  for (const std::int64_t first : {490, 510}) {
+    const auto decoded = DecodeVariants(stream.format, stream.keys.carrier, damaged, first, first + 40, 4);
+    REQUIRE_FALSE(decoded);
+    CHECK(decoded.error().code == ErrorCode::kDataLoss);
+  }
+}
+
+TEST_CASE("VariantDecoder: erased slots are told", "[variant_decoder]") {
+  MarkedStream stream = MarkStream(SpeechLike(1, 47), StreamFormat{}, TestKeys());
+  ReferenceChunkBuilder builder(4);
+  for (int p = 0; p < 50; ++p) {
+    Slot slot = stream.SlotAt(p);
+    slot.erased = p >= 20 && p < 24;
+    builder.Add(slot);
+  }
+  const auto sealed = builder.Seal(stream.keys.seal, {.stream_id = "stream"});
+  stream.chunks = {Get(ReferenceChunkData::Open(sealed, stream.keys.seal, {.stream_id = "stream"}))};
+  const VariantAudio audio = stream.Decode(18, 30);
+  for (std::size_t p = 0; p < 12; ++p) CHECK(audio.erased[p] == (p >= 2 && p < 6));
+}
+
+}  // namespace
+}  // namespace earmark
