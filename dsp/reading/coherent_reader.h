@@ -4,8 +4,8 @@
 // M, the deviation D_c of the variant that was sent, a complex channel h that is constant over about 2.5 s (several taps of 10 ms: rooms), a real gain g(t)
 // common to all bins (compressors, level riding), and Gaussian noise of power W(t, f).
 //
-// h and g are fitted by weighted least squares to the mean alone, W is the local mean of what is left; then the posterior-mean deviation is taken out of
-// the residual and W is estimated again. Nothing depends on anybody's code.
+// h and g are fitted by weighted least squares, first to the mean alone; W is the local mean of what is left. Then the posterior-mean deviation is counted to the
+// source and taken out of the residual, and all is estimated again, twice. Nothing depends on anybody's code.
 #pragma once
 
 #include "dsp/reading/aligned_clip.h"

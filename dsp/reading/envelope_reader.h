@@ -2,7 +2,7 @@
 //
 // Model, per band b and unit u of 20 ms: the clip's power is a non-negative FIR filter (16 taps of 20 ms: a room's decay) of the mean power of the variants
 // plus a constant noise floor, times a gain common to all bands of the unit (level riding), in decibels. Variant k shifts the prediction by what its own power
-// differs from the mean, through the same filter. What is left over is Laplacian-like noise whose scale is estimated per band and per unit.
+// differs from the mean, through the same filter. What is left over is taken as Gaussian, clipped at ±4 dB, with a scale from medians per band and per unit.
 //
 // The filter is found by non-negative least squares with robust reweighting. Nothing depends on anybody's code.
 #pragma once

@@ -29,7 +29,7 @@ class ReferenceChunkData {
   int num_packets() const { return static_cast<int>(slots_.size()); }
   Slot SlotAt(int packet) const noexcept;  // 0 … num_packets()-1; the spans live as long as this object
 
-  // kDataLoss: wrong key, wrong context, or damaged; which of them cannot be told apart. `num_variants`: what the stream has.
+  // kDataLoss: wrong key, wrong context, or damaged; which of them cannot be told apart.
   static Result<ReferenceChunkData> Open(std::span<const std::uint8_t> sealed, const Key& seal_key, const ChunkContext& context);
 
  private:

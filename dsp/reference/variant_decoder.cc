@@ -76,7 +76,8 @@ class SlotWalker {
   ReferenceChunkData chunk_;
 };
 
-// PCM delivery: `host` is the decoded host in stream time from packet `first_packet` on. Marks it again, exactly as it was marked, by feeding the
+// PCM delivery: `host` is the decoded host in stream time from packet `first_packet` on. Marks it again, as it was marked (of two channels their mean, whose
+// masking may differ a little), by feeding the
 // marker blocks that start where the original ones did: the stream lags the input by kTotalLatencySamples, one packet less 168 samples.
 std::vector<std::vector<float>> MarkAgain(const StreamFormat& format, const Key& carrier_key, const std::vector<float>& host,
                                           std::int64_t first_packet) {

@@ -150,7 +150,7 @@ double ScoreDistribution::Log10Saddlepoint(std::int64_t score) const {
 double ScoreDistribution::Log10Tail(std::int64_t score) const {
   if (table_.symbols.empty() || score <= min_score_) return 0;
   if (score > max_score_) return -std::numeric_limits<double>::infinity();
-  if (!exact()) return Log10Saddlepoint(score);
+  if (!exact()) return Log10Chernoff(score);
   const double tail = log10_tail_[static_cast<std::size_t>(score - min_score_)];
   return std::isfinite(tail) ? tail : Log10Chernoff(score);
 }

@@ -38,8 +38,8 @@ ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods);
 // The distribution of an innocent code's score.
 class ScoreDistribution {
  public:
-  // Exact up to kMaxExactSymbols symbols (time grows with their square, 1,500 symbols take about 0.1 s); beyond that
-  // Lugannani and Rice's saddle-point approximation (Adv. Appl. Prob. 12, 1980), whose relative error falls as 1/symbols.
+  // Exact up to kMaxExactSymbols symbols (two minutes at the usual settings); beyond that the Chernoff bound, which gives about one decimal digit away but
+  // is never too small.
   static constexpr int kMaxExactSymbols = 3000;
 
   explicit ScoreDistribution(const ScoreTable& table);
@@ -49,6 +49,7 @@ class ScoreDistribution {
   double Log10Tail(std::int64_t score) const;
   // log10 of min over x > 0 of E exp(x·(S - score)): an upper bound on the tail at any score, whatever the number of symbols.
   double Log10Chernoff(std::int64_t score) const;
+  // Lugannani and Rice's approximation (Adv. Appl. Prob. 12, 1980): a yardstick for the two above, never quoted as a bound.
   double Log10Saddlepoint(std::int64_t score) const;
 
   std::int64_t min_score() const { return min_score_; }

@@ -32,6 +32,7 @@ constexpr int kNumBins = kNumLags / kLagsPerBin;
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
+constexpr double kLeastPieceStrength = 6;  // of a refined piece; chance leaves 4
 
 using Correlation = std::vector<float>;   // [lag]: standard deviations above chance; empty for a silent block
 
@@ -350,6 +351,7 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
   for (std::size_t i = 0; i < stretches.size(); ++i) {
     const Stretch& stretch = stretches[i];
     const Line line = RefineStretch(blocks, path, stretch);
+    if (line.strength < kLeastPieceStrength) continue;
     const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
     // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
     const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(line.lag);

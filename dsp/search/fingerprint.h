@@ -87,7 +87,7 @@ struct ClipFingerprint {
   double PhaseOffset(int phase) const { return kFirstWord * kFingerprintWordS + phase * 0.01; }
 };
 
-// `clip`: mono at 24 or 48 kHz, at least half a second (shorter gives no words).
+// `clip`: mono at 24 or 48 kHz, at least a third of a second (shorter gives no words).
 ClipFingerprint FingerprintClip(std::span<const float> clip, int sample_rate_hz);
 
 // As stored: little-endian words.

@@ -28,9 +28,10 @@ constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, which c
 constexpr double kUsualSpeedChange = 0.001;  // tried for all matches: clock drift
 constexpr double kMostSpeedChange = 0.01;    // tried for the strongest few, where nothing else was found
 constexpr int kMostSpeedMatches = 3;
+constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
 constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance
 
-// A stream's reference as the detector uses it: opened chunks, the last few kept.
+// A stream's reference as the detector uses it: read and opened chunk by chunk.
 class StreamReference {
  public:
   StreamReference(Store& store, StreamRecord record, StreamKeys keys) : store_(store), record_(std::move(record)), keys_(std::move(keys)) {}
@@ -212,6 +213,7 @@ class Scan {
       verified = Verify(matches, start_s, clip_end_s, kMostSpeedChange);
     }
     if (!verified) return Pass(verified);
+    bool found = false;
     for (const auto& [track, seed] : *verified) {
       auto pieces = aligner_.Track(seed, 0, ClipSeconds(), streams_[static_cast<std::size_t>(track)]->AudioLoader());
       if (!pieces && pieces.error().code == ErrorCode::kDataLoss) {
@@ -219,11 +221,13 @@ class Scan {
         pieces = std::vector<Alignment>{seed};
       }
       if (!pieces) return Pass(pieces);
+      if (pieces->empty() && seed.strength < kStandsAlone) continue;
       if (pieces->empty()) pieces->push_back(seed);
+      found = true;
       for (const Alignment& piece : *pieces) uncovered.Remove(piece.clip_start_s, piece.clip_end_s);
       AddPieces(track, *pieces, start_s, clip_end_s);
     }
-    return !verified->empty();
+    return found;
   }
 
   struct Verified {

@@ -5,7 +5,7 @@
 //   read        both readers, over every aligned stretch                              → symbol likelihoods
 //   score       every account with a grant at that time                               → accusations with a proven bound
 //
-// Candidates' codes enter in the last step alone: everything before it runs without the code key in reach (a test holds this).
+// Candidates' codes enter in the last step alone: dsp/search and dsp/reading take no code key (a test holds this).
 #pragma once
 
 #include <optional>

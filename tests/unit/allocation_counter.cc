@@ -21,7 +21,8 @@ thread_local std::int64_t num_allocations = 0;
 
 #ifdef EARMARK_SANITIZER_HOOKS
 
-#include <sanitizer/allocator_interface.h>
+// sanitizer/allocator_interface.h, which g++'s package lacks.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t), void (*free_hook)(const volatile void*));
 
 namespace {
 [[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t) { ++num_allocations; },
