@@ -12,24 +12,17 @@ namespace {
 // use it. Where a library lacks it, the request fails and slots at which encoders disagree are erased instead.
 constexpr int kSetForceModeRequest = 11002;
 constexpr int kModeSilk = 1000;
-constexpr int kModeHybrid = 1001;
 constexpr int kModeCelt = 1002;
 
-int ModeOfToc(std::uint8_t toc) {
-  const int config = toc >> 3;
-  return config < 12 ? kModeSilk : config < 16 ? kModeHybrid : kModeCelt;
-}
-
 // From this rate on every packet is CELT: it grades better than libopus's own choice of hybrid packets for speech, splices with hardly any loss, because
-// it remembers little, and costs a third (docs/decisions/0007-celt-only.md). Below it SILK is too good for speech to do without.
+// it remembers little, and costs a third (docs/decisions/0007-celt-only.md). Below it every packet is SILK, which is too good for speech to do without.
 constexpr int kCeltFromBps = 24000;
 
 // What libopus itself would choose for most material at this rate; pinned so that the variants cannot differ.
 int BandwidthFor(const VariantEncoder::Options& options) {
   const int per_channel_bps = options.bitrate_bps / options.num_channels;
-  if (per_channel_bps < 13000) return OPUS_BANDWIDTH_WIDEBAND;
-  if (per_channel_bps < 16000) return OPUS_BANDWIDTH_SUPERWIDEBAND;
-  return OPUS_BANDWIDTH_FULLBAND;
+  if (options.bitrate_bps < kCeltFromBps) return OPUS_BANDWIDTH_WIDEBAND;  // all that SILK alone can carry
+  return per_channel_bps < 16000 ? OPUS_BANDWIDTH_SUPERWIDEBAND : OPUS_BANDWIDTH_FULLBAND;
 }
 
 }  // namespace
@@ -49,7 +42,8 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
     // A libopus without the request chooses for itself, and where the encoders then disagree slots are erased.
-    if (options.bitrate_bps >= kCeltFromBps) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, opus_int32{kModeCelt});
+    const opus_int32 mode = options.bitrate_bps >= kCeltFromBps ? kModeCelt : kModeSilk;
+    if (error == OPUS_OK) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, mode);
     opus_int32 lookahead = 0;
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_GET_LOOKAHEAD(&lookahead));
     if (error != OPUS_OK) return Fail(ErrorCode::kInternal, std::string("libopus: ") + opus_strerror(error));
@@ -61,12 +55,9 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
 bool VariantEncoder::EncodeOne(int variant, std::span<const float> block) noexcept {
   OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
   auto& packet = packets_[static_cast<std::size_t>(variant)];
-  if (variant > 0 && followed_mode_ != 0) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, opus_int32{followed_mode_});
   const int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), kMaxPacketBytes);
   lengths_[static_cast<std::size_t>(variant)] = length;
-  if (length <= 0) return false;
-  if (variant == 0) followed_mode_ = ModeOfToc(packet[0]);
-  return true;
+  return length > 0;
 }
 
 Slot VariantEncoder::FinishSlot() const noexcept {

@@ -1,8 +1,7 @@
 // q Opus encoders in step: one packet per variant and 20 ms slot, all of the same length, mode, bandwidth and channel count.
 //
-// Constant bitrate makes lengths equal. Bandwidth and channel count are pinned. From 24 kb/s on all packets are CELT; below, the choice between
-// speech and music modes is left to variant 0, and the others are told to follow (libopus's force-mode request), so only the packet at a change of mode
-// may still differ. A slot whose first bytes (TOC) or lengths differ all the same is *erased*: every listener gets
+// Constant bitrate makes lengths equal. Bandwidth, channel count and mode are pinned: CELT from 24 kb/s on, SILK below
+// (libopus's force-mode request). A slot whose first bytes (TOC) or lengths differ all the same is *erased*: every listener gets
 // variant 0's packet.
 #pragma once
 
@@ -56,7 +55,6 @@ class VariantEncoder {
   Slot FinishSlot() const noexcept;
 
   int num_encoders_ = 0;
-  int followed_mode_ = 0;
   std::vector<std::unique_ptr<OpusEncoder, EncoderDeleter>> encoders_;
   std::vector<std::array<std::uint8_t, kMaxPacketBytes>> packets_;
   std::array<int, kMaxVariants> lengths_{};

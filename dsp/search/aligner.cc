@@ -32,6 +32,7 @@ constexpr int kNumBins = kNumLags / kLagsPerBin;
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
+constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
 constexpr double kLeastPieceStrength = 6;  // of a refined piece; chance leaves 4
 
 using Correlation = std::vector<float>;   // [lag]: standard deviations above chance; empty for a silent block
@@ -225,13 +226,19 @@ struct Stretch {
   std::size_t last_seen = 0;
 };
 
-std::vector<Stretch> CutPath(const std::vector<int>& path, const std::vector<std::vector<float>>& bins) {
+std::vector<Stretch> CutPath(const std::vector<int>& path, const std::vector<std::vector<float>>& bins, const Blocks& blocks) {
   std::vector<Stretch> stretches;
+  int unseen = 0;  // blocks with sound since the last one that was seen
   for (std::size_t b = 0; b < path.size(); ++b) {
-    if (stretches.empty() || std::abs(path[b] - path[b - 1]) > 1) stretches.push_back({.first = b, .end = b, .bin = path[b]});
+    const bool jumped = b == 0 || std::abs(path[b] - path[b - 1]) > 1;
+    const bool seen = bins[b][static_cast<std::size_t>(path[b])] >= kSupportStrength;
+    if (jumped) unseen = 0;
+    // A path that is seen again only after long is two stretches: what lies between may be from elsewhere.
+    if (jumped || (seen && unseen > kMostUnseenBlocks)) stretches.push_back({.first = b, .end = b, .bin = path[b]});
     Stretch& stretch = stretches.back();
-    stretch.end = b + 1;
-    if (bins[b][static_cast<std::size_t>(path[b])] >= kSupportStrength) {
+    unseen = seen ? 0 : unseen + (blocks.blocks[b].empty() ? 0 : 1);
+    if (unseen <= kMostUnseenBlocks) stretch.end = b + 1;
+    if (seen) {
       if (stretch.num_seen == 0) stretch.first_seen = b;
       stretch.last_seen = b;
       ++stretch.num_seen;
@@ -343,7 +350,7 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
   for (const auto& block : blocks.blocks) bins.push_back(PoolBins(block));
   const std::vector<int> path = BestPath(bins);
   std::vector<Alignment> pieces;
-  const std::vector<Stretch> stretches = CutPath(path, bins);
+  const std::vector<Stretch> stretches = CutPath(path, bins, blocks);
   int seen = 0;
   for (const Stretch& stretch : stretches) seen += stretch.num_seen;
   if (seen < 2) return pieces;
