@@ -32,17 +32,20 @@ void VariantEncoder::EncoderDeleter::operator()(OpusEncoder* encoder) const { op
 Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
   VariantEncoder result;
   result.num_encoders_ = options.num_encoders;
+  const bool silk = options.bitrate_bps < kCeltFromBps;
+  if (silk) result.padded_bytes_ = options.bitrate_bps / 8 / kPacketsPerSecond;
+  const int bitrate_bps = silk ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
   result.packets_.resize(static_cast<std::size_t>(options.num_encoders));
   for (int v = 0; v < options.num_encoders; ++v) {
     int error = OPUS_OK;
     result.encoders_.emplace_back(opus_encoder_create(kSampleRateHz, options.num_channels, OPUS_APPLICATION_AUDIO, &error));
     OpusEncoder* encoder = result.encoders_.back().get();
-    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(options.bitrate_bps));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(bitrate_bps));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(0));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
     // A libopus without the request chooses for itself, and where the encoders then disagree slots are erased.
-    const opus_int32 mode = options.bitrate_bps >= kCeltFromBps ? kModeCelt : kModeSilk;
+    const opus_int32 mode = silk ? kModeSilk : kModeCelt;
     if (error == OPUS_OK) (void)opus_encoder_ctl(encoder, kSetForceModeRequest, mode);
     opus_int32 lookahead = 0;
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_GET_LOOKAHEAD(&lookahead));
@@ -55,7 +58,8 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
 bool VariantEncoder::EncodeOne(int variant, std::span<const float> block) noexcept {
   OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
   auto& packet = packets_[static_cast<std::size_t>(variant)];
-  const int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), kMaxPacketBytes);
+  int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), kMaxPacketBytes);
+  if (length > 0 && length < padded_bytes_ && opus_packet_pad(packet.data(), length, padded_bytes_) == OPUS_OK) length = padded_bytes_;
   lengths_[static_cast<std::size_t>(variant)] = length;
   return length > 0;
 }

@@ -51,10 +51,14 @@ class VariantEncoder {
     void operator()(OpusEncoder* encoder) const;
   };
   VariantEncoder() = default;
+  // SILK packets that fall short of the constant length are padded, which shows in their first byte; so all of them are encoded two bytes short, and padded.
+  static constexpr int kPaddingBytes = 2;
+
   bool EncodeOne(int variant, std::span<const float> block) noexcept;
   Slot FinishSlot() const noexcept;
 
   int num_encoders_ = 0;
+  int padded_bytes_ = 0;  // length to pad to; 0 where packets are not padded
   std::vector<std::unique_ptr<OpusEncoder, EncoderDeleter>> encoders_;
   std::vector<std::array<std::uint8_t, kMaxPacketBytes>> packets_;
   std::array<int, kMaxVariants> lengths_{};

@@ -33,7 +33,7 @@ constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
 constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
-constexpr double kLeastPieceStrength = 6;  // of a refined piece; chance leaves 4
+constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
 using Correlation = std::vector<float>;   // [lag]: standard deviations above chance; empty for a silent block
 
