@@ -32,6 +32,10 @@ constexpr int kNumBins = kNumLags / kLagsPerBin;
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
+constexpr float kSeenOnLine = 3.5F;       // the same, at one exact lag
+constexpr int kLeastSeenOnLine = 3;
+constexpr std::size_t kNearBlocks = 2;
+constexpr double kLargestCutGapS = 1;
 constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
 constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
@@ -306,6 +310,20 @@ Line RefineStretch(const Blocks& blocks, const std::vector<int>& path, const Str
   return best;
 }
 
+// Narrows a stretch to the blocks that are seen on its very line, where chance hardly reaches; false if there are too few to believe in it.
+bool SeenOnLine(const Blocks& blocks, const Line& line, Stretch& stretch) {
+  const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
+  stretch.num_seen = 0;
+  for (std::size_t b = stretch.first; b < stretch.end; ++b) {
+    if (blocks.blocks[b].empty()) continue;
+    const double lag = line.lag + line.slope * (static_cast<double>(b) - middle) * kBlockHopSamples / 2;
+    if (Interpolate(blocks.blocks[b], lag) < kSeenOnLine) continue;
+    if (stretch.num_seen++ == 0) stretch.first_seen = b;
+    stretch.last_seen = b;
+  }
+  return stretch.num_seen >= std::min(kLeastSeenOnLine, static_cast<int>(blocks.blocks.size()) / 2);
+}
+
 // Where between two pieces does the clip go over from one line to the other? Tried in steps of 10 ms: before the cut the clip should look like the stream
 // along `a`, after it along `b`.
 double FindCut(std::span<const float> clip, const Alignment& a, const Alignment& b, double low_s, double high_s, const StreamAudio& stream) {
@@ -355,24 +373,22 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
   for (const Stretch& stretch : stretches) seen += stretch.num_seen;
   if (seen < 2) return pieces;
   const auto clip_time = [&](double block) { return clip_start_s + block * kBlockHopSamples / kDetectRateHz / seed.speed; };
-  for (std::size_t i = 0; i < stretches.size(); ++i) {
-    const Stretch& stretch = stretches[i];
+  for (Stretch stretch : stretches) {
     const Line line = RefineStretch(blocks, path, stretch);
-    if (line.strength < kLeastPieceStrength) continue;
+    if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks, line, stretch)) continue;
     const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
     // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
     const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(line.lag);
     Alignment piece;
     piece.speed = seed.speed * (1 + line.slope);
     piece.strength = line.strength;
-    // Ends reach to the first and last block that was seen, in the outermost stretches; inner cuts are found below.
-    piece.clip_start_s = i == 0 ? (stretch.first_seen == 0 ? clip_start_s : clip_time(static_cast<double>(stretch.first_seen)))
-                                : clip_time(static_cast<double>(stretch.first) + 1);
-    piece.clip_end_s = i + 1 == stretches.size() && stretch.last_seen + 1 == path.size()
+    // Ends reach to the first and last block that was seen, or to the span's own where that is near; cuts between neighbours are found below.
+    piece.clip_start_s = stretch.first_seen <= kNearBlocks ? clip_start_s : clip_time(static_cast<double>(stretch.first_seen));
+    piece.clip_end_s = stretch.last_seen + kNearBlocks + 1 >= path.size()
                            ? clip_end_s
                            : std::min(clip_end_s, clip_time(static_cast<double>(stretch.last_seen) + 2));
     piece.stream_start_s = at_stream_s + (piece.clip_start_s - clip_time(middle)) * piece.speed;
-    if (!pieces.empty()) {
+    if (!pieces.empty() && piece.clip_start_s - pieces.back().clip_end_s < kLargestCutGapS) {
       Alignment& before = pieces.back();
       const double low_s = std::max(before.clip_start_s, std::min(before.clip_end_s, piece.clip_start_s) - 0.5);
       const double high_s = std::min(piece.clip_end_s, std::max(before.clip_end_s, piece.clip_start_s) + 0.5);
