@@ -14,7 +14,7 @@ class Terminal(EndToEnd):
     def long_recording(self):
         source = Recordings.path("minutes.wav")
         if not source.exists():
-            ffmpeg("-stream_loop", "5", "-i", Recordings.speech(20), source)
+            ffmpeg("-stream_loop", "29", "-i", Recordings.speech(20), source)
         return source
 
     def mark_words(self, source):
