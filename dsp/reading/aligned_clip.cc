@@ -11,7 +11,7 @@ ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip&
   spectra.format = format;
   const std::int64_t clip_packets = static_cast<std::int64_t>(clip.samples.size()) / kDetectPacketSamples;
   const std::int64_t first = std::max(clip.first_packet, variants.first_packet);
-  const std::int64_t end = std::min(clip.first_packet + clip_packets, variants.first_packet + variants.num_packets());
+  const std::int64_t end = std::min(clip.first_packet + clip_packets, variants.first_packet + variants.num_packets);
   spectra.first_packet = first;
   const auto packets = static_cast<std::size_t>(std::max<std::int64_t>(0, end - first));
   const auto cut = [&](const std::vector<float>& samples, std::int64_t samples_first_packet) {

@@ -84,7 +84,7 @@ Result<SymbolLikelihoods> ReadSymbols(const StreamFormat& format, std::span<cons
     range.first = std::max<std::int64_t>(0, range.first - kTailPackets);
     auto variants = load(range.first, range.end);
     if (!variants) return Pass(variants);
-    if (variants->num_packets() == 0) continue;
+    if (variants->num_packets == 0) continue;
     const AlignedClip aligned = Lay(clip, pieces, range, read_from);
     const ReadingSpectra spectra = MakeReadingSpectra(format, aligned, *variants);
     const LogLikelihoodTable coherent = ReadCoherent(spectra, CoherentOptions{});

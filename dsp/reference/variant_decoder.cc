@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "dsp/core/resample.h"
@@ -41,39 +40,17 @@ class MonoDecoder {
     return true;
   }
 
+  // Appends silence for packets that were never sent; what follows them is decoded from a fresh start, and the listeners' decoders soon agree.
+  void Skip(std::int64_t num_packets, std::vector<float>& out) {
+    out.resize(out.size() + static_cast<std::size_t>(num_packets * samples_per_packet_), 0.0F);
+    opus_decoder_ctl(decoder_.get(), OPUS_RESET_STATE);
+  }
+
  private:
   int samples_per_packet_;
   int num_channels_;
   std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
   std::vector<float> buffer_;
-};
-
-// Walks the slots of a stretch of reference, chunk by chunk.
-class SlotWalker {
- public:
-  SlotWalker(const ChunkLoader& load, std::int64_t packet) : load_(load), packet_(packet) {}
-
-  // The next slot; nullopt at the end of the reference.
-  Result<std::optional<Slot>> Next() {
-    const std::int64_t first = packet_ / kPacketsPerChunk * kPacketsPerChunk;
-    if (first != chunk_first_) {
-      auto chunk = load_(first);
-      if (!chunk && chunk.error().code == ErrorCode::kNotFound) return std::optional<Slot>();
-      if (!chunk) return Pass(chunk);
-      chunk_ = std::move(*chunk);
-      chunk_first_ = first;
-    }
-    const auto index = static_cast<int>(packet_ - chunk_first_);
-    if (index >= chunk_.num_packets()) return std::optional<Slot>();
-    ++packet_;
-    return std::optional<Slot>(chunk_.SlotAt(index));
-  }
-
- private:
-  const ChunkLoader& load_;
-  std::int64_t packet_;
-  std::int64_t chunk_first_ = -1;
-  ReferenceChunkData chunk_;
 };
 
 // PCM delivery: `host` is the decoded host in stream time from packet `first_packet` on. Marks it again, as it was marked (of two channels their mean, whose
@@ -126,22 +103,30 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
   std::vector<std::vector<float>> decoded(static_cast<std::size_t>(num_decoders));
   const auto num_samples = static_cast<std::size_t>(std::max<std::int64_t>(0, end_packet - start) * rate_hz / kPacketsPerSecond);
   for (auto& variant : decoded) variant.reserve(num_samples);
-  SlotWalker walker(load, start);
-  for (std::int64_t packet = start; packet < end_packet; ++packet) {
-    auto slot = walker.Next();
-    if (!slot) return Pass(slot);
-    if (!*slot) break;
-    for (std::size_t v = 0; v < decoders.size(); ++v) {
-      if (!decoders[v].Decode((*slot)->packets[v], decoded[v])) return Fail(ErrorCode::kInternal, "libopus rejects a reference packet");
+  auto chunks = load(start, end_packet);
+  if (!chunks) return Pass(chunks);
+  std::int64_t packet = start;
+  for (const auto& chunk : *chunks) {
+    if (chunk->data.num_variants() != StreamMarker::PacketsPerSlot(format)) return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");
+    const std::int64_t from = std::max(packet, chunk->first_packet);
+    const std::int64_t to = std::min(end_packet, chunk->end_packet());
+    if (from > packet) {
+      for (std::size_t v = 0; v < decoders.size(); ++v) decoders[v].Skip(from - packet, decoded[v]);
     }
-    if (packet >= first_packet) audio.erased.push_back(from_host ? false : (*slot)->erased);
+    for (packet = from; packet < to; ++packet) {
+      const Slot slot = chunk->data.SlotAt(static_cast<int>(packet - chunk->first_packet));
+      for (std::size_t v = 0; v < decoders.size(); ++v) {
+        if (!decoders[v].Decode(slot.packets[v], decoded[v])) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
+      }
+    }
   }
+  audio.num_packets = std::max<std::int64_t>(0, packet - first_packet);
   if (from_host && num_variants_wanted > 1) decoded = MarkAgain(format, carrier_key, decoded[0], start);
   if (from_host) {
     for (auto& variant : decoded) variant = HalveRate(variant);
   }
   const auto preroll = static_cast<std::size_t>((first_packet - start) * kDetectPacketSamples);
-  const auto wanted = audio.erased.size() * static_cast<std::size_t>(kDetectPacketSamples);
+  const auto wanted = static_cast<std::size_t>(audio.num_packets * kDetectPacketSamples);
   for (auto& variant : decoded) {
     variant.erase(variant.begin(), variant.begin() + static_cast<std::ptrdiff_t>(std::min(preroll, variant.size())));
     variant.resize(wanted);

@@ -237,6 +237,102 @@ TEST_CASE("Scanning: a clip cut from two streams has two alignments, and both it
   CHECK(report.candidates == 2 * kNumAccounts);
 }
 
+TEST_CASE("Scanning: music made of one loop, ten times over, names the account", "[scanning]") {
+  const TempFolder folder;
+  const MasterKey master = TestMaster(21);
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const auto bar = CutSeconds(MusicLike(3, 71), 0, 2.37, kSampleRateHz);
+  std::vector<float> host;
+  for (int i = 0; i < 10; ++i) host.insert(host.end(), bar.begin(), bar.end());
+  MemoryReader reader(host, 1);
+  (void)Get(RegisterStream(*store, master, reader, {.stream_id = "loop", .format = {}, .accounts = {"a", "b", "c"}, .input_digest = ""}, {}));
+  const StreamRecord stream = Get(store->GetStream("loop"));
+  Listener listener(1);
+  std::vector<float> sound;
+  const auto play = [&](std::span<const std::uint8_t> packet) -> Result<void> {
+    listener.Play(packet, sound);
+    return {};
+  };
+  REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), "b", play, {}));
+  const auto copy = HalveRate(sound);
+  for (const double start_s : {1.0, 9.3, 17.7}) {
+    const ScanReport report = Get(ScanClip(*store, master, CutSeconds(copy, start_s, start_s + 4, kDetectRateHz), {}, {}));
+    INFO(ToJson(report));
+    REQUIRE(report.accusations.size() == 1);
+    CHECK(report.accusations[0].account == "b");
+    // The price of not knowing which repeat it is: each of them counts.
+    CHECK(report.candidates == 3);
+    CHECK(report.trials > report.candidates);
+    CHECK(report.accusations[0].log10_bound == Approx(report.accusations[0].log10_p + std::log10(static_cast<double>(report.trials))));
+  }
+}
+
+// A room with two speakers at once: two sources on one clock, and listeners who hear the sum of both.
+struct Room {
+  Room() : master(TestMaster(31)), store(Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))) {
+    StreamRecord stream{.id = "room", .format = {}, .key_id = master.id, .input_digest = ""};
+    std::vector<Grant> grants;
+    for (int i = 0; i < kNumAccounts; ++i) grants.push_back({.account = AccountName(i)});
+    if (!store->CreateStream(stream, grants)) throw std::runtime_error("CreateStream");
+    keys = Get(KeysOf(stream, master));
+    format = stream.format;
+    for (int source = 0; source < 2; ++source) {
+      const auto host = SpeechLike(12, source == 0 ? 81 : 82);
+      sources.push_back(MarkStream(host, format, keys));
+      auto marker = Get(StreamMarker::Create(format, keys));
+      ReferenceRecorder recorder(*store, "room", format, keys.seal, source);
+      for (std::size_t at = 0; at + kPacketSamples <= host.size(); at += kPacketSamples) {
+        const auto block = std::span(host).subspan(at, kPacketSamples);
+        if (!recorder.Add(Get(marker.Process(block)), block)) throw std::runtime_error("Add");
+      }
+      if (!recorder.Flush()) throw std::runtime_error("Flush");
+    }
+    if (!store->CompleteStream("room", 12 * kSampleRateHz)) throw std::runtime_error("CompleteStream");
+  }
+  std::vector<float> CopyOf(const std::string& account) const {
+    auto sum = sources[0].CopyOf(account);
+    const auto other = sources[1].CopyOf(account);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += other[i];
+    return HalveRate(sum);
+  }
+
+  TempFolder folder;
+  MasterKey master;
+  std::unique_ptr<Store> store;
+  StreamKeys keys;
+  StreamFormat format;
+  std::vector<MarkedStream> sources;
+};
+
+TEST_CASE("Scanning: two speakers at once carry one code, and both are read", "[scanning]") {
+  const Room room;
+  const auto clip = CutSeconds(room.CopyOf(AccountName(5)), 4, 8, kDetectRateHz);
+  const ScanReport report = Get(ScanClip(*room.store, room.master, clip, {}, {}));
+  INFO(ToJson(report));
+  REQUIRE(report.accusations.size() == 1);
+  CHECK(report.accusations[0].account == AccountName(5));
+  std::set<int> heard;
+  for (const StreamAlignment& alignment : report.alignments) {
+    heard.insert(alignment.source);
+    CHECK(alignment.alignment.StreamTime(2) == Approx(6).margin(0.001));
+  }
+  CHECK(heard == std::set<int>{0, 1});
+  CHECK(report.trials == kNumAccounts);  // one hypothesis, not two
+  CHECK(report.symbols_used < 120);    // a symbol that both carry is one
+}
+
+TEST_CASE("Scanning: two speakers mixed from different listeners' copies accuse no third account", "[scanning]") {
+  const Room room;
+  auto mix = room.sources[0].CopyOf(AccountName(1));
+  const auto other = room.sources[1].CopyOf(AccountName(2));
+  for (std::size_t i = 0; i < mix.size(); ++i) mix[i] += other[i];
+  const ScanReport report = Get(ScanClip(*room.store, room.master, CutSeconds(HalveRate(mix), 2, 10, kDetectRateHz), {}, {}));
+  INFO(ToJson(report));
+  for (const Accusation& accusation : report.accusations) {
+    CHECK((accusation.account == AccountName(1) || accusation.account == AccountName(2)));
+  }
+}
+
 TEST_CASE("Scanning: --stream looks in one stream alone", "[scanning]") {
   Archive& archive = TheArchive();
   const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "speech"), 4, 8, kDetectRateHz);

@@ -80,10 +80,14 @@ struct MarkedStream {
   std::int64_t num_erased = 0;
 
   ChunkLoader Chunks() const {
-    return [this](std::int64_t first_packet) -> Result<ReferenceChunkData> {
-      const auto index = static_cast<std::size_t>(first_packet / kPacketsPerChunk);
-      if (index >= chunks.size()) return Fail(ErrorCode::kNotFound, "end of reference");
-      return chunks[index];
+    return [this](std::int64_t first_packet, std::int64_t end_packet) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+      std::vector<std::shared_ptr<const LocatedChunk>> found;
+      for (std::size_t i = 0; i < chunks.size(); ++i) {
+        const auto first = static_cast<std::int64_t>(i) * kPacketsPerChunk;
+        const LocatedChunk chunk{.first_packet = first, .data = chunks[i]};
+        if (first < end_packet && chunk.end_packet() > first_packet) found.push_back(std::make_shared<LocatedChunk>(chunk));
+      }
+      return found;
     };
   }
   VariantAudio Decode(std::int64_t first_packet, std::int64_t end_packet) const {
