@@ -22,12 +22,14 @@ namespace {
 constexpr double kProbeS = 4;          // of clip that one search looks at
 constexpr double kLeastProbeS = 1;     // shorter stretches are not searched
 constexpr int kMostProbes = 12;        // that find nothing, before the rest of the clip is given up as unknown
-constexpr int kMostMatches = 24;       // of a search, tested by waveform
+constexpr int kMostMatches = 24;       // of a search, tested by waveform …
+constexpr int kMostWeakMatches = 12;   // … of which only these may be so weak that chance gives such
 constexpr int kMostMatchesPerTrack = 16;  // music made of loops repeats one sound again and again
 constexpr double kMostReadS = 120;        // of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
 constexpr int kLeastHypotheses = 4;       // … but these are read at any length
 constexpr double kLeastStrength = 4.5;       // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
 constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, which costs ten times as much; 1 % of speed leaves right places at 17
+constexpr double kClearStrength = 6.5;       // chance reaches 5.5 in a hundred hours
 constexpr double kUsualSpeedChange = 0.001;  // tried for all matches: clock drift
 constexpr double kMostSpeedChange = 0.01;    // tried for the strongest few, where nothing else was found
 constexpr int kMostSpeedMatches = 3;
@@ -239,6 +241,7 @@ class Scan {
     const ClipFingerprint fingerprint = FingerprintClip(clip_.subspan(first, count), kDetectRateHz);
     auto matches = index_.Search(fingerprint, kMostMatches, kMostMatchesPerTrack);
     std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
+    while (matches.size() > kMostWeakMatches && matches.back().strength < kClearStrength) matches.pop_back();
     const double clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz;
     auto verified = Verify(matches, start_s, clip_end_s, kUsualSpeedChange);
     if (verified && verified->empty()) {

@@ -1,4 +1,5 @@
-// earmark_bench [marking|search|scoring …] [--audio FILE]: measures the parts whose cost is promised, one thread. All, if none is named.
+// earmark_bench [marking|search|scoring|scan …] [--audio FILE] [--hours N]: measures the parts whose cost is promised, one thread. All but scan, which
+// fills a store of 6 GB in the temporary folder, if none is named.
 //
 // Every figure stands next to what it is compared with, measured alternately in the same run, because machines are noisy. CPU time, not wall time.
 #include <opus/opus.h>
@@ -8,65 +9,20 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "tools/bench/bench.h"
+
 #include "dsp/marking/stream_marker.h"
 #include "dsp/marking/trace_code.h"
-#include "dsp/media/audio_file.h"
 #include "dsp/scoring/score.h"
 #include "dsp/search/fingerprint_index.h"
 
 namespace earmark {
 namespace {
-
-double CpuSeconds() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double Measure(const std::function<void()>& work) {
-  const double start = CpuSeconds();
-  work();
-  return CpuSeconds() - start;
-}
-
-double Median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-// Half a minute of something like speech: noise bursts under a syllabic envelope over a gliding harmonic tone.
-std::vector<float> SyntheticHost(int num_packets) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> noise(0, 0.05F);
-  std::vector<float> host(static_cast<std::size_t>(num_packets) * kPacketSamples);
-  double phase = 0;
-  for (std::size_t n = 0; n < host.size(); ++n) {
-    const double t = static_cast<double>(n) / kSampleRateHz;
-    const double envelope = std::pow(0.5 + 0.5 * std::sin(2 * M_PI * 3.7 * t), 2);
-    phase += 2 * M_PI * (140 + 30 * std::sin(2 * M_PI * 0.6 * t)) / kSampleRateHz;
-    double voice = 0;
-    for (int h = 1; h < 20; ++h) voice += std::sin(h * phase) / h;
-    host[n] = static_cast<float>(envelope * 0.15 * voice) + static_cast<float>(envelope) * noise(random);
-  }
-  return host;
-}
-
-std::vector<float> Host(const std::string& path) {
-  if (path.empty()) return SyntheticHost(1500);
-  auto clip = ReadMonoClip(path, 600);
-  if (!clip) {
-    std::fprintf(stderr, "earmark_bench: %s\n", clip.error().message.c_str());
-    std::exit(2);
-  }
-  clip->samples.resize(clip->samples.size() / kPacketSamples * kPacketSamples);
-  return clip->samples;
-}
 
 // What marking costs against what it cannot do without: one decode of the host and q bare encodes.
 void BenchMarking(const std::string& audio) {
@@ -159,13 +115,16 @@ int main(int argc, char** argv) {
   if (sodium_init() < 0) return 1;
   std::vector<std::string> names;
   std::string audio;
+  int hours = 100;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--audio") == 0 && i + 1 < argc) audio = argv[++i];
+    else if (std::strcmp(argv[i], "--hours") == 0 && i + 1 < argc) hours = std::max(1, std::atoi(argv[++i]));
     else names.emplace_back(argv[i]);
   }
   const auto wanted = [&](const char* name) { return names.empty() || std::find(names.begin(), names.end(), name) != names.end(); };
   if (wanted("marking")) earmark::BenchMarking(audio);
   if (wanted("search")) earmark::BenchSearch();
   if (wanted("scoring")) earmark::BenchScoring();
+  if (std::find(names.begin(), names.end(), "scan") != names.end()) earmark::BenchScan(audio, hours);
   return 0;
 }

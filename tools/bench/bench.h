@@ -1,0 +1,20 @@
+// What the benchmarks share.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace earmark {
+
+double CpuSeconds();  // of this process so far, all threads
+double Measure(const std::function<void()>& work);
+double Median(std::vector<double> values);
+
+// Up to ten minutes of the recording, or half a minute of something like speech; mono, 48 kHz, whole packets.
+std::vector<float> Host(const std::string& path);
+
+// Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
+void BenchScan(const std::string& audio, int hours);
+
+}  // namespace earmark
