@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace earmark {
@@ -14,8 +15,15 @@ constexpr int kNumPasses = 3;
 constexpr int kNoiseHalfFrames = 4;       // W is the mean over 9 frames …
 constexpr int kNoiseHalfBins = 2;         // … and 5 bins
 constexpr float kLeastNoise = 3e-4F;      // of the predicted power: the model is never trusted beyond -35 dB
+constexpr float kLeakage = 1e-6F;         // of a frame's power: -60 dB
 constexpr float kOverlap = 0.5F;          // neighbouring frames share half their samples
 constexpr float kTemperature = 0.6F;      // noise is not quite Gaussian, nor independent between bins
+
+// What is left of the deviations, after a codec that smooths them away or snaps to its own lattice, is estimated for these regions of bins.
+constexpr int kNumRegions = 4;
+constexpr std::array<int, kNumRegions - 1> kRegionEnds = {16, 36, 76};  // bins: 1, 2 and 4 kHz
+
+constexpr int RegionOf(int bin) { return bin < kRegionEnds[0] ? 0 : bin < kRegionEnds[1] ? 1 : bin < kRegionEnds[2] ? 2 : 3; }
 
 using Complex = std::complex<float>;
 
@@ -70,9 +78,11 @@ class Reading {
     for (int b = 0; b <= blocks; ++b) edges_.push_back(static_cast<int>(static_cast<std::int64_t>(n_) * b / blocks));
     taps_.assign(static_cast<std::size_t>(blocks) * kReadBins, Taps{});
     for (auto& p : posterior_) p.fill(1.0F / static_cast<float>(x_.num_variants()));
+    survival_.fill(1.0F);
   }
 
   LogLikelihoodTable Run() {
+    FindLeakage();
     InitialWeights();
     LogLikelihoodTable table;
     for (int pass = 0; pass < kNumPasses; ++pass) {
@@ -80,7 +90,9 @@ class Reading {
       Predict();
       FitGain();
       EstimateNoise();
-      table = Likelihoods();
+      const std::vector<Match> matches = MatchDeviations();
+      EstimateSurvival(matches);
+      table = Likelihoods(matches);
       UpdatePosterior(table);
     }
     return table;
@@ -89,6 +101,22 @@ class Reading {
  private:
   std::size_t Cells() const { return static_cast<std::size_t>(n_) * kReadBins; }
   std::size_t At(int bin) const { return static_cast<std::size_t>(bin) * static_cast<std::size_t>(n_); }
+
+  // What a frame's loud bins leak into all others, through the window's side lobes and the resampler's stop band, is no channel's doing. A clip that has
+  // passed a telephone shows nothing else above 4 kHz, and reading that as sound once drowned what was really there.
+  void FindLeakage() {
+    std::vector<double> power(static_cast<std::size_t>(n_), 0.0);
+    for (int bin = 0; bin < kReadBins; ++bin) {
+      const auto s = x_.clip.Bin(bin);
+      for (std::size_t t = 0; t < power.size(); ++t) power[t] += std::norm(s[t]);
+    }
+    leakage_.assign(power.size(), 0.0F);
+    for (int t = 0; t < n_; ++t) {
+      double most = 0;
+      for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u) most = std::max(most, power[static_cast<std::size_t>(u)]);
+      leakage_[static_cast<std::size_t>(t)] = kLeakage * static_cast<float>(most);
+    }
+  }
 
   // Before anything is known the noise is taken to be a share of the clip's own local power, floored for the bin.
   void InitialWeights() {
@@ -122,7 +150,7 @@ class Reading {
     for (int k = 0; k < x_.num_variants(); ++k) {
       sum += p[static_cast<std::size_t>(k)] * x_.deviations[static_cast<std::size_t>(k)].Bin(bin)[static_cast<std::size_t>(t)];
     }
-    return sum;
+    return sum * survival_[static_cast<std::size_t>(RegionOf(bin))];
   }
 
   Taps Fit(std::span<const Complex> s, const std::vector<Complex>& m, int bin, std::size_t block) const {
@@ -237,33 +265,84 @@ class Reading {
         float sum = 0;
         for (int b = low; b <= high; ++b) sum += over_time[At(b) + i];
         const float floor = kLeastNoise * gain_[i] * gain_[i] * std::norm(prediction_[At(bin) + i]);
-        weight_[At(bin) + i] = x_.present[i] != 0 ? 1 / (sum * scale + floor + 1e-10F) : 0.0F;
+        weight_[At(bin) + i] = x_.present[i] != 0 ? 1 / (sum * scale + floor + leakage_[i] + 1e-10F) : 0.0F;
       }
     }
   }
 
-  LogLikelihoodTable Likelihoods() const {
-    const int q = x_.num_variants();
-    LogLikelihoodTable table(posterior_.size());
-    for (auto& row : table) row.fill(0);
+  // How one symbol's residual matches each variant's deviation p_k as received: Σ 2 Re(r · conj p_k) / W and Σ |p_k|² / W, by region.
+  struct Match {
+    std::array<std::array<float, kNumRegions>, kMaxVariants> cross{};
+    std::array<std::array<float, kNumRegions>, kMaxVariants> power{};
+
+    float LogLikelihood(std::size_t k, const std::array<float, kNumRegions>& survival) const {
+      float sum = 0;
+      for (std::size_t r = 0; r < kNumRegions; ++r) sum += survival[r] * (cross[k][r] - survival[r] * power[k][r]);
+      return kOverlap * kTemperature * sum;
+    }
+  };
+
+  std::vector<Match> MatchDeviations() const {
+    std::vector<Match> matches(posterior_.size());
     for (int bin = 0; bin < kReadBins; ++bin) {
       const auto s = x_.clip.Bin(bin);
-      for (int k = 0; k < q; ++k) {
-        const auto deviation = x_.deviations[static_cast<std::size_t>(k)].Bin(bin);
+      const auto region = static_cast<std::size_t>(RegionOf(bin));
+      for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) {
+        const auto deviation = x_.deviations[k].Bin(bin);
         for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
           const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
           for (int t = edges_[block]; t < edges_[block + 1]; ++t) {
             const auto i = static_cast<std::size_t>(t);
             const Complex r = s[i] - gain_[i] * prediction_[At(bin) + i];
             const Complex p = gain_[i] * Filter(deviation, h, t);
-            const float l = (2 * MulConj(r, p).real() - std::norm(p)) * weight_[At(bin) + i];
-            table[static_cast<std::size_t>(x_.SymbolOf(t))][static_cast<std::size_t>(k)] += l;
+            Match& match = matches[static_cast<std::size_t>(x_.SymbolOf(t))];
+            match.cross[k][region] += 2 * MulConj(r, p).real() * weight_[At(bin) + i];
+            match.power[k][region] += std::norm(p) * weight_[At(bin) + i];
           }
         }
       }
     }
-    for (auto& row : table) {
-      for (auto& l : row) l *= kOverlap * kTemperature;
+    return matches;
+  }
+
+  // The share of the deviations that got through, region by region: what makes the clip likeliest when every variant is as likely as the others.
+  void EstimateSurvival(const std::vector<Match>& matches) {
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    const auto evidence = [&](const std::array<float, kNumRegions>& survival) {
+      double sum = 0;
+      for (const Match& match : matches) {
+        std::array<float, kMaxVariants> l{};
+        float top = -std::numeric_limits<float>::infinity();
+        for (std::size_t k = 0; k < q; ++k) top = std::max(top, l[k] = match.LogLikelihood(k, survival));
+        float mean = 0;
+        for (std::size_t k = 0; k < q; ++k) mean += std::exp(l[k] - top) / static_cast<float>(q);
+        sum += top + std::log(mean);
+      }
+      return sum;
+    };
+    constexpr std::array<float, 10> kShares = {1.0F, 0.84F, 0.7F, 0.58F, 0.47F, 0.36F, 0.26F, 0.17F, 0.09F, 0.03F};
+    double best = -std::numeric_limits<double>::infinity();
+    for (const float share : kShares) {
+      std::array<float, kNumRegions> all{};
+      all.fill(share);
+      if (const double value = evidence(all); value > best) best = value, survival_ = all;
+    }
+    for (int round = 0; round < 2; ++round) {
+      for (std::size_t region = 0; region < kNumRegions; ++region) {
+        for (const float share : kShares) {
+          auto trial = survival_;
+          trial[region] = share;
+          if (const double value = evidence(trial); value > best) best = value, survival_ = trial;
+        }
+      }
+    }
+  }
+
+  LogLikelihoodTable Likelihoods(const std::vector<Match>& matches) const {
+    LogLikelihoodTable table(posterior_.size());
+    for (std::size_t s = 0; s < table.size(); ++s) {
+      table[s].fill(0);
+      for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) table[s][k] = matches[s].LogLikelihood(k, survival_);
     }
     return table;
   }
@@ -287,8 +366,10 @@ class Reading {
   std::vector<Complex> prediction_;  // of the mean through the channel, without gain
   std::vector<float> residual_power_;
   std::vector<float> weight_;        // 1 / W
+  std::vector<float> leakage_;       // [frame]: power
   std::vector<float> gain_;
   std::vector<std::array<float, kMaxVariants>> posterior_;
+  std::array<float, kNumRegions> survival_{};  // of the deviations, as amplitude; 1: as sent
   bool has_posterior_ = false;
 };
 
