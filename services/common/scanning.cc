@@ -594,7 +594,7 @@ std::string ToJson(const ScanReport& report) {
   json["candidates"] = report.candidates;
   json["symbols_used"] = report.symbols_used;
   json["seconds_needed"] = report.seconds_needed ? ordered_json(*report.seconds_needed) : ordered_json(nullptr);
-  json["trials"] = report.trials;
+  if (report.trials != report.candidates) json["trials"] = report.trials;
   if (!report.notes.empty()) json["notes"] = report.notes;
   return json.dump();
 }
