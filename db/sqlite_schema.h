@@ -1,11 +1,11 @@
-// The schema of the SQLite store and the numbered steps that lead to it.
+// The schema of the SQLite store.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
-#include <span>
 #include <string>
 
+#include "db/migration.h"
 #include "dsp/core/result.h"
 
 namespace earmark {
@@ -13,14 +13,6 @@ namespace earmark {
 // Stands in the header of every Earmark database ("Earm"), so that any other SQLite file is known as foreign before it is
 // touched.
 inline constexpr int kSqliteApplicationId = 0x4561726D;
-
-struct SqliteMigration {
-  int version;  // 1, 2, 3, ... without gaps; the database's user_version once it is applied
-  const char* sql;
-};
-
-// All migrations of this build, ascending. Compiled from db/migrations/sqlite/.
-std::span<const SqliteMigration> SqliteMigrations();
 
 // Brings the schema up to this build's, in one transaction; when several processes try at once, one does it and the others wait.
 // An empty database becomes an Earmark one. kFailedPrecondition: the schema is newer than this build. Throws SQLite::Exception.

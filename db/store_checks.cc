@@ -14,8 +14,8 @@ constexpr std::size_t kMaxNameBytes = 255;
 constexpr std::size_t kMaxPrintedBytes = 300;
 // Far above any chunk or report, far below SQLite's limit of 10^9 bytes a row.
 constexpr std::size_t kMaxFieldBytes = std::size_t{256} << 20;
-constexpr int kMaxFindings = 10000;
-constexpr std::array<std::string_view, 3> kVerdicts = {"accused", "no_accusation", "unknown_audio"};
+constexpr int kMaxListed = 10000;
+constexpr std::array<std::string_view, 4> kVerdicts = {"accused", "no_accusation", "unknown_audio", "unreadable"};
 
 struct CodePoint {
   char32_t value;
@@ -73,9 +73,17 @@ Result<void> CheckText(std::string_view field, std::string_view text) {
   return {};
 }
 
+// May be empty; else as a name.
+Result<void> CheckLabel(std::string_view label) { return label.empty() ? Result<void>() : CheckName("case label", label); }
+
+Result<void> CheckLimit(std::string_view of_what, int limit) {
+  if (limit >= 1 && limit <= kMaxListed) return {};
+  return Refuse("limit of " + std::string(of_what) + ": wanted 1 to " + std::to_string(kMaxListed) + ", got " + std::to_string(limit));
+}
+
 Result<void> CheckVerdict(std::string_view verdict) {
   if (std::find(kVerdicts.begin(), kVerdicts.end(), verdict) != kVerdicts.end()) return {};
-  return Refuse("verdict: wanted accused, no_accusation or unknown_audio, got '" + Printable(verdict) + "'");
+  return Refuse("verdict: wanted accused, no_accusation, unknown_audio or unreadable, got '" + Printable(verdict) + "'");
 }
 
 Result<void> CheckAccusation(const AccusationRecord& accusation) {
@@ -139,6 +147,7 @@ Result<void> CheckFinding(const FindingRecord& finding) {
   if (auto text = CheckText("clip name", finding.clip_name); !text) return text;
   if (auto text = CheckText("clip digest", finding.clip_sha256); !text) return text;
   if (auto text = CheckText("report", finding.report_json); !text) return text;
+  if (auto text = CheckLabel(finding.case_label); !text) return text;
   if (auto verdict = CheckVerdict(finding.verdict); !verdict) return verdict;
   for (const AccusationRecord& accusation : finding.accusations) {
     if (auto checked = CheckAccusation(accusation); !checked) return checked;
@@ -147,16 +156,46 @@ Result<void> CheckFinding(const FindingRecord& finding) {
 }
 
 Result<void> CheckFilter(const FindingFilter& filter) {
-  if (filter.limit < 1 || filter.limit > kMaxFindings) {
-    return Refuse("limit of findings: wanted 1 to " + std::to_string(kMaxFindings) + ", got " + std::to_string(filter.limit));
-  }
+  if (auto limit = CheckLimit("findings", filter.limit); !limit) return limit;
   if (filter.account) {
     if (auto named = CheckName("account", *filter.account); !named) return named;
   }
   if (filter.stream) {
     if (auto named = CheckStreamId(*filter.stream); !named) return named;
   }
+  if (filter.case_label) {
+    if (auto named = CheckLabel(*filter.case_label); !named) return named;
+  }
   return filter.verdict ? CheckVerdict(*filter.verdict) : Result<void>();
+}
+
+Result<void> CheckLeakFilter(const LeakFilter& filter) {
+  FindingFilter same;
+  same.account = filter.account;
+  same.stream = filter.stream;
+  same.case_label = filter.case_label;
+  same.limit = 1;
+  if (auto limit = CheckLimit("leaks", filter.limit); !limit) return limit;
+  return CheckFilter(same);
+}
+
+Result<void> CheckLease(const Lease& lease) {
+  if (lease.duration_us < 0) return Refuse("duration of a lease: wanted 0 or more us, got " + std::to_string(lease.duration_us));
+  return CheckText("owner of a lease", lease.owner);
+}
+
+Result<void> CheckNewScan(const NewScan& scan) {
+  if (auto named = CheckName("scan id", scan.id); !named) return named;
+  if (!scan.idempotency_key.empty()) {
+    if (auto named = CheckName("idempotency_key", scan.idempotency_key); !named) return named;
+  }
+  if (auto text = CheckText("clip name", scan.name); !text) return text;
+  if (auto text = CheckLabel(scan.case_label); !text) return text;
+  if (scan.stream) {
+    if (auto named = CheckStreamId(*scan.stream); !named) return named;
+  }
+  if (scan.max_false_accusation > 0 && scan.max_false_accusation < 1) return {};
+  return Refuse("max_false_accusation: wanted a probability between 0 and 1, got " + std::to_string(scan.max_false_accusation));
 }
 
 std::string Printable(std::string_view text) {

@@ -18,6 +18,9 @@ Result<void> CheckChunk(const ReferenceChunk& chunk);
 Result<void> CheckGrants(std::span<const Grant> grants);
 Result<void> CheckFinding(const FindingRecord& finding);
 Result<void> CheckFilter(const FindingFilter& filter);
+Result<void> CheckLeakFilter(const LeakFilter& filter);
+Result<void> CheckLease(const Lease& lease);
+Result<void> CheckNewScan(const NewScan& scan);
 
 // `text` fit for one line of a message: control characters and what is no UTF-8 become '?', what is long is cut.
 std::string Printable(std::string_view text);

@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "dsp/marking/trace_code.h"
@@ -100,6 +101,15 @@ Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRec
 
 }  // namespace
 
+Lease MarkingLease() {
+  constexpr std::int64_t kDurationUs = 10'000'000;
+  std::array<unsigned char, 8> random{};
+  std::array<char, 2 * random.size() + 1> hex{};
+  randombytes_buf(random.data(), random.size());
+  sodium_bin2hex(hex.data(), hex.size(), random.data(), random.size());
+  return {.owner = std::string("earmark mark ") + hex.data(), .duration_us = kDurationUs};
+}
+
 Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
                                        const Progress& progress) {
   StreamRecord stream;
@@ -113,7 +123,7 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
   std::vector<Grant> grants;
   grants.reserve(options.accounts.size());
   for (const std::string& account : options.accounts) grants.push_back({.account = account});
-  if (auto created = store.CreateStream(stream, grants); !created) return Pass(created);
+  if (auto created = store.CreateStream(stream, grants, MarkingLease()); !created) return Pass(created);
   auto summary = MarkAll(store, host, stream, DeriveStreamKeys(master.key, stream.id, stream.salt), progress);
   if (!summary) {
     auto removed = store.RemoveStream(stream.id);

@@ -41,6 +41,9 @@ class ReferenceRecorder {
   std::vector<float> mono_;
 };
 
+// The lease under which a recording is marked into a store: short, since every stored chunk extends it. Its owner is this call's alone.
+Lease MarkingLease();
+
 struct RegisterOptions {
   std::string stream_id;
   StreamFormat format;                // num_channels is taken from the recording

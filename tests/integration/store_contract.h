@@ -399,16 +399,21 @@ inline std::vector<Case> ReferenceCases() {
          CHECK(AllChunks(*store, "s", 5)[1].sealed == MakeChunk(1, 5).sealed);
          CHECK(AllChunks(*store, "s", 1).empty());
        }},
-      {"Store: a chunk that leaves a gap is refused",
+      {"Store: a source may start late, and leave gaps",
        [](Database& db) {
          auto store = db.Open();
          RequireOk(store->CreateStream(MakeStream("s"), {}));
-         RequireError(store->AppendReference("s", MakeChunk(1)), ErrorCode::kFailedPrecondition);
-         RequireOk(store->AppendReference("s", MakeChunk(0)));
-         RequireError(store->AppendReference("s", MakeChunk(2)), ErrorCode::kFailedPrecondition);
-         RequireError(store->AppendReference("s", MakeChunk(1, 1)), ErrorCode::kFailedPrecondition);
-         CHECK(RequireValue(store->GetStream("s")).num_packets == kChunkPackets);
-         CHECK(AllChunks(*store, "s").size() == 1);
+         RequireOk(store->AppendReference("s", MakeChunk(1)));
+         RequireOk(store->AppendReference("s", MakeChunk(4)));
+         RequireOk(store->AppendReference("s", MakeChunk(2, 1)));
+         CHECK(RequireValue(store->GetStream("s")).num_packets == 5 * kChunkPackets);
+         const auto chunks = AllChunks(*store, "s");
+         REQUIRE(chunks.size() == 2);
+         CHECK(chunks[1].first_packet == 4 * kChunkPackets);
+         CHECK(RequireValue(store->ReadReference("s", 0, 2 * kChunkPackets, 4 * kChunkPackets)).empty());
+         CHECK(RequireValue(store->ReadReference("s", 0, 2 * kChunkPackets - 1, 4 * kChunkPackets + 1)).size() == 2);
+         CHECK(RequireValue(store->ReadReference("s", 0, 0, 1)).empty());
+         RequireError(store->AppendReference("s", MakeChunk(3)), ErrorCode::kFailedPrecondition);
        }},
       {"Store: a chunk that overlaps or repeats the last one is refused",
        [](Database& db) {
@@ -728,6 +733,376 @@ inline std::vector<Case> FindingCases() {
   };
 }
 
+// ---- ownership, sources and live grants
+
+inline constexpr Lease kHour = {.owner = {}, .duration_us = 3'600'000'000};
+inline Lease HourOf(const std::string& owner) { return {.owner = owner, .duration_us = kHour.duration_us}; }
+
+inline std::vector<Case> LiveCases() {
+  return {
+      {"Store: what a live stream is, is kept",
+       [](Database& db) {
+         auto store = db.Open();
+         StreamRecord stream = MakeStream("s");
+         stream.live = true;
+         stream.retention_days = 30;
+         const std::int64_t before = NowUnixUs();
+         RequireOk(store->CreateStream(stream, {}, HourOf("one")));
+         const StreamRecord got = RequireValue(store->GetStream("s"));
+         CHECK(got.live);
+         CHECK(got.retention_days == 30);
+         CHECK(got.owner == "one");
+         CHECK(got.epoch == kFirstEpoch);
+         CHECK(got.leased_until_unix_us >= before + kHour.duration_us);
+       }},
+      {"Store: a stream under lease cannot be taken by another, and by its owner at once",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}, HourOf("one")));
+         RequireError(store->TakeStream("s", HourOf("two")), ErrorCode::kFailedPrecondition);
+         CHECK(RequireValue(store->TakeStream("s", HourOf("one"))) == kFirstEpoch + 1);
+         CHECK(RequireValue(store->GetStream("s")).owner == "one");
+       }},
+      {"Store: after the lease anybody may take a stream, and the earlier owner's changes are refused",
+       [](Database& db) {
+         auto one = db.Open();
+         auto two = db.Open();
+         RequireOk(one->CreateStream(MakeStream("s"), {}, {.owner = "one"}));
+         RequireOk(one->AppendReference("s", MakeChunk(0)));
+         const std::int64_t epoch = RequireValue(two->TakeStream("s", HourOf("two")));
+         RequireOk(two->AppendReference("s", MakeChunk(1), epoch));
+         RequireError(one->AppendReference("s", MakeChunk(2)), ErrorCode::kFailedPrecondition);
+         RequireError(one->RenewStream("s", kFirstEpoch), ErrorCode::kFailedPrecondition);
+         RequireError(one->CompleteStream("s", 1), ErrorCode::kFailedPrecondition);
+         RequireError(one->PutSource("s", kFirstEpoch, "mic", ""), ErrorCode::kFailedPrecondition);
+         RequireOk(two->RenewStream("s", epoch));
+         RequireOk(two->CompleteStream("s", 1, epoch));
+         CHECK(AllChunks(*one, "s").size() == 2);
+       }},
+      {"Store: appending and renewing extend the lease",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}, HourOf("one")));
+         const auto until = [&] { return RequireValue(store->GetStream("s")).leased_until_unix_us; };
+         const std::int64_t first = until();
+         RequireOk(store->AppendReference("s", MakeChunk(0)));
+         const std::int64_t second = until();
+         RequireOk(store->RenewStream("s", kFirstEpoch));
+         CHECK(second > first);
+         CHECK(until() > second);
+       }},
+      {"Store: a complete stream is not for taking, nor an unknown one",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->CompleteStream("s", 1));
+         RequireError(store->TakeStream("s", HourOf("one")), ErrorCode::kFailedPrecondition);
+         RequireError(store->TakeStream("t", HourOf("one")), ErrorCode::kNotFound);
+         RequireError(store->RenewStream("t", 1), ErrorCode::kNotFound);
+       }},
+      {"Store: sources get numbers in order of arrival and keep them",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->CreateStream(MakeStream("t"), {}));
+         CHECK(RequireValue(store->PutSource("s", kFirstEpoch, "zoe", "a")) == 0);
+         CHECK(RequireValue(store->PutSource("s", kFirstEpoch, "ann", "b")) == 1);
+         CHECK(RequireValue(store->PutSource("s", kFirstEpoch, "zoe", "c")) == 0);
+         CHECK(RequireValue(store->PutSource("t", kFirstEpoch, "ann", "")) == 0);
+         CHECK(RequireValue(db.Open()->ListSources("s")) == std::vector<SourceRecord>{{0, "zoe", "c"}, {1, "ann", "b"}});
+         CHECK(RequireValue(store->ListSources("unknown")).empty());
+         RequireError(store->PutSource("s", kFirstEpoch, "", ""), ErrorCode::kInvalidArgument);
+         RequireOk(store->RemoveStream("s"));
+         CHECK(RequireValue(store->ListSources("s")).empty());
+       }},
+      {"Store: a grant opens now and closes later",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         const std::vector<Grant> grants = {{.account = "ann", .from_stream_us = 100, .id = "g1", .delivery = "to ann"},
+                                            {.account = "bob", .from_stream_us = 100, .id = "g2"}};
+         RequireOk(store->AddGrants("s", grants));
+         const LocatedGrant found = RequireValue(db.Open()->FindGrant("g1"));
+         CHECK(found.stream_id == "s");
+         CHECK(found.grant == grants[0]);
+         RequireOk(store->CloseGrant("g1", 500));
+         RequireOk(store->CloseGrant("g1", 900));  // it ended before
+         CHECK(RequireValue(store->FindGrant("g1")).grant.to_stream_us == 500);
+         CHECK(RequireValue(store->ListGrants("s", 499, 500)).size() == 2);
+         CHECK(RequireValue(store->ListGrants("s", 500, 501)) == std::vector{grants[1]});
+         RequireOk(store->CloseGrant("g2", 50));  // before it began: it keeps an instant
+         CHECK(RequireValue(store->FindGrant("g2")).grant.to_stream_us == 101);
+       }},
+      {"Store: an unknown grant is not found",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireError(store->FindGrant("g"), ErrorCode::kNotFound);
+         RequireError(store->CloseGrant("g", 1), ErrorCode::kNotFound);
+         RequireError(store->FindGrant(""), ErrorCode::kInvalidArgument);
+       }},
+  };
+}
+
+// ---- leaks
+
+inline std::vector<Case> LeakCases() {
+  return {
+      {"Store: leaks are the strongest finding of each account in each stream",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto add = [&](const std::string& label, std::vector<AccusationRecord> accusations) {
+           FindingRecord finding = MakeFinding("accused", std::move(accusations));
+           finding.case_label = label;
+           return RequireValue(store->AddFinding(finding));
+         };
+         const auto one = add("spring", {{"ann", "s", -9, -5}, {"bob", "s", -20, -16}});
+         const auto two = add("autumn", {{"ann", "s", -30, -26}});
+         const auto three = add("", {{"ann", "t", -12, -8}});
+         const auto line = [](const Leak& leak) { return std::tuple(leak.account, leak.stream, leak.finding_id, leak.log10_bound); };
+         using Lines = std::vector<std::tuple<std::string, std::string, std::int64_t, double>>;
+         const auto leaks = [&](const LeakFilter& filter) {
+           Lines lines;
+           for (const Leak& leak : RequireValue(store->QueryLeaks(filter))) lines.push_back(line(leak));
+           return lines;
+         };
+         LeakFilter filter;
+         CHECK(leaks(filter) == Lines{{"ann", "s", two, -26}, {"ann", "t", three, -8}, {"bob", "s", one, -16}});
+         filter.limit = 2;
+         CHECK(leaks(filter).size() == 2);
+         filter.after_account = "ann";
+         filter.after_stream = "t";
+         CHECK(leaks(filter) == Lines{{"bob", "s", one, -16}});
+         filter = {};
+         filter.account = "ann";
+         filter.stream = "s";
+         const Leak both = RequireValue(store->QueryLeaks(filter)).at(0);
+         CHECK(both.first_seen_unix_us < both.last_seen_unix_us);
+         filter.case_label = "spring";
+         CHECK(leaks(filter) == Lines{{"ann", "s", one, -5}});
+         filter = {};
+         filter.since_unix_us = both.last_seen_unix_us;
+         CHECK(leaks(filter) == Lines{{"ann", "s", two, -26}, {"ann", "t", three, -8}});
+         filter.until_unix_us = both.last_seen_unix_us;
+         CHECK(leaks(filter).empty());
+         filter = {};
+         filter.limit = 0;
+         RequireError(store->QueryLeaks(filter), ErrorCode::kInvalidArgument);
+       }},
+      {"Store: findings can be read newest first, and by case",
+       [](Database& db) {
+         auto store = db.Open();
+         std::vector<std::int64_t> ids;
+         for (int i = 0; i < 5; ++i) {
+           FindingRecord finding = MakeFinding("no_accusation", {});
+           finding.case_label = i % 2 == 0 ? "even" : "odd";
+           ids.push_back(RequireValue(store->AddFinding(finding)));
+         }
+         FindingFilter filter = AtMost(2);
+         filter.order = FindingOrder::kNewestFirst;
+         CHECK(Ids(RequireValue(store->ListFindings(filter))) == std::vector{ids[4], ids[3]});
+         filter.after_id = ids[3];
+         CHECK(Ids(RequireValue(store->ListFindings(filter))) == std::vector{ids[2], ids[1]});
+         filter = {};
+         filter.case_label = "odd";
+         CHECK(Ids(RequireValue(store->ListFindings(filter))) == std::vector{ids[1], ids[3]});
+         CHECK(RequireValue(store->GetFinding(ids[2])).case_label == "even");
+         RequireError(store->GetFinding(ids[4] + 1), ErrorCode::kNotFound);
+       }},
+  };
+}
+
+// ---- scans
+
+inline NewScan MakeScan(const std::string& id, const std::string& key = {}) {
+  NewScan scan;
+  scan.id = id;
+  scan.idempotency_key = key;
+  scan.request_digest = "digest";
+  scan.name = "clip.mp4";
+  scan.stream = "s";
+  scan.case_label = "spring";
+  scan.max_false_accusation = 1e-9;
+  scan.clip_sha256 = std::string(64, 'a');
+  return scan;
+}
+
+// A clip of these many parts, each with bytes of its own.
+inline JobQueue::ClipSource ClipOf(int num_parts) {
+  auto part = std::make_shared<std::vector<std::uint8_t>>();
+  auto next = std::make_shared<int>(0);
+  return [=]() -> Result<std::span<const std::uint8_t>> {
+    part->clear();
+    if (*next < num_parts) part->assign(1000, static_cast<std::uint8_t>((*next)++));
+    return std::span<const std::uint8_t>(*part);
+  };
+}
+
+inline std::size_t ClipBytes(Store& store, const std::string& id) {
+  std::size_t total = 0;
+  RequireOk(store.ReadClip(id, [&](std::span<const std::uint8_t> bytes) -> Result<void> {
+    total += bytes.size();
+    CHECK(bytes[0] == total / 1000 - 1);
+    return {};
+  }));
+  return total;
+}
+
+inline constexpr std::int64_t kLeaseUs = 3'600'000'000;
+
+inline std::vector<Case> JobCases() {
+  return {
+      {"JobQueue: a scan goes from the queue to its finding",
+       [](Database& db) {
+         auto store = db.Open();
+         const ScanRecord queued = RequireValue(store->EnqueueScan(MakeScan("a"), ClipOf(3)));
+         CHECK(queued.state == ScanState::kQueued);
+         CHECK(queued.stream == "s");
+         CHECK(queued.max_false_accusation == 1e-9);
+         CHECK(RequireValue(store->CountScans()).waiting == 1);
+         auto worker = db.Open();
+         const auto claimed = RequireValue(worker->ClaimScan("w1", kLeaseUs));
+         REQUIRE(claimed);
+         CHECK(claimed->id == "a");
+         CHECK(claimed->state == ScanState::kRunning);
+         CHECK(claimed->attempt == 1);
+         CHECK(ClipBytes(*worker, "a") == 3000);
+         CHECK_FALSE(RequireValue(worker->RenewScan("a", 1, kLeaseUs, "searching", 0.5)).cancel_wanted);
+         CHECK(RequireValue(store->GetScan("a")).stage == "searching");
+         CHECK(RequireValue(store->GetScan("a")).fraction == 0.5);
+         FindingRecord finding = MakeFinding("accused", {{.account = "ann", .stream = "s"}});
+         finding.case_label = "spring";
+         const std::int64_t id = RequireValue(worker->FinishScan("a", 1, finding));
+         const ScanRecord done = RequireValue(store->GetScan("a"));
+         CHECK(done.state == ScanState::kDone);
+         CHECK(done.finding_id == id);
+         CHECK(RequireValue(store->GetFinding(id)).scan_id == "a");
+         RequireError(store->ReadClip("a", [](auto) -> Result<void> { return {}; }), ErrorCode::kNotFound);
+         CHECK_FALSE(RequireValue(store->ClaimScan("w2", kLeaseUs)));
+       }},
+      {"JobQueue: scans are claimed in order, each by one worker",
+       [](Database& db) {
+         auto one = db.Open();
+         auto two = db.Open();
+         for (const char* id : {"z", "y", "x"}) RequireOk(one->EnqueueScan(MakeScan(id), ClipOf(1)));
+         CHECK(RequireValue(one->ClaimScan("w1", kLeaseUs))->id == "z");
+         CHECK(RequireValue(two->ClaimScan("w2", kLeaseUs))->id == "y");
+         CHECK(RequireValue(one->ClaimScan("w1", kLeaseUs))->id == "x");
+         CHECK_FALSE(RequireValue(two->ClaimScan("w2", kLeaseUs)));
+         CHECK(RequireValue(one->CountScans()).running == 3);
+       }},
+      {"JobQueue: when the lease has run out another takes the scan, and there is one finding",
+       [](Database& db) {
+         auto one = db.Open();
+         auto two = db.Open();
+         RequireOk(one->EnqueueScan(MakeScan("a"), ClipOf(1)));
+         CHECK(RequireValue(one->ClaimScan("w1", 0))->attempt == 1);
+         CHECK(RequireValue(two->ClaimScan("w2", kLeaseUs))->attempt == 2);
+         const FindingRecord finding = MakeFinding("no_accusation", {});
+         RequireError(one->FinishScan("a", 1, finding), ErrorCode::kFailedPrecondition);
+         RequireError(one->RenewScan("a", 1, kLeaseUs, "x", 0), ErrorCode::kFailedPrecondition);
+         RequireError(one->AbandonScan("a", 1, "x"), ErrorCode::kFailedPrecondition);
+         RequireError(one->ReleaseScan("a", 1), ErrorCode::kFailedPrecondition);
+         RequireOk(two->FinishScan("a", 2, finding));
+         RequireError(two->FinishScan("a", 2, finding), ErrorCode::kFailedPrecondition);
+         CHECK(RequireValue(one->ListFindings({})).size() == 1);
+       }},
+      {"JobQueue: the same request under its idempotency key is the same scan, another is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->EnqueueScan(MakeScan("a", "key"), ClipOf(1)));
+         CHECK(RequireValue(store->EnqueueScan(MakeScan("b", "key"), ClipOf(1))).id == "a");
+         NewScan other = MakeScan("c", "key");
+         other.request_digest = "other";
+         RequireError(store->EnqueueScan(other, ClipOf(1)), ErrorCode::kAlreadyExists);
+         RequireError(store->GetScan("b"), ErrorCode::kNotFound);
+         RequireOk(store->EnqueueScan(MakeScan("d"), ClipOf(1)));
+         RequireOk(store->EnqueueScan(MakeScan("e"), ClipOf(1)));
+         CHECK(RequireValue(store->CountScans()).waiting == 3);
+       }},
+      {"JobQueue: an upload that breaks off leaves nothing",
+       [](Database& db) {
+         auto store = db.Open();
+         int parts = 0;
+         const auto breaking = [&]() -> Result<std::span<const std::uint8_t>> {
+           static const std::vector<std::uint8_t> kPart(10);
+           if (++parts > 2) return Fail(ErrorCode::kCancelled, "the client went away");
+           return std::span<const std::uint8_t>(kPart);
+         };
+         RequireError(store->EnqueueScan(MakeScan("a", "key"), breaking), ErrorCode::kCancelled);
+         RequireError(store->GetScan("a"), ErrorCode::kNotFound);
+         RequireOk(store->EnqueueScan(MakeScan("a", "key"), ClipOf(1)));
+       }},
+      {"JobQueue: cancelling takes a waiting scan at once, and asks a running one",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->EnqueueScan(MakeScan("a"), ClipOf(1)));
+         RequireOk(store->EnqueueScan(MakeScan("b"), ClipOf(1)));
+         CHECK(RequireValue(store->ClaimScan("w", kLeaseUs))->id == "a");
+         CHECK(RequireValue(store->CancelScan("b")).state == ScanState::kCancelled);
+         CHECK(RequireValue(store->CancelScan("a")).state == ScanState::kRunning);
+         CHECK(RequireValue(store->RenewScan("a", 1, kLeaseUs, "reading", 0)).cancel_wanted);
+         RequireOk(store->AbandonScan("a", 1, "cancelled"));
+         CHECK(RequireValue(store->GetScan("a")).state == ScanState::kCancelled);
+         CHECK(RequireValue(store->CancelScan("a")).state == ScanState::kCancelled);
+         RequireError(store->CancelScan("c"), ErrorCode::kNotFound);
+         CHECK_FALSE(RequireValue(store->ClaimScan("w", kLeaseUs)));
+       }},
+      {"JobQueue: a scan that was to be cancelled when its worker died is not run again",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->EnqueueScan(MakeScan("a"), ClipOf(1)));
+         RequireOk(store->EnqueueScan(MakeScan("b"), ClipOf(1)));
+         RequireOk(store->ClaimScan("w", 0));
+         RequireOk(store->CancelScan("a"));
+         CHECK(RequireValue(store->ClaimScan("w", kLeaseUs))->id == "b");
+         CHECK(RequireValue(store->GetScan("a")).state == ScanState::kCancelled);
+       }},
+      {"JobQueue: a scan that fails says why, and one that is released waits again",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->EnqueueScan(MakeScan("a"), ClipOf(1)));
+         RequireOk(store->ClaimScan("w", kLeaseUs));
+         RequireOk(store->ReleaseScan("a", 1));
+         CHECK(RequireValue(store->GetScan("a")).state == ScanState::kQueued);
+         CHECK(RequireValue(store->ClaimScan("w", kLeaseUs))->attempt == 2);
+         CHECK(ClipBytes(*store, "a") == 1000);
+         RequireOk(store->AbandonScan("a", 2, "no stream of this id"));
+         CHECK(RequireValue(store->GetScan("a")).state == ScanState::kFailed);
+         CHECK(RequireValue(store->GetScan("a")).error == "no stream of this id");
+       }},
+      {"JobQueue: a scan out of range is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         for (const double bound : {0.0, 1.0, -1.0, static_cast<double>(NAN)}) {
+           NewScan scan = MakeScan("a");
+           scan.max_false_accusation = bound;
+           RequireError(store->EnqueueScan(scan, ClipOf(1)), ErrorCode::kInvalidArgument);
+         }
+         RequireError(store->EnqueueScan(MakeScan(""), ClipOf(1)), ErrorCode::kInvalidArgument);
+         RequireError(store->EnqueueScan(MakeScan("a", "a\nb"), ClipOf(1)), ErrorCode::kInvalidArgument);
+         RequireError(store->GetScan("a"), ErrorCode::kNotFound);
+       }},
+  };
+}
+
+inline std::vector<Case> AnswerCases() {
+  return {
+      {"AnswerStore: the first answer to a request is kept, and no other request gets it",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<std::uint8_t> answer = {1, 0, 2};
+         const std::vector<std::uint8_t> later = {9};
+         CHECK_FALSE(RequireValue(store->FindAnswer("Grant", "key", "digest")));
+         RequireOk(store->KeepAnswer("Grant", "key", "digest", answer));
+         RequireOk(store->KeepAnswer("Grant", "key", "digest", later));
+         CHECK(RequireValue(db.Open()->FindAnswer("Grant", "key", "digest")) == answer);
+         RequireError(store->FindAnswer("Grant", "key", "other"), ErrorCode::kAlreadyExists);
+         CHECK_FALSE(RequireValue(store->FindAnswer("Revoke", "key", "digest")));
+         RequireError(store->FindAnswer("Grant", "", "digest"), ErrorCode::kInvalidArgument);
+       }},
+  };
+}
+
 // ---- several connections
 
 inline std::vector<Case> ConnectionCases() {
@@ -769,7 +1144,7 @@ inline std::vector<Case> ConnectionCases() {
 
 inline std::vector<Case> StoreContract() {
   std::vector<Case> all;
-  for (const auto& cases : {StreamCases(), ReferenceCases(), GrantCases(), FindingCases(), ConnectionCases()}) {
+  for (const auto& cases : {StreamCases(), ReferenceCases(), LiveCases(), GrantCases(), FindingCases(), LeakCases(), JobCases(), AnswerCases(), ConnectionCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

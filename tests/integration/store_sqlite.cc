@@ -17,7 +17,10 @@
 #include <utility>
 #include <vector>
 
-#include "db/sqlite_store.h"
+#include "db/migration.h"
+#include "db/sql_store.h"
+#include "db/sqlite_connection.h"
+#include "db/sqlite_schema.h"
 #include "db/store.h"
 #include "tests/integration/store_contract.h"
 #include "tests/integration/store_temp_folder.h"
@@ -44,6 +47,11 @@ class SqliteDatabase final : public store_contract::Database {
 
 std::unique_ptr<Store> MakeStore(const TempFolder& folder) {
   return RequireValue(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+}
+
+// One that waits 20 ms for other writers.
+std::unique_ptr<Store> OpenImpatient(const TempFolder& folder) {
+  return std::make_unique<SqlStore>(RequireValue(ConnectSqlite(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20))));
 }
 
 std::string ReadFile(const std::string& path) {
@@ -99,7 +107,7 @@ TEST_CASE("Store: SQLite keeps the contract", "[store_sqlite]") {
 // ---- the URL
 
 TEST_CASE("Store: a URL of another engine or of none is refused, and its password is not repeated", "[store_sqlite]") {
-  for (const char* url : {"postgresql://me:secret@host/db", "postgres://me:secret@host/db", "mysql://me:secret@host/db", "",
+  for (const char* url : {"mysql://me:secret@host/db", "",
                           "/secret/store.db", "SQLITE:/secret", "sqlite", "\nsecret\n:x"}) {
     INFO(url);
     const auto refused = OpenStore(url, OpenMode::kReadWriteCreate);
@@ -109,10 +117,11 @@ TEST_CASE("Store: a URL of another engine or of none is refused, and its passwor
   }
 }
 
-TEST_CASE("Store: a PostgreSQL URL is told that this build has only SQLite", "[store_sqlite]") {
-  const auto refused = OpenStore("postgresql://host/db", OpenMode::kReadWrite);
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().message.find("only SQLite") != std::string::npos);
+TEST_CASE("Store: a URL is shown without its password", "[store_sqlite]") {
+  CHECK(PrintableStoreUrl("sqlite:/var/lib/earmark/store.db") == "sqlite:/var/lib/earmark/store.db");
+  CHECK(PrintableStoreUrl("postgresql://me:secret@host:5432/db") == "postgresql://me:…@host:5432/db");
+  CHECK(PrintableStoreUrl("postgresql://me@host/db?password=secret") == "postgresql://me@host/db");
+  CHECK(PrintableStoreUrl("postgresql://host/db") == "postgresql://host/db");
 }
 
 TEST_CASE("Store: a path that is no file's is refused", "[store_sqlite]") {
@@ -275,12 +284,55 @@ TEST_CASE("Store: pages of noise give an error, never a crash or a chunk that lo
   }
 }
 
+// ---- migration
+
+// A store as the first release left it: its schema, a stream with all that belongs to it, and a finding.
+void MakeStoreOfSchema1(const std::string& path) {
+  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  db.exec(SqliteMigrations().front().sql);
+  db.exec("PRAGMA user_version = 1");
+  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
+  db.exec(
+      "INSERT INTO streams VALUES (7, 'old', 4, 2, 1, 32000, 0, 1, 1, 'key-1', x'000102030405060708090a0b0c0d0e0f', 'c0ffee', 1000, 2000, 500, 3, 479000);"
+      "INSERT INTO reference_chunks VALUES (7, 0, 0, 500, 3, x'0badcafe');"
+      "INSERT INTO fingerprints VALUES (7, 0, 0, x'12345678');"
+      "INSERT INTO grants VALUES (7, 'ann', 0, 9223372036854775807), (7, 'bob', 5, 6);"
+      "INSERT INTO findings VALUES (3, 4000, 'clip.mp4', 'aa', 'accused', '{}'), (9, 5000, 'gone.mp4', 'bb', 'unknown_audio', '{}');"
+      "INSERT INTO accusations VALUES (3, 0, 'ann', 'old', -14.5, -10.5), (3, 1, 'bob', 'old', -13.5, -9.5);"
+      "DELETE FROM findings WHERE id = 9;");
+}
+
+TEST_CASE("Store: one of the first release is brought up to date with all its data", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStoreOfSchema1(folder.File("store.db"));
+  auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  const StreamRecord stream = RequireValue(store->GetStream("old"));
+  CHECK(stream.state == StreamState::kComplete);
+  CHECK(stream.num_samples == 479000);
+  CHECK(stream.created_unix_us == 1000);
+  CHECK_FALSE(stream.live);
+  CHECK(AllChunks(*store, "old").size() == 1);
+  CHECK(store_contract::Fingerprints(*store, "old").size() == 1);
+  CHECK(AllGrants(*store, "old") == std::vector<Grant>{{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6}});
+  const auto findings = RequireValue(store->ListFindings({}));
+  REQUIRE(findings.size() == 1);
+  CHECK(findings[0].id == 3);
+  CHECK(findings[0].clip_name == "clip.mp4");
+  CHECK(findings[0].case_label.empty());
+  REQUIRE(findings[0].accusations.size() == 2);
+  CHECK(findings[0].accusations[1].account == "bob");
+  CHECK(findings[0].accusations[1].log10_bound == -9.5);
+  CHECK(RequireValue(store->QueryLeaks({})).size() == 2);
+  CHECK(RequireValue(store->AddFinding(store_contract::MakeFinding("unreadable", {}))) == 10);  // 9 was used once
+  RequireOk(store->RemoveStream("old"));
+}
+
 // ---- locks and journals
 
 TEST_CASE("Store: a writer that waits too long for another is told to try again", "[store_sqlite]") {
   const TempFolder folder;
   MakeStore(folder).reset();
-  auto store = RequireValue(OpenSqliteStore(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20)));
+  auto store = OpenImpatient(folder);
   SQLite::Database other(folder.File("store.db"), SQLite::OPEN_READWRITE);
   other.exec("BEGIN IMMEDIATE");
   RequireError(store->CreateStream(MakeStream("s"), {}), ErrorCode::kUnavailable);
@@ -313,7 +365,7 @@ TEST_CASE("Store: a copy made by VACUUM INTO is a whole store", "[store_sqlite]"
 TEST_CASE("Store: a closed connection does not take the locks of another in the same process", "[store_sqlite]") {
   const TempFolder folder;
   auto store = MakeStore(folder);
-  auto impatient = RequireValue(OpenSqliteStore(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20)));
+  auto impatient = OpenImpatient(folder);
   SQLite::Database holder(folder.File("store.db"), SQLite::OPEN_READWRITE);
   holder.exec("BEGIN IMMEDIATE");
   OpenStore(folder.Url(), OpenMode::kReadWrite).value().reset();

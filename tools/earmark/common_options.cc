@@ -29,7 +29,7 @@ CommonOptions DefaultOptions() {
 }
 
 void AddStoreOption(CLI::App& command, CommonOptions& common) {
-  command.add_option("--store", common.store, "Store URL, sqlite:PATH (or $EARMARK_STORE)")->capture_default_str();
+  command.add_option("--store", common.store, "Store URL, sqlite:PATH or postgresql://USER@HOST/DATABASE (or $EARMARK_STORE)")->default_str(PrintableStoreUrl(common.store));
 }
 
 void AddKeyOption(CLI::App& command, CommonOptions& common) {

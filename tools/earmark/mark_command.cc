@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include <opus/opus.h>
 #include <nlohmann/json.hpp>
@@ -14,7 +16,6 @@
 #include "services/common/digest.h"
 #include "services/common/marking.h"
 #include "tools/earmark/commands.h"
-#include "tools/earmark/marking_lock.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
@@ -228,16 +229,22 @@ Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkR
   return store.GetStream(request.stream_id);
 }
 
-// Takes a registration that nobody is working on out of the store, so that it can be done over.
-Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const MarkingLock& lock) {
-  // A live service marks without our lock, but writes every few seconds.
-  constexpr std::int64_t kAbandonedUs = 60'000'000;
-  const std::int64_t idle_us = UnixMicroseconds() - stream.updated_unix_us;
-  if (!lock.found_abandoned() && idle_us < kAbandonedUs) {
-    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' is being marked by somebody else just now; if not, wait " +
-                                                    std::to_string((kAbandonedUs - idle_us) / 1'000'000 + 1) + " s and try again");
+// Takes a registration that nobody is working on any more out of the store, so that it can be done over. One that was killed a moment ago is
+// still under lease; one that goes on extends its lease while we look.
+Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Progress& progress) {
+  if (stream.live) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' is a live room; choose another --stream");
+  for (;;) {
+    auto epoch = store.TakeStream(stream.id, MarkingLease());
+    if (epoch) return store.RemoveStream(stream.id);
+    auto now = store.GetStream(stream.id);
+    if (!now) return Pass(now);
+    if (now->state == StreamState::kComplete || now->leased_until_unix_us != stream.leased_until_unix_us) {
+      return Fail(ErrorCode::kFailedPrecondition,
+                  "stream '" + stream.id + "' is being marked by another process just now; wait until it is done, or choose another --stream");
+    }
+    if (!progress("waiting for the lease of another mark to run out", -1)) return Fail(ErrorCode::kCancelled, "cancelled");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  return store.RemoveStream(stream.id);
 }
 
 // The stream as it is in the store, registered now if it is new.
@@ -246,15 +253,8 @@ Result<StreamRecord> FindOrRegister(Store& store, const MasterKey& master, const
   auto digest = FileDigest(request.input);
   if (!digest) return Pass(digest);
   auto known = store.GetStream(request.stream_id);
-  std::optional<MarkingLock> lock;
-  if (known ? known->state == StreamState::kRecording : known.error().code == ErrorCode::kNotFound) {
-    auto acquired = MarkingLock::Acquire(request.common.store, request.stream_id);
-    if (!acquired) return Pass(acquired);
-    lock.emplace(std::move(*acquired));
-    known = store.GetStream(request.stream_id);  // as it is now that nobody else may change it
-  }
   if (known && known->state == StreamState::kRecording) {
-    if (auto removed = RemoveAbandoned(store, *known, *lock); !removed) return Pass(removed);
+    if (auto removed = RemoveAbandoned(store, *known, progress); !removed) return Pass(removed);
     known = Fail(ErrorCode::kNotFound, "");
   }
   if (known) {
