@@ -40,6 +40,15 @@ void Marker::Process(std::span<const float> host) noexcept {
   }
 }
 
+void Marker::Skip(std::int64_t num_packets) noexcept {
+  next_frame_ += num_packets * (kPacketSamples / kHopSamples);
+  masking_ = MaskingModel(kFftSamples);
+  for (auto& channel : channels_) {
+    channel.history.fill(0);
+    for (auto& tail : channel.tail) tail.fill(0);
+  }
+}
+
 void Marker::ProcessHop(const float* host, int hop_in_block) noexcept {
   const auto num_channels = static_cast<std::size_t>(format_.num_channels);
   std::array<float, kNumBands> band_power{};

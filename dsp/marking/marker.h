@@ -41,6 +41,9 @@ class Marker {
   // In: 20 ms, kPacketSamples × channels, interleaved, ±1 (beyond that is allowed and kept). Then Variant(v) is 20 ms of variant v in
   // the same layout, delayed by kLatencySamples, valid until the next call. Does not allocate, lock or do I/O.
   void Process(std::span<const float> host) noexcept;
+  // The next block lies `num_packets` (>= 0) packets later than it would. Forgets all sound: the marker is then as one constructed there (but for the code
+  // that it follows). Real-time safe.
+  void Skip(std::int64_t num_packets) noexcept;
   std::span<const float> Variant(int variant) const noexcept { return variants_[static_cast<std::size_t>(variant)]; }
   // The delayed host itself.
   std::span<const float> Host() const noexcept { return delayed_host_; }

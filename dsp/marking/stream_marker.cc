@@ -1,23 +1,34 @@
 #include "dsp/marking/stream_marker.h"
 
+#include <string>
 #include <utility>
 
 namespace earmark {
 
-Result<StreamMarker> StreamMarker::Create(const StreamFormat& format, const StreamKeys& keys) {
+Result<StreamMarker> StreamMarker::Create(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet) {
   if (auto valid = Validate(format); !valid) return Pass(valid);
+  if (first_packet < 0) return Fail(ErrorCode::kInvalidArgument, "first_packet: want 0 or more, got " + std::to_string(first_packet));
   const bool variants = format.kind == ReferenceKind::kVariantPackets;
   auto encoder = VariantEncoder::Create({.num_encoders = PacketsPerSlot(format),
                                          .num_channels = format.num_channels,
                                          .bitrate_bps = variants ? format.bitrate_bps : kHostReferenceBitrateBps});
   if (!encoder) return Pass(encoder);
-  return StreamMarker(format, keys, std::move(*encoder));
+  return StreamMarker(format, keys, first_packet, std::move(*encoder));
 }
 
 Result<Slot> StreamMarker::Process(std::span<const float> host) noexcept {
   marker_.Process(host);
-  if (format_.kind == ReferenceKind::kHostPackets) return encoder_.Encode([&](int) { return marker_.Host(); });
-  return encoder_.Encode([&](int variant) { return marker_.Variant(variant); });
+  const bool host_packets = format_.kind == ReferenceKind::kHostPackets;
+  auto slot = encoder_.Encode([&](int variant) { return host_packets ? marker_.Host() : marker_.Variant(variant); });
+  if (slot) slot->packet = next_packet_;
+  ++next_packet_;
+  return slot;
+}
+
+void StreamMarker::Skip(std::int64_t num_packets) noexcept {
+  marker_.Skip(num_packets);
+  encoder_.Reset();
+  next_packet_ += num_packets;
 }
 
 }  // namespace earmark

@@ -24,12 +24,18 @@ inline constexpr int kHostReferenceBitrateBps = 128000;
 
 class StreamMarker {
  public:
-  // kInvalidArgument: `format` is not valid.
-  static Result<StreamMarker> Create(const StreamFormat& format, const StreamKeys& keys);
+  // `first_packet`: number of the first block's slot; a source may start late. kInvalidArgument: `format` is not valid, or `first_packet` is negative.
+  static Result<StreamMarker> Create(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet = 0);
 
-  // 20 ms, interleaved, format.num_channels. Does not allocate, lock, log or do I/O. The slot is valid until the next call. Fails only
-  // if libopus does (kInternal); the stream cannot go on then.
+  // 20 ms, interleaved, format.num_channels. Does not allocate, lock, log or do I/O. The slot is valid until the next call, and knows its
+  // number. Fails only if libopus does (kInternal); the stream cannot go on then.
   Result<Slot> Process(std::span<const float> host) noexcept;
+
+  // The next block lies `num_packets` (>= 0) packets later than it would. All state is as after Create at that packet: no sound from before the
+  // gap comes out behind it, where it would be in another symbol; so the first 16.5 ms behind the gap are silent. Real-time safe.
+  void Skip(std::int64_t num_packets) noexcept;
+  // The number of the next block's slot.
+  std::int64_t next_packet() const { return next_packet_; }
 
   // The marked PCM of the last block, delayed by Marker::kLatencySamples; for kHostPackets.
   std::span<const float> VariantPcm(int variant) const noexcept { return marker_.Variant(variant); }
@@ -39,10 +45,11 @@ class StreamMarker {
   static int PacketsPerSlot(const StreamFormat& format) { return format.kind == ReferenceKind::kVariantPackets ? format.num_variants : 1; }
 
  private:
-  StreamMarker(const StreamFormat& format, const StreamKeys& keys, VariantEncoder encoder)
-      : format_(format), marker_(format, keys.carrier), encoder_(std::move(encoder)) {}
+  StreamMarker(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet, VariantEncoder encoder)
+      : format_(format), next_packet_(first_packet), marker_(format, keys.carrier, first_packet), encoder_(std::move(encoder)) {}
 
   StreamFormat format_;
+  std::int64_t next_packet_;
   Marker marker_;
   VariantEncoder encoder_;
 };

@@ -55,6 +55,10 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
   return result;
 }
 
+void VariantEncoder::Reset() noexcept {
+  for (auto& encoder : encoders_) (void)opus_encoder_ctl(encoder.get(), OPUS_RESET_STATE);  // has no way to fail
+}
+
 bool VariantEncoder::EncodeOne(int variant, std::span<const float> block) noexcept {
   OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
   auto& packet = packets_[static_cast<std::size_t>(variant)];

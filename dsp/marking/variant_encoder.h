@@ -21,10 +21,11 @@ namespace earmark {
 inline constexpr int kMaxPacketBytes = 1275;
 inline constexpr int kOpusLookaheadSamples = 312;  // at 48 kHz; checked by Create
 
-// The packets of one 20 ms slot. The spans are valid until the next Encode.
+// The packets of one 20 ms slot. The spans are valid until the next Encode. A slot at whose time nothing was sent has empty packets.
 struct Slot {
   std::array<std::span<const std::uint8_t>, kMaxVariants> packets;  // the first num_encoders are set; an erased slot's are all the same
   bool erased = false;
+  std::int64_t packet = 0;  // its number on the room's clock: 20 ms each
 };
 
 class VariantEncoder {
@@ -45,6 +46,9 @@ class VariantEncoder {
     }
     return FinishSlot();
   }
+
+  // Back to the state after Create: what comes next has nothing to do with what came before. Real-time safe.
+  void Reset() noexcept;
 
  private:
   struct EncoderDeleter {

@@ -7,6 +7,7 @@ namespace earmark {
 namespace {
 
 constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersionWithGaps = 2;  // so that a reader from before there were gaps says what is the matter
 constexpr std::size_t kHeaderBytes = 4;  // version, variants, packets (16-bit little-endian)
 constexpr std::uint16_t kErasedFlag = 0x8000;
 constexpr auto kSealHeaderBytes = crypto_secretstream_xchacha20poly1305_HEADERBYTES;
@@ -37,6 +38,14 @@ void ReferenceChunkBuilder::Clear() {
   bytes_.assign(kHeaderBytes, 0);
   num_packets_ = 0;
   num_erased_ = 0;
+  num_gap_packets_ = 0;
+}
+
+void ReferenceChunkBuilder::AddGap(int num_packets) {
+  const int added = std::clamp(num_packets, 0, kPacketsPerChunk - num_packets_);
+  bytes_.resize(bytes_.size() + 2 * static_cast<std::size_t>(added), 0);
+  num_packets_ += added;
+  num_gap_packets_ += added;
 }
 
 void ReferenceChunkBuilder::Add(const Slot& slot) {
@@ -54,7 +63,7 @@ void ReferenceChunkBuilder::Add(const Slot& slot) {
 }
 
 std::vector<std::uint8_t> ReferenceChunkBuilder::Seal(const Key& seal_key, const ChunkContext& context) {
-  bytes_[0] = kVersion;
+  bytes_[0] = num_gap_packets_ > 0 ? kVersionWithGaps : kVersion;
   bytes_[1] = static_cast<std::uint8_t>(num_variants_);
   bytes_[2] = static_cast<std::uint8_t>(num_packets_ & 0xFF);
   bytes_[3] = static_cast<std::uint8_t>(num_packets_ >> 8);
@@ -94,7 +103,8 @@ Result<ReferenceChunkData> ReferenceChunkData::Open(std::span<const std::uint8_t
 Result<ReferenceChunkData> ReferenceChunkData::Parse(std::vector<std::uint8_t> bytes) {
   const auto malformed = [] { return Fail(ErrorCode::kDataLoss, "reference chunk: malformed"); };
   if (bytes.size() < kHeaderBytes) return malformed();
-  if (bytes[0] != kVersion) return Fail(ErrorCode::kFailedPrecondition, "reference chunk: written by a newer version of Earmark");
+  const bool may_have_gaps = bytes[0] == kVersionWithGaps;
+  if (bytes[0] != kVersion && !may_have_gaps) return Fail(ErrorCode::kFailedPrecondition, "reference chunk: written by a newer version of Earmark");
   ReferenceChunkData data;
   data.num_variants_ = bytes[1];
   if (data.num_variants_ < 1 || data.num_variants_ > kMaxVariants) return malformed();
@@ -108,7 +118,8 @@ Result<ReferenceChunkData> ReferenceChunkData::Parse(std::vector<std::uint8_t> b
     at += 2;
     data.slots_.push_back({static_cast<std::uint32_t>(at), length, erased});
     at += static_cast<std::size_t>(length) * (erased ? 1 : static_cast<std::size_t>(data.num_variants_));
-    if (length == 0 || length > kMaxPacketBytes || at > bytes.size()) return malformed();
+    if (length == 0 && (erased || !may_have_gaps)) return malformed();
+    if (length > kMaxPacketBytes || at > bytes.size()) return malformed();
   }
   if (at != bytes.size()) return malformed();
   data.bytes_ = std::move(bytes);

@@ -27,7 +27,9 @@ class ReferenceChunkData {
  public:
   int num_variants() const { return num_variants_; }
   int num_packets() const { return static_cast<int>(slots_.size()); }
-  Slot SlotAt(int packet) const noexcept;  // 0 … num_packets()-1; the spans live as long as this object
+  // 0 … num_packets()-1, from the start of the chunk; the spans live as long as this object. Empty packets where nothing was sent. Slot::packet
+  // is not set: a chunk does not know where it lies.
+  Slot SlotAt(int packet) const noexcept;
 
   // kDataLoss: wrong key, wrong context, or damaged; which of them cannot be told apart.
   static Result<ReferenceChunkData> Open(std::span<const std::uint8_t> sealed, const Key& seal_key, const ChunkContext& context);
@@ -50,6 +52,9 @@ class ReferenceChunkBuilder {
  public:
   explicit ReferenceChunkBuilder(int num_variants);
   void Add(const Slot& slot);
+  // Nothing was sent for the next `num_packets` slots; they count as packets, not as erased. At most kPacketsPerChunk slots fit in all; what is more is
+  // the caller's mistake, and is cut off.
+  void AddGap(int num_packets);
   int num_packets() const { return num_packets_; }
   int num_erased() const { return num_erased_; }
   // Seals what was added and starts anew.
@@ -61,6 +66,7 @@ class ReferenceChunkBuilder {
   int num_variants_;
   int num_packets_ = 0;
   int num_erased_ = 0;
+  int num_gap_packets_ = 0;
   std::vector<std::uint8_t> bytes_;
 };
 

@@ -14,6 +14,7 @@ namespace earmark {
 namespace {
 
 constexpr std::int64_t kPrerollPackets = 50;
+constexpr int kMaxConcealedPackets = 5;  // in a row; libopus has faded to nearly nothing by then
 
 struct DecoderDeleter {
   void operator()(OpusDecoder* decoder) const { opus_decoder_destroy(decoder); }
@@ -31,7 +32,32 @@ class MonoDecoder {
 
   // Appends 20 ms to `out`.
   bool Decode(std::span<const std::uint8_t> packet, std::vector<float>& out) {
-    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), buffer_.data(),
+    concealed_ = 0;
+    return DecodeInto(out, packet);
+  }
+
+  // Appends 20 ms for a packet that was never sent: what a listener's decoder makes up, and silence when that has gone on for long.
+  bool DecodeGap(std::vector<float>& out) {
+    if (concealed_ < kMaxConcealedPackets) {
+      ++concealed_;
+      return DecodeInto(out, {});
+    }
+    Skip(1, out);
+    return true;
+  }
+
+  // Appends silence for packets that were never sent; what follows them is decoded from a fresh start, and the listeners' decoders soon agree.
+  void Skip(std::int64_t num_packets, std::vector<float>& out) {
+    out.resize(out.size() + static_cast<std::size_t>(num_packets * samples_per_packet_), 0.0F);
+    opus_decoder_ctl(decoder_.get(), OPUS_RESET_STATE);
+    concealed_ = kMaxConcealedPackets;
+  }
+
+ private:
+  // No packet: concealment.
+  bool DecodeInto(std::vector<float>& out, std::span<const std::uint8_t> packet) {
+    const auto* bytes = packet.empty() ? nullptr : packet.data();
+    const int got = opus_decode_float(decoder_.get(), bytes, static_cast<opus_int32>(packet.size()), buffer_.data(),
                                       samples_per_packet_, 0);
     if (got != samples_per_packet_) return false;
     for (std::size_t i = 0; i < static_cast<std::size_t>(samples_per_packet_); ++i) {
@@ -40,15 +66,9 @@ class MonoDecoder {
     return true;
   }
 
-  // Appends silence for packets that were never sent; what follows them is decoded from a fresh start, and the listeners' decoders soon agree.
-  void Skip(std::int64_t num_packets, std::vector<float>& out) {
-    out.resize(out.size() + static_cast<std::size_t>(num_packets * samples_per_packet_), 0.0F);
-    opus_decoder_ctl(decoder_.get(), OPUS_RESET_STATE);
-  }
-
- private:
   int samples_per_packet_;
   int num_channels_;
+  int concealed_ = kMaxConcealedPackets;  // packets in a row; at the start there is nothing to go on from
   std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
   std::vector<float> buffer_;
 };
@@ -116,7 +136,8 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
     for (packet = from; packet < to; ++packet) {
       const Slot slot = chunk->data.SlotAt(static_cast<int>(packet - chunk->first_packet));
       for (std::size_t v = 0; v < decoders.size(); ++v) {
-        if (!decoders[v].Decode(slot.packets[v], decoded[v])) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
+        const bool done = slot.packets[v].empty() ? decoders[v].DecodeGap(decoded[v]) : decoders[v].Decode(slot.packets[v], decoded[v]);
+        if (!done) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
       }
     }
   }

@@ -47,17 +47,37 @@ TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {
   CheckFolder("services/common", {"services/common/", "dsp/", "db/", "proto/"}, {"sodium.h", "nlohmann/", "spdlog/"});
 }
 
+TEST_CASE("Layering: the sidecar's media parts stand on dsp and what services share", "[layering]") {
+  for (const SourceFile& file : SourcesUnder("services/sidecar")) {
+    for (const std::string& include : file.Includes()) {
+      INFO(file.path << " includes " << include);
+      if (IsProject(include)) CHECK(StartsWithAny(include, {"services/sidecar/", "services/common/", "dsp/", "db/", "proto/"}));
+    }
+  }
+}
+
+TEST_CASE("Layering: dsp knows no sockets", "[layering]") {
+  for (const SourceFile& file : SourcesUnder("dsp")) {
+    for (const std::string& include : file.Includes()) {
+      INFO(file.path << " includes " << include);
+      CHECK_FALSE(StartsWithAny(include, {"sys/socket", "netinet/", "arpa/", "netdb", "poll.h"}));
+    }
+  }
+}
+
 TEST_CASE("Layering: tools go through the same calls as the services, never to SQL", "[layering]") {
   for (const SourceFile& file : SourcesUnder("tools")) {
     for (const std::string& include : file.Includes()) {
       INFO(file.path << " includes " << include);
-      CHECK_FALSE(StartsWithAny(include, {"SQLiteCpp", "sqlite3", "pqxx", "db/sqlite", "db/postgres", "services/sidecar", "services/detectd"}));
+      CHECK_FALSE(StartsWithAny(include, {"SQLiteCpp", "sqlite3", "pqxx", "db/sqlite", "db/postgres", "services/detectd"}));
+      // Benchmarks measure the parts themselves.
+      if (!file.path.starts_with("tools/bench/")) CHECK_FALSE(include.starts_with("services/sidecar"));
     }
   }
 }
 
 TEST_CASE("Layering: within dsp, marking does not know reading, and neither knows scoring", "[layering]") {
-  for (const char* folder : {"dsp/core", "dsp/marking", "dsp/media", "dsp/reference"}) {
+  for (const char* folder : {"dsp/core", "dsp/marking", "dsp/media", "dsp/reference", "dsp/rtp"}) {
     for (const SourceFile& file : SourcesUnder(folder)) {
       for (const std::string& include : file.Includes()) {
         INFO(file.path << " includes " << include);

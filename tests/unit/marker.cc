@@ -276,6 +276,79 @@ TEST_CASE("Marker: the hot path does not allocate", "[marker]") {
   }
 }
 
+TEST_CASE("Marker: one that skipped is one that started there, with nothing of the old sound", "[marker]") {
+  const auto host = SpeechLike(4, 14);
+  for (const int channels : {1, 2}) {
+    const StreamFormat format{.num_channels = channels};
+    const auto half = host.begin() + static_cast<std::ptrdiff_t>(host.size() / 2);
+    Marker skips(format, TestKey(7), 3);
+    (void)MarkAll(skips, {host.begin(), half}, format);
+    skips.Skip(77);
+    const auto blocks_before = static_cast<std::int64_t>(host.size() / 2) / (kPacketSamples * channels);
+    Marker starts(format, TestKey(7), 3 + blocks_before + 77);
+    const Marked skipped = MarkAll(skips, {half, host.end()}, format);
+    const Marked started = MarkAll(starts, {half, host.end()}, format);
+    CHECK(skipped.host == started.host);
+    CHECK(skipped.variants == started.variants);
+  }
+}
+
+// The packets of one variant, by number.
+std::vector<float> PlayVariant(StreamMarker& marker, std::span<const float> host, std::size_t variant, std::vector<std::int64_t>& numbers) {
+  Listener listener(1);
+  std::vector<float> sound;
+  for (std::size_t at = 0; at + kPacketSamples <= host.size(); at += kPacketSamples) {
+    const Slot slot = Get(marker.Process(host.subspan(at, kPacketSamples)));
+    numbers.push_back(slot.packet);
+    listener.Play(slot.packets[variant], sound);
+  }
+  return sound;
+}
+
+TEST_CASE("StreamMarker: one that starts late or skips gives the packets of the right symbols", "[marker]") {
+  const auto host = SpeechLike(5, 15);
+  constexpr std::int64_t kStart = 101;  // in the middle of a symbol
+  const auto tail = std::span(host).subspan(kStart * kPacketSamples);
+  const StreamFormat format{.bitrate_bps = 96000};
+  for (const bool skips : {false, true}) {
+    auto all_along = Get(StreamMarker::Create(format, TestKeys()));
+    auto late = Get(StreamMarker::Create(format, TestKeys(), skips ? 0 : kStart));
+    auto elsewhere = Get(StreamMarker::Create(format, TestKeys(), 5000));
+    if (skips) {
+      std::vector<std::int64_t> ignored;
+      (void)PlayVariant(late, WhiteNoise(20 * kPacketSamples, 0.3, 1), 0, ignored);
+      late.Skip(kStart - 20);
+    }
+    CHECK(late.next_packet() == kStart);
+    std::vector<std::int64_t> numbers;
+    std::vector<std::int64_t> late_numbers;
+    const auto whole = PlayVariant(all_along, host, 1, numbers);
+    const auto part = PlayVariant(late, tail, 1, late_numbers);
+    const auto wrong = PlayVariant(elsewhere, tail, 1, numbers);
+    CHECK(late_numbers.front() == kStart);
+    CHECK(late_numbers.back() == kStart + static_cast<std::int64_t>(late_numbers.size()) - 1);
+    // Half a second in, it agrees with the one that ran all along, far better than one in other symbols.
+    const auto expected = std::span(whole).subspan(kStart * kPacketSamples + 24000);
+    CHECK(SnrDb(expected, std::span(part).subspan(24000)) > SnrDb(expected, std::span(wrong).subspan(24000)) + 6);
+  }
+}
+
+TEST_CASE("StreamMarker: after a skip no sound of before is heard", "[marker]") {
+  auto marker = Get(StreamMarker::Create(StreamFormat{}, TestKeys()));
+  std::vector<std::int64_t> numbers;
+  (void)PlayVariant(marker, WhiteNoise(20 * kPacketSamples, 0.3, 1), 0, numbers);
+  marker.Skip(3);
+  const auto sound = PlayVariant(marker, std::vector<float>(10 * kPacketSamples, 0.0F), 0, numbers);
+  CHECK(numbers[20] == 23);
+  CHECK(Rms(sound) < 1e-4);
+}
+
+TEST_CASE("StreamMarker: a negative first packet is refused", "[marker]") {
+  const auto marker = StreamMarker::Create({}, TestKeys(), -1);
+  REQUIRE_FALSE(marker);
+  CHECK(marker.error().code == ErrorCode::kInvalidArgument);
+}
+
 TEST_CASE("StreamMarker: a format that does not exist is refused", "[marker]") {
   const auto marker = StreamMarker::Create({.num_variants = 5}, TestKeys());
   REQUIRE_FALSE(marker);

@@ -90,6 +90,51 @@ TEST_CASE("ReferenceChunk: an erased slot is kept once", "[reference_chunk]") {
   CHECK(builder.Seal(TestKey(1), kContext).size() == full - 300);
 }
 
+TEST_CASE("ReferenceChunk: gaps keep their place and cost two bytes a packet", "[reference_chunk]") {
+  const Slots slots(20, 4, 4);
+  ReferenceChunkBuilder builder(4);
+  builder.AddGap(2);
+  for (const Slot& slot : slots.slots) builder.Add(slot);
+  const int erased = builder.num_erased();
+  builder.AddGap(0);
+  builder.AddGap(7);
+  builder.Add(slots.slots[0]);
+  CHECK(builder.num_packets() == 30);
+  CHECK(builder.num_erased() == erased + (slots.slots[0].erased ? 1 : 0));
+  const auto opened = Get(ReferenceChunkData::Open(builder.Seal(TestKey(1), kContext), TestKey(1), kContext));
+  REQUIRE(opened.num_packets() == 30);
+  for (int i = 0; i < 30; ++i) {
+    const Slot slot = opened.SlotAt(i);
+    const bool gap = i < 2 || (i >= 22 && i < 29);
+    INFO(i);
+    CHECK(slot.erased == (!gap && slots.slots[static_cast<std::size_t>(i == 29 ? 0 : i - 2)].erased));
+    for (std::size_t v = 0; v < 4; ++v) {
+      const std::span<const std::uint8_t> expected = gap ? std::span<const std::uint8_t>() : slots.slots[static_cast<std::size_t>(i == 29 ? 0 : i - 2)].packets[v];
+      CHECK(std::equal(expected.begin(), expected.end(), slot.packets[v].begin(), slot.packets[v].end()));
+    }
+  }
+  const auto nothing = builder.Seal(TestKey(1), kContext).size();
+  builder.AddGap(100);
+  CHECK(builder.Seal(TestKey(1), kContext).size() == nothing + 200);
+  builder.AddGap(1'000'000);  // a caller's mistake is bounded
+  CHECK(builder.num_packets() == kPacketsPerChunk);
+  builder.AddGap(-5);
+  CHECK(builder.num_packets() == kPacketsPerChunk);
+}
+
+TEST_CASE("ReferenceChunk: a chunk without gaps is laid out as ever", "[reference_chunk]") {
+  const std::vector<std::uint8_t> packet(100, 7);
+  Slot slot;
+  for (auto& p : slot.packets) p = packet;
+  ReferenceChunkBuilder builder(4);
+  builder.AddGap(1);
+  (void)builder.Seal(TestKey(1), kContext);
+  builder.Add(slot);  // the gap of the chunk before is forgotten
+  const auto sealed = builder.Seal(TestKey(1), kContext);
+  CHECK(sealed.size() == 41 + 4 + 2 + 400);
+  CHECK(Get(ReferenceChunkData::Open(sealed, TestKey(1), kContext)).num_packets() == 1);
+}
+
 TEST_CASE("ReferenceChunk: sealing twice gives other bytes, and both open", "[reference_chunk]") {
   const Slots slots(3, 4, 1);
   const auto a = Seal(slots, 4, TestKey(1), kContext);
@@ -173,7 +218,15 @@ TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[re
   CheckDamaged(open({1, 2, 1, 0, 1, 0, 9, 9, 9}));            // a byte too many
   CheckDamaged(open({1, 2, 1, 0, 0xFF, 0x7F, 9, 9}));         // longer than any packet
   CheckDamaged(open({1, 8, 0xFF, 0xFF, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8}));
-  const auto newer = open({2, 4, 0, 0});
+  // Version 2 has gaps.
+  CHECK(open({2, 4, 0, 0}));
+  CHECK(open({2, 2, 2, 0, 0, 0, 1, 0, 9, 9}));
+  CHECK(open({2, 2, 1, 0, 0, 0}));
+  CheckDamaged(open({2, 2, 1, 0, 0, 0x80}));        // a gap cannot be erased
+  CheckDamaged(open({2, 2, 1, 0, 0, 0, 9}));        // a byte too many
+  CheckDamaged(open({2, 2, 2, 0, 0, 0}));           // a slot is announced and missing
+  CheckDamaged(open({2, 2, 2, 0, 0, 0, 1, 0, 9}));  // one variant missing
+  const auto newer = open({3, 4, 0, 0});
   REQUIRE_FALSE(newer);
   CHECK(newer.error().code == ErrorCode::kFailedPrecondition);
   // Random contents under a valid seal: any outcome but a crash (sanitizers look).
@@ -181,7 +234,7 @@ TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[re
   for (int i = 0; i < 3000; ++i) {
     std::vector<std::uint8_t> plain(static_cast<std::size_t>(random.Below(200)));
     for (auto& byte : plain) byte = static_cast<std::uint8_t>(random.Below(6));
-    if (!plain.empty()) plain[0] = 1;
+    if (!plain.empty()) plain[0] = static_cast<std::uint8_t>(1 + i % 2);
     const auto opened = open(plain);
     if (!opened) continue;
     for (int p = 0; p < opened->num_packets(); ++p) {

@@ -188,5 +188,49 @@ TEST_CASE("VariantDecoder: while a source is away there is silence, and what fol
   CHECK(Get(DecodeVariants(stream.format, stream.keys.carrier, load, 300, 400, 4)).num_packets == 0);
 }
 
+// One chunk at packet 0, with a gap where `sent` says no.
+VariantAudio DecodeWithGaps(const MarkedStream& stream, const std::function<bool(std::int64_t)>& sent) {
+  ReferenceChunkBuilder builder(4);
+  for (std::int64_t p = 0; p < stream.num_packets; ++p) {
+    if (sent(p)) builder.Add(stream.SlotAt(p));
+    else builder.AddGap(1);
+  }
+  const ChunkContext context{.stream_id = "stream"};
+  auto data = Get(ReferenceChunkData::Open(builder.Seal(stream.keys.seal, context), stream.keys.seal, context));
+  const auto chunk = std::make_shared<LocatedChunk>(LocatedChunk{.data = std::move(data)});
+  const ChunkLoader load = [&](std::int64_t, std::int64_t) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> { return std::vector<std::shared_ptr<const LocatedChunk>>{chunk}; };
+  return Get(DecodeVariants(stream.format, stream.keys.carrier, load, 0, stream.num_packets, 4));
+}
+
+TEST_CASE("VariantDecoder: where nothing was sent it sounds as at the listener", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(4, 49), StreamFormat{}, TestKeys());
+  for (const int lost : {1, 5}) {
+    const auto sent = [&](std::int64_t p) { return p < 20 || p % 50 >= lost; };
+    const VariantAudio audio = DecodeWithGaps(stream, sent);
+    REQUIRE(audio.num_packets == stream.num_packets);
+    for (std::size_t v = 0; v < 4; ++v) {
+      Listener listener(1);
+      std::vector<float> heard;
+      for (std::int64_t p = 0; p < stream.num_packets; ++p) listener.Play(sent(p) ? stream.SlotAt(p).packets[v] : std::span<const std::uint8_t>(), heard);
+      INFO(lost << " lost in a row, variant " << v);
+      CHECK(SnrDb(HalveRate(heard), audio.variants[v]) > 18);  // the decoders run at different rates
+    }
+  }
+}
+
+TEST_CASE("VariantDecoder: a long gap falls silent, and what follows keeps its place", "[variant_decoder]") {
+  const MarkedStream stream = MarkStream(SpeechLike(4, 50), StreamFormat{}, TestKeys());
+  const VariantAudio whole = stream.Decode(0, stream.num_packets);
+  const VariantAudio gappy = DecodeWithGaps(stream, [](std::int64_t p) { return p >= 10 && (p < 60 || p >= 100); });
+  REQUIRE(gappy.num_packets == stream.num_packets);
+  for (std::size_t v = 0; v < 4; ++v) {
+    const std::span<const float> sound = gappy.variants[v];
+    CHECK(Rms(sound.first(10 * kDetectPacketSamples)) == 0);
+    CHECK(Rms(sound.subspan(60 * kDetectPacketSamples, 5 * kDetectPacketSamples)) > 0);
+    CHECK(Rms(sound.subspan(65 * kDetectPacketSamples, 35 * kDetectPacketSamples)) == 0);
+    CHECK(SnrDb(std::span(whole.variants[v]).subspan(125 * kDetectPacketSamples), sound.subspan(125 * kDetectPacketSamples)) > 30);
+  }
+}
+
 }  // namespace
 }  // namespace earmark

@@ -17,4 +17,7 @@ std::vector<float> Host(const std::string& path);
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
 
+// One slot after the other to many listeners on the loopback interface.
+void BenchFanout();
+
 }  // namespace earmark

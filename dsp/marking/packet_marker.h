@@ -1,0 +1,73 @@
+// From a source's Opus packets to slots of q variants, packet by packet.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "dsp/core/stream_format.h"
+#include "dsp/core/stream_keys.h"
+#include "dsp/marking/stream_marker.h"
+
+struct OpusDecoder;
+
+namespace earmark {
+
+// Gets each finished slot, with the sound of the source at that packet: 20 ms, interleaved, format.num_channels, ±1, as decoded and unmarked (what
+// fingerprints are made of). Both are valid during the call alone.
+using SlotSink = std::function<void(const Slot& slot, std::span<const float> host)>;
+
+// One source. One object serves one thread at a time.
+class PacketMarker {
+ public:
+  PacketMarker() = default;
+  PacketMarker(const PacketMarker&) = delete;
+  PacketMarker& operator=(const PacketMarker&) = delete;
+  virtual ~PacketMarker() = default;
+
+  // `packet`: the slot, on the room's clock, in which the first sample of `opus` lies. Numbers increase by what a packet lasts; where they jump
+  // (loss, a pause, a late start) nothing is given out for the numbers left out. Returns how many slots went to `sink`. A packet of 20 ms makes
+  // one slot, longer ones make several, and of shorter ones those with the same number are put together to one. Does not allocate, lock or do I/O,
+  // apart from what the sink does; work is bounded whatever the jump.
+  //
+  // kInvalidArgument: not an Opus packet, or its slot has gone by already; the packet is dropped, and the next one is welcome. (Messages are short enough
+  // not to be allocated, as senders can bring these about at will.) kInternal: the encoder failed, and the source cannot go on.
+  virtual Result<int> Process(std::int64_t packet, std::span<const std::uint8_t> opus, const SlotSink& sink) noexcept = 0;
+};
+
+// Decodes and encodes again: takes packets of any mode, bandwidth, duration (2.5 to 120 ms) and channel count, and adds kTotalLatencySamples.
+//
+// A gap of up to kMaxConcealedPackets is concealed inside: decoder, marker and encoders run through it, so that the sound behind it goes on smoothly.
+// At a longer one all of them start afresh.
+class ReencodeMarker final : public PacketMarker {
+ public:
+  static constexpr int kMaxConcealedPackets = 5;
+
+  // kInvalidArgument: `format` is not valid, or is not of kind kVariantPackets.
+  static Result<std::unique_ptr<ReencodeMarker>> Create(const StreamFormat& format, const StreamKeys& keys);
+
+  Result<int> Process(std::int64_t packet, std::span<const std::uint8_t> opus, const SlotSink& sink) noexcept override;
+
+ private:
+  struct DecoderDeleter {
+    void operator()(OpusDecoder* decoder) const;
+  };
+  ReencodeMarker(StreamMarker marker, std::unique_ptr<OpusDecoder, DecoderDeleter> decoder);
+
+  // Decodes (nothing: conceals `num_samples`) to the end of what is pending. False if libopus refuses.
+  bool Decode(std::span<const std::uint8_t> opus, int num_samples) noexcept;
+  Result<int> CrossGap(std::int64_t packet, const SlotSink& sink) noexcept;
+  Result<int> MarkWholeBlocks(const SlotSink* sink) noexcept;
+
+  StreamMarker marker_;
+  std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
+  std::size_t num_channels_;
+  bool started_ = false;
+  std::vector<float> pending_;  // interleaved; decoded and not yet marked, from the start of slot marker_.next_packet()
+  int num_pending_ = 0;         // samples a channel
+};
+
+}  // namespace earmark
