@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -45,7 +44,8 @@ std::string Upper(std::string text) {
 
 Error WrongType(const ConfigKey& key, const std::string& got, const std::string& where) {
   // A secret of the wrong type is still a secret.
-  const std::string shown = key.privacy == Privacy::kPublic ? got : kMask;
+  std::string shown = key.privacy == Privacy::kPublic ? got : kMask;
+  std::replace(shown.begin(), shown.end(), '\n', ' ');
   return {ErrorCode::kInvalidArgument, where + FullName(key) + ": wanted " + TypeName(key.fallback) + ", got " + shown};
 }
 
@@ -72,6 +72,15 @@ std::string Shown(const toml::node& node) {
 
 std::string LineOf(const std::string& origin, const toml::source_region& source) {
   return origin + " line " + std::to_string(source.begin.line) + ": ";
+}
+
+// toml++ of the system is built with exceptions; they stop here.
+Result<toml::table> ParseToml(std::string_view text, const std::string& origin) {
+  try {
+    return toml::parse(text, origin);
+  } catch (const toml::parse_error& error) {
+    return Fail(ErrorCode::kInvalidArgument, LineOf(origin, error.source()) + std::string(error.description()));
+  }
 }
 
 // postgresql://user:password@host → postgresql://user:********@host, and a libpq `password=` parameter likewise.
@@ -152,11 +161,9 @@ Result<const ConfigKey*> Config::Find(const std::string& section, const std::str
 }
 
 Result<void> Config::SetFromToml(std::string_view text, const std::string& origin) {
-  const toml::parse_result parsed = toml::parse(text, origin);
-  if (!parsed) {
-    return Fail(ErrorCode::kInvalidArgument, LineOf(origin, parsed.error().source()) + std::string(parsed.error().description()));
-  }
-  for (const auto& [section, node] : parsed.table()) {
+  const auto parsed = ParseToml(text, origin);
+  if (!parsed) return Pass(parsed);
+  for (const auto& [section, node] : *parsed) {
     const toml::table* table = node.as_table();
     if (table == nullptr) {
       return Fail(ErrorCode::kInvalidArgument, LineOf(origin, section.source()) + std::string(section.str()) +
@@ -184,9 +191,9 @@ Result<void> Config::SetFromText(const ConfigKey& key, const std::string& text, 
     values_[FullName(key)] = text;
     return {};
   }
-  const toml::parse_result parsed = toml::parse("value = " + text);
-  const toml::node* node = parsed ? parsed.table().get("value") : nullptr;
-  const auto converted = node == nullptr || parsed.table().size() != 1 ? std::nullopt : FromNode(*node, key.fallback);
+  // More than one key would be a line break in the value.
+  const auto parsed = ParseToml("value = " + text, where);
+  const auto converted = parsed && parsed->size() == 1 ? FromNode(*parsed->get("value"), key.fallback) : std::nullopt;
   if (!converted) return tl::unexpected(WrongType(key, "'" + text + "'", where));
   values_[FullName(key)] = *converted;
   return {};
