@@ -23,10 +23,13 @@ bool IsSystem(const std::string& include) {
   return include.find('.') == std::string::npos || std::find(kSystem.begin(), kSystem.end(), include) != kSystem.end();
 }
 
-void CheckFolder(const std::string& folder, const std::vector<std::string>& may_include_ours, const std::vector<std::string>& may_include_others) {
+// `except`: a folder below it that has rules of its own.
+void CheckFolder(const std::string& folder, const std::vector<std::string>& may_include_ours, const std::vector<std::string>& may_include_others,
+                 const std::string& except = "/") {
   const auto files = SourcesUnder(folder);
   CHECK(files.size() > 2);
   for (const SourceFile& file : files) {
+    if (file.path.starts_with(except)) continue;
     for (const std::string& include : file.Includes()) {
       if (IsSystem(include)) continue;
       INFO(file.path << " includes " << include);
@@ -44,7 +47,24 @@ TEST_CASE("Layering: db knows dsp's value types alone", "[layering]") {
 }
 
 TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {
-  CheckFolder("services/common", {"services/common/", "dsp/", "db/", "proto/"}, {"sodium.h", "nlohmann/", "spdlog/"});
+  CheckFolder("services/common", {"services/common/", "dsp/", "db/"}, {"sodium.h", "nlohmann/", "spdlog/"}, "services/common/server/");
+}
+
+TEST_CASE("Layering: services/common/server is the daemons' frame and knows no store, audio or call of theirs", "[layering]") {
+  CheckFolder("services/common/server", {"services/common/server/", "dsp/core/result.h"},
+              {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/", "arpa/"});
+}
+
+TEST_CASE("Layering: the API stands apart, and marking and scanning do not know it", "[layering]") {
+  for (const char* folder : {"dsp", "db", "services/common"}) {
+    for (const SourceFile& file : SourcesUnder(folder)) {
+      for (const std::string& include : file.Includes()) {
+        INFO(file.path << " includes " << include);
+        CHECK_FALSE(StartsWithAny(include, {"earmark/v1/", "proto/"}));
+        if (!file.path.starts_with("services/common/server/")) CHECK_FALSE(StartsWithAny(include, {"services/common/server/", "grpc", "google/"}));
+      }
+    }
+  }
 }
 
 TEST_CASE("Layering: the sidecar's media parts stand on dsp and what services share", "[layering]") {

@@ -1,0 +1,108 @@
+#include "services/common/server/daemon.h"
+
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "services/common/server/log.h"
+
+namespace earmark::server {
+namespace {
+
+int signal_pipe[2] = {-1, -1};
+volatile std::sig_atomic_t num_signals = 0;
+
+void OnSignal(int) {
+  // Whoever asks twice does not want to wait.
+  if (num_signals != 0) ::_exit(1);
+  num_signals = 1;
+  const char byte = 0;
+  [[maybe_unused]] const auto written = ::write(signal_pipe[1], &byte, 1);
+}
+
+void WaitForSignal() {
+  pollfd waited{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
+  while (::poll(&waited, 1, -1) < 0) {
+  }
+}
+
+int Refuse(const ProgramInfo& program, const Error& error) {
+  std::fprintf(stderr, "%s: %s\n", program.name.c_str(), error.message.c_str());
+  return error.code == ErrorCode::kInvalidArgument ? 2 : 1;
+}
+
+// What the configuration asks for and this version cannot give must not be ignored: it would serve unprotected.
+Result<void> CheckProtection(const Config& config) {
+  if (config.Switch("auth", "required")) {
+    return Fail(ErrorCode::kInvalidArgument, "auth.required: wanted false, since this version knows no tokens and serves loopback alone, got true");
+  }
+  for (const char* key : {"cert", "key", "client_ca"}) {
+    if (config.Text("tls", key).empty()) continue;
+    return Fail(ErrorCode::kInvalidArgument, std::string("tls.") + key + ": wanted none, since this version has no TLS, got a file");
+  }
+  return {};
+}
+
+}  // namespace
+
+Frontend::Frontend(std::unique_ptr<GrpcServer> grpc, std::unique_ptr<HttpGateway> http) : grpc_(std::move(grpc)), http_(std::move(http)) {}
+
+Result<std::unique_ptr<Frontend>> Frontend::Start(const Config& config, const std::vector<ServedService>& services, const std::vector<Upload>& uploads,
+                                                  Metrics& metrics) {
+  if (const auto possible = CheckProtection(config); !possible) return Pass(possible);
+  const auto grpc_address = ParseLoopbackAddress(config.Text("listen", "grpc"), "listen.grpc");
+  if (!grpc_address) return Pass(grpc_address);
+  const auto http_address = ParseLoopbackAddress(config.Text("listen", "http"), "listen.http");
+  if (!http_address) return Pass(http_address);
+  auto grpc = GrpcServer::Start(*grpc_address, services);
+  if (!grpc) return Pass(grpc);
+  GatewayOptions gateway{.services = {}, .uploads = uploads};
+  for (const ServedService& service : services) gateway.services.push_back(service.full_name);
+  auto http = HttpGateway::Start(*http_address, (*grpc)->InProcessChannel(), gateway, metrics);
+  if (!http) return Pass(http);
+  (*http)->AnnounceReady();
+  return std::unique_ptr<Frontend>(new Frontend(std::move(*grpc), std::move(*http)));
+}
+
+void Frontend::AnnounceDrain() {
+  http_->AnnounceDrain();
+  grpc_->AnnounceDrain();
+}
+
+void Frontend::Stop(std::chrono::milliseconds deadline) {
+  AnnounceDrain();
+  // HTTP's calls are gRPC's, too: once those have ended, no request of HTTP is left to wait for.
+  grpc_->Shutdown(deadline);
+  http_->Stop();
+}
+
+void InstallSignalHandlers() {
+  if (::pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
+  struct sigaction action {};
+  action.sa_handler = &OnSignal;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGINT, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOptions& options) {
+  const auto log = SetUpLog(config.Text("log", "level"), config.Switch("log", "json") ? LogFormat::kJson : LogFormat::kText);
+  if (!log) return Refuse(program, log.error());
+  auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics);
+  if (!frontend) return Refuse(program, frontend.error());
+  std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(), (*frontend)->http_address().ToString().c_str());
+  std::fflush(stdout);
+  WaitForSignal();
+  spdlog::info("draining");
+  (*frontend)->AnnounceDrain();
+  options.on_drain();
+  (*frontend)->Stop(options.drain_deadline);
+  spdlog::info("stopped");
+  return 0;
+}
+
+}  // namespace earmark::server
