@@ -17,8 +17,9 @@ using Bytes = std::vector<std::uint8_t>;
 
 // 12 bytes of header: payload type 111, sequence 0x1234, timestamp 0x56789ABC, SSRC 0xDEF01122; then `rest`.
 Bytes Packet(std::uint8_t first, const Bytes& rest, std::uint8_t second = 111) {
-  Bytes bytes = {first, second, 0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC, 0xDE, 0xF0, 0x11, 0x22};
-  bytes.insert(bytes.end(), rest.begin(), rest.end());
+  const std::array<std::uint8_t, kRtpHeaderBytes> header = {first, second, 0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC, 0xDE, 0xF0, 0x11, 0x22};
+  Bytes bytes(header.size() + rest.size());
+  std::copy(rest.begin(), rest.end(), std::copy(header.begin(), header.end(), bytes.begin()));
   return bytes;
 }
 
@@ -66,10 +67,12 @@ TEST_CASE("RtpPacket: CSRCs and header extensions are skipped", "[rtp_packet]") 
   CHECK(PayloadOf(Packet(0x90, {0x10, 0x00, 0, 1, 1, 0, 0, 0, 1})) == Bytes{1});
   CHECK(PayloadOf(Packet(0x90, {0, 0, 0, 0, 1})) == Bytes{1});
   // A long one, behind CSRCs.
-  Bytes rest(4 + 4, 7);
-  rest.insert(rest.end(), {0xBE, 0xDE, 0x01, 0x00});
-  rest.resize(rest.size() + 1024, 5);
-  rest.push_back(42);
+  Bytes rest(4 + 4 + 4 + 1024 + 1, 7);
+  rest[8] = 0xBE;
+  rest[9] = 0xDE;
+  rest[10] = 1;
+  rest[11] = 0;
+  rest.back() = 42;
   CHECK(PayloadOf(Packet(0x92, rest)) == Bytes{42});
 }
 
