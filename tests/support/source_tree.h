@@ -10,7 +10,7 @@
 
 namespace earmark {
 
-inline std::filesystem::path RepositoryRoot() { return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path(); }
+inline std::filesystem::path RepositoryRoot() { return EARMARK_SOURCE_ROOT; }
 
 struct SourceFile {
   std::string path;  // from the root
