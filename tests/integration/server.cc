@@ -173,6 +173,25 @@ TEST_CASE("Server: requests that are not right are refused, and the connection g
   CHECK(status("/v1/Detection/GetScan", "") == 200);
 }
 
+TEST_CASE("Server: what a web page of another origin sends is refused", "[server]") {
+  TestServer server;
+  for (const char* origin : {"https://evil.example", "http://127.0.0.1.evil.example:7421", "null"}) {
+    CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Origin", origin}}, "{}", "text/plain")).status == 403);
+    CHECK(Reply(server.http.Post("/v1/scans?name=x", {{"Origin", origin}}, "{}", "text/plain")).status == 403);
+    CHECK(Reply(server.http.Get("/metrics", {{"Origin", origin}})).status == 403);
+  }
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Origin", "http://localhost:3000"}}, "{}", "text/plain")).status == 200);
+}
+
+TEST_CASE("Server: a refused request's body is not taken for the next request", "[server]") {
+  TestServer server;
+  const std::string hidden = "POST /v1/scans?name=smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Host", "evil.example"}}, hidden, "text/plain")).status == 403);
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", "{}", "application/json")).status == 200);
+  server.frontend->Stop(std::chrono::milliseconds(1000));
+  CHECK(server.detection.header_.name().empty());
+}
+
 TEST_CASE("Server: another name in Host is refused", "[server]") {
   TestServer server;
   for (const char* host : {"evil.example", "evil.example:7421", "127.0.0.1.evil.example", "localhost.evil.example:1"}) {

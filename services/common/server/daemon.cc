@@ -1,5 +1,6 @@
 #include "services/common/server/daemon.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
@@ -74,8 +75,11 @@ void Frontend::AnnounceDrain() {
 
 void Frontend::Stop(std::chrono::milliseconds deadline) {
   AnnounceDrain();
-  // HTTP's calls are gRPC's, too: once those have ended, no request of HTTP is left to wait for.
-  grpc_->Shutdown(deadline);
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  // A shutdown of gRPC breaks off what comes from the same process at once, so HTTP's calls go first. Once gRPC's have ended, none of HTTP is left.
+  http_->WaitForCalls(deadline);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+  grpc_->Shutdown(std::max(left, std::chrono::milliseconds(0)));
   http_->Stop();
 }
 

@@ -4,12 +4,15 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <spdlog/spdlog.h>
 
 #include <mutex>
 
 namespace earmark::server {
 namespace {
+
+constexpr int kMaxThreads = 256;
 
 void LogFromGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
 
@@ -32,6 +35,8 @@ std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, cons
   for (const ServedService& served : services) builder.RegisterService(served.service);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  // A stream holds a thread for as long as it lasts. Beyond the bound calls fail with RESOURCE_EXHAUSTED.
+  builder.SetResourceQuota(grpc::ResourceQuota("server").SetMaxThreads(kMaxThreads));
   // With it two daemons would share one port, each getting half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

@@ -5,8 +5,11 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "services/common/server/json_codec.h"
@@ -62,11 +65,35 @@ void Discard(const httplib::Request& request, const httplib::ContentReader& read
   ReadBody(request, reader, [](std::string_view) { return true; });
 }
 
-bool IsLoopbackName(const std::string& host_header) {
-  const bool bracketed = host_header.starts_with('[');
-  const std::size_t end = bracketed ? host_header.find(']') + 1 : host_header.find(':');
-  const std::string host = host_header.substr(0, end);
-  return ParseLoopbackAddress(host + ":0", "Host").has_value();
+bool IsLoopbackName(const std::string& host_and_port) {
+  const bool bracketed = host_and_port.starts_with('[');
+  const std::size_t end = bracketed ? host_and_port.find(']') + 1 : host_and_port.find(':');
+  return ParseLoopbackAddress(host_and_port.substr(0, end) + ":0", "Host").has_value();
+}
+
+// A web page that somebody on this machine looks at can send requests here: under a name of its own that it points at us, which Host shows, or
+// across origins, which Origin shows.
+std::optional<std::string> ForeignName(const httplib::Request& request) {
+  if (!IsLoopbackName(request.get_header_value("Host"))) return "Host";
+  if (!request.has_header("Origin")) return std::nullopt;
+  const std::string origin = request.get_header_value("Origin");
+  const std::size_t scheme = origin.find("://");
+  if (scheme == std::string::npos || !IsLoopbackName(origin.substr(scheme + 3))) return "Origin";
+  return std::nullopt;
+}
+
+void Refuse(httplib::Response& response, const std::string& header) {
+  Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED, header + ": wanted a loopback address, got another name");
+}
+
+// Refused after its body was read: what is left of one request would be taken for the next one.
+httplib::Server::HandlerWithContentReader Guarded(httplib::Server::HandlerWithContentReader handler) {
+  return [handler = std::move(handler)](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+    const auto foreign = ForeignName(request);
+    if (!foreign) return handler(request, response, reader);
+    Discard(request, reader);
+    Refuse(response, *foreign);
+  };
 }
 
 // httplib's own default shares the port with whoever else wants it.
@@ -76,6 +103,31 @@ void SetSocketOptions(socket_t socket) {
 }
 
 std::string FullMethod(const google::protobuf::MethodDescriptor& method) { return "/" + method.service()->full_name() + "/" + method.name(); }
+
+// Counts the calls that run.
+class CallCount {
+ public:
+  // The call runs until the token is gone.
+  std::shared_ptr<void> Enter() {
+    const std::lock_guard lock(mutex_);
+    ++num_calls_;
+    return {this, [this](void*) { Leave(); }};
+  }
+  void WaitUntilNone(milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    none_.wait_for(lock, patience, [this] { return num_calls_ == 0; });
+  }
+
+ private:
+  void Leave() {
+    const std::lock_guard lock(mutex_);
+    if (--num_calls_ == 0) none_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable none_;
+  int num_calls_ = 0;
+};
 
 }  // namespace
 
@@ -89,6 +141,7 @@ class HttpGateway::Impl {
   void Stop();
   void AnnounceReady() { ready_ = true; }
   void AnnounceDrain() { ready_ = false; }
+  void WaitForCalls(milliseconds patience) { calls_.WaitUntilNone(patience); }
   const Address& address() const { return address_; }
 
  private:
@@ -108,6 +161,7 @@ class HttpGateway::Impl {
   Metrics& metrics_;
   Address address_;
   std::atomic<bool> ready_ = false;
+  CallCount calls_;
   httplib::Server server_;
   std::thread thread_;
 };
@@ -160,11 +214,11 @@ void HttpGateway::Impl::Stop() {
 }
 
 void HttpGateway::Impl::AddGuards() {
+  // Requests with a body are guarded where the body is read.
   server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-    if (IsLoopbackName(request.get_header_value("Host"))) return httplib::Server::HandlerResponse::Unhandled;
-    Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED, "Host: wanted a loopback address, got another name");
-    // What follows of the request is not read, so the connection is of no more use.
-    response.set_header("Connection", "close");
+    const auto foreign = request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS" ? ForeignName(request) : std::nullopt;
+    if (!foreign) return httplib::Server::HandlerResponse::Unhandled;
+    Refuse(response, *foreign);
     return httplib::Server::HandlerResponse::Handled;
   });
   server_.set_exception_handler([](const httplib::Request& request, httplib::Response& response, const std::exception_ptr&) {
@@ -197,18 +251,21 @@ void HttpGateway::Impl::AddProbes() {
 void HttpGateway::Impl::AddRoutes() {
   for (const Upload& upload : options_.uploads) {
     const auto* method = FindMethod(upload.service, upload.method);
-    server_.Post(upload.path, [this, method](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
-      CallUpload(*method, request, response, reader);
-    });
+    server_.Post(upload.path,
+                 Guarded([this, method](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+                   CallUpload(*method, request, response, reader);
+                 }));
   }
   server_.Post(R"(/v1/([A-Za-z0-9_]+)/([A-Za-z0-9_]+))",
-               [this](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) { Call(request, response, reader); });
+               Guarded([this](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+                 Call(request, response, reader);
+               }));
   // Without these httplib would hold the whole body of a request that nobody serves.
   const auto refuse = [](int status, grpc::StatusCode code) {
-    return [=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+    return Guarded([=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
       Discard(request, reader);
       Answer(response, status, code, request.method + " " + request.path + ": no such call; wanted POST /v1/Service/Method");
-    };
+    });
   };
   server_.Post(".*", refuse(404, grpc::StatusCode::NOT_FOUND));
   server_.Put(".*", refuse(405, grpc::StatusCode::UNIMPLEMENTED));
@@ -229,6 +286,7 @@ const google::protobuf::MethodDescriptor* HttpGateway::Impl::Find(const std::str
 }
 
 void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+  const auto running = calls_.Enter();
   std::string body;
   const bool read = ReadBody(request, reader, [&](std::string_view piece) {
     body += piece;
@@ -273,7 +331,7 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   response.status = 200;
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
-  response.set_chunked_content_provider(kJsonLines, [type, call, state](std::size_t, httplib::DataSink& sink) {
+  response.set_chunked_content_provider(kJsonLines, [type, call, state, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
     if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
     if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
     std::string line;
@@ -291,6 +349,7 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
 
 void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request, httplib::Response& response,
                                    const httplib::ContentReader& reader) {
+  const auto running = calls_.Enter();
   const auto& type = *method.input_type();
   const auto header = UploadHeader(type, request.params);
   if (!header || !HasBody(request)) {
@@ -333,6 +392,7 @@ Result<std::unique_ptr<HttpGateway>> HttpGateway::Start(const Address& address, 
 const Address& HttpGateway::address() const { return impl_->address(); }
 void HttpGateway::AnnounceReady() { impl_->AnnounceReady(); }
 void HttpGateway::AnnounceDrain() { impl_->AnnounceDrain(); }
+void HttpGateway::WaitForCalls(std::chrono::milliseconds patience) { impl_->WaitForCalls(patience); }
 void HttpGateway::Stop() { impl_->Stop(); }
 
 }  // namespace earmark::server

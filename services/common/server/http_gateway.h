@@ -6,10 +6,11 @@
 //   POST UPLOAD-PATH?name=value    an upload: the first message from the query, the body as its data
 //   GET /healthz /readyz /metrics
 //
-// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. A Host header that is not a
-// loopback name is refused, so that no web page can reach the API by a name that it points here.
+// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. A Host or Origin header
+// that is not a loopback name is refused, so that no web page can reach the API through the browser of somebody on this machine.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ class HttpGateway {
   // /readyz answers 503 until AnnounceReady, and again from AnnounceDrain on. Calls are served all the time.
   void AnnounceReady();
   void AnnounceDrain();
+  // Waits until no call runs, at most so long.
+  void WaitForCalls(std::chrono::milliseconds patience);
   // Returns when no request is left; calls that run must have ended or end by themselves. Again: does nothing.
   void Stop();
 
