@@ -1,4 +1,5 @@
-// A daemon as small as one can be, for the tests of what all daemons share: its one service knows one stream and ends no watch by itself.
+// A daemon as small as one can be, for the tests of what all daemons share: its one service knows one stream and ends no watch by
+// itself.
 #include <atomic>
 #include <thread>
 
@@ -14,7 +15,8 @@ class TestRelay final : public v1::Relay::Service {
     stream->set_stream_id(request->stream_id());
     return grpc::Status::OK;
   }
-  grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request, grpc::ServerWriter<v1::StreamStats>* writer) override {
+  grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request,
+                          grpc::ServerWriter<v1::StreamStats>* writer) override {
     writer->Write(v1::StreamStats());
     const bool stubborn = request->stream_id() == "stubborn";
     while (!context->IsCancelled() && (stubborn || !draining)) std::this_thread::sleep_for(std::chrono::milliseconds(10));

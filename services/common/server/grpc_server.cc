@@ -45,7 +45,8 @@ std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, cons
 
 }  // namespace
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, Address address) : server_(std::move(server)), address_(std::move(address)) {}
+GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, Address address)
+    : server_(std::move(server)), address_(std::move(address)) {}
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
@@ -53,7 +54,8 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Address& address, co
   SetUpGrpcOnce();
   auto [server, port] = Build(address, services);
   if (server == nullptr || port == 0) {
-    return Fail(ErrorCode::kAlreadyExists, "listen.grpc: wanted a free port, got " + address.ToString() + ", which cannot be listened on; is another daemon running?");
+    return Fail(ErrorCode::kAlreadyExists, "listen.grpc: wanted a free port, got " + address.ToString() +
+                                               ", which cannot be listened on; is another daemon running?");
   }
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), {.host = address.host, .port = port}));
 }
