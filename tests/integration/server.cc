@@ -32,7 +32,8 @@ class TestDetection final : public v1::Detection::Service {
   }
 
   // Three messages; "fails" breaks off after them, "waits" goes on when the client is gone or the test says.
-  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) override {
+  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request,
+                         grpc::ServerWriter<v1::Progress>* writer) override {
     if (request->scan_id() == "missing") return {grpc::StatusCode::NOT_FOUND, "no scan"};
     for (int i = 0; i < 3; ++i) {
       v1::Progress progress;
@@ -48,7 +49,8 @@ class TestDetection final : public v1::Detection::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* scan) override {
+  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
+                          v1::Scan* scan) override {
     v1::SubmitScanRequest request;
     if (!reader->Read(&request) || !request.has_header()) return {grpc::StatusCode::INVALID_ARGUMENT, "no header"};
     header_ = request.header();
@@ -99,7 +101,8 @@ struct TestServer {
 
   Result<std::unique_ptr<Frontend>> Start(const Config& config) {
     return Frontend::Start(config, {{v1::Detection::service_full_name(), &detection}},
-                           {{.path = "/v1/scans", .service = v1::Detection::service_full_name(), .method = "SubmitScan"}}, metrics);
+                           {{.path = "/v1/scans", .service = v1::Detection::service_full_name(), .method = "SubmitScan"}},
+                           metrics);
   }
   std::shared_ptr<grpc::Channel> Channel() const {
     return grpc::CreateChannel(frontend->grpc_address().ToString(), grpc::InsecureChannelCredentials());
@@ -173,6 +176,26 @@ TEST_CASE("Server: requests that are not right are refused, and the connection g
   CHECK(status("/v1/Detection/GetScan", "") == 200);
 }
 
+TEST_CASE("Server: what a web page of another origin sends is refused", "[server]") {
+  TestServer server;
+  for (const char* origin : {"https://evil.example", "http://127.0.0.1.evil.example:7421", "null"}) {
+    CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Origin", origin}}, "{}", "text/plain")).status == 403);
+    CHECK(Reply(server.http.Post("/v1/scans?name=x", {{"Origin", origin}}, "{}", "text/plain")).status == 403);
+    CHECK(Reply(server.http.Get("/metrics", {{"Origin", origin}})).status == 403);
+  }
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Origin", "http://localhost:3000"}}, "{}", "text/plain")).status ==
+        200);
+}
+
+TEST_CASE("Server: a refused request's body is not taken for the next request", "[server]") {
+  TestServer server;
+  const std::string hidden = "POST /v1/scans?name=smuggled HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Host", "evil.example"}}, hidden, "text/plain")).status == 403);
+  CHECK(Reply(server.http.Post("/v1/Detection/GetScan", "{}", "application/json")).status == 200);
+  server.frontend->Stop(std::chrono::milliseconds(1000));
+  CHECK(server.detection.header_.name().empty());
+}
+
 TEST_CASE("Server: another name in Host is refused", "[server]") {
   TestServer server;
   for (const char* host : {"evil.example", "evil.example:7421", "127.0.0.1.evil.example", "localhost.evil.example:1"}) {
@@ -223,7 +246,8 @@ TEST_CASE("Server: an upload over HTTP arrives whole, in pieces, with the query 
   TestServer server;
   std::string file(5 << 20, '\0');
   for (std::size_t i = 0; i < file.size(); ++i) file[i] = static_cast<char>(i * 2654435761U >> 13);
-  const Reply reply(server.http.Post("/v1/scans?name=a%20clip.opus&case_label=K-1&max_false_accusation=1e-6", file, "application/octet-stream"));
+  const Reply reply(server.http.Post("/v1/scans?name=a%20clip.opus&case_label=K-1&max_false_accusation=1e-6", file,
+                                     "application/octet-stream"));
   CHECK(reply.status == 200);
   CHECK(json::parse(reply.body)["scan_id"] == "uploaded");
   CHECK(server.detection.header_.name() == "a clip.opus");
@@ -318,7 +342,8 @@ TEST_CASE("Server: metrics, health and readiness, before and during a drain", "[
   CHECK(Reply(server.http.Get("/healthz")).status == 200);
   CHECK(Reply(server.http.Get("/readyz")).status == 200);
   const Reply metrics(server.http.Get("/metrics"));
-  CHECK_THAT(metrics.body, Contains("earmark_test_total{kind=\"x\"} 1") && Contains("earmark_http_responses_total{status=\"200\"}"));
+  CHECK_THAT(metrics.body,
+             Contains("earmark_test_total{kind=\"x\"} 1") && Contains("earmark_http_responses_total{status=\"200\"}"));
   // HealthCheckResponse{status}: 1 SERVING, 2 NOT_SERVING, field 1.
   CHECK(CallBytes(server.Channel(), "/grpc.health.v1.Health/Check", "") == std::string("\x08\x01"));
 
@@ -332,7 +357,8 @@ TEST_CASE("Server: metrics, health and readiness, before and during a drain", "[
 TEST_CASE("Server: reflection lists the services", "[server]") {
   TestServer server;
   // ServerReflectionRequest{list_services: "*"}: field 7.
-  const std::string answer = CallBytes(server.Channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", std::string("\x3a\x01*"));
+  const std::string answer =
+      CallBytes(server.Channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", std::string("\x3a\x01*"));
   CHECK_THAT(answer, Contains("earmark.v1.Detection") && Contains("grpc.health.v1.Health"));
 }
 
@@ -363,8 +389,9 @@ TEST_CASE("Server: a drain lets streams end by themselves, and cancels at the de
 }
 
 TEST_CASE("Status: errors and gRPC's codes map one to one", "[server]") {
-  for (const ErrorCode code : {ErrorCode::kInvalidArgument, ErrorCode::kNotFound, ErrorCode::kAlreadyExists, ErrorCode::kFailedPrecondition, ErrorCode::kPermissionDenied,
-                               ErrorCode::kResourceExhausted, ErrorCode::kUnavailable, ErrorCode::kDataLoss, ErrorCode::kCancelled, ErrorCode::kInternal}) {
+  for (const ErrorCode code : {ErrorCode::kInvalidArgument, ErrorCode::kNotFound, ErrorCode::kAlreadyExists,
+                               ErrorCode::kFailedPrecondition, ErrorCode::kPermissionDenied, ErrorCode::kResourceExhausted,
+                               ErrorCode::kUnavailable, ErrorCode::kDataLoss, ErrorCode::kCancelled, ErrorCode::kInternal}) {
     const grpc::Status status = ToStatus(Error{code, "message"});
     CHECK(ToError(status).code == code);
     CHECK(ToError(status).message == "message");

@@ -20,7 +20,8 @@ class Api {
  public:
   Api() {
     pb::FileDescriptorSet set;
-    if (!set.ParseFromString(ReadBytes(EARMARK_API_DESCRIPTORS))) throw std::runtime_error("no descriptors at " EARMARK_API_DESCRIPTORS);
+    if (!set.ParseFromString(ReadBytes(EARMARK_API_DESCRIPTORS)))
+      throw std::runtime_error("no descriptors at " EARMARK_API_DESCRIPTORS);
     for (const pb::FileDescriptorProto& file : set.file()) {
       const pb::FileDescriptor* built = pool_.BuildFile(file);
       if (file.package() == "earmark.v1") files_.push_back(built);
@@ -55,7 +56,9 @@ void CheckComment(const Descriptor& descriptor) {
   CHECK(location.leading_comments.size() > 5);
 }
 
-bool OnlyOf(const std::string& text, const std::function<bool(char)>& allowed) { return std::all_of(text.begin(), text.end(), allowed); }
+bool OnlyOf(const std::string& text, const std::function<bool(char)>& allowed) {
+  return std::all_of(text.begin(), text.end(), allowed);
+}
 bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -94,7 +97,8 @@ TEST_CASE("API: names are of one kind", "[api_manual]") {
       const pb::FieldDescriptor& field = *message.field(i);
       INFO(field.full_name());
       CHECK(IsSnakeCase(field.name()));
-      const bool is_time = field.name().ends_with("_at") || field.name().ends_with("_seen") || field.name() == "since" || field.name() == "until";
+      const bool is_time =
+          field.name().ends_with("_at") || field.name().ends_with("_seen") || field.name() == "since" || field.name() == "until";
       if (is_time) CHECK(field.message_type()->full_name() == "google.protobuf.Timestamp");
     }
   });
@@ -109,7 +113,8 @@ TEST_CASE("API: what changes something takes an idempotency key, what only reads
   const Api api;
   api.ForEachMethod([](const pb::MethodDescriptor& method) {
     const std::string& name = method.name();
-    const bool reads = name.starts_with("Get") || name.starts_with("List") || name.starts_with("Watch") || name.starts_with("Query");
+    const bool reads =
+        name.starts_with("Get") || name.starts_with("List") || name.starts_with("Watch") || name.starts_with("Query");
     // An upload's parameters are its first message.
     const pb::FieldDescriptor* header = method.client_streaming() ? method.input_type()->FindFieldByName("header") : nullptr;
     const pb::Descriptor& parameters = header == nullptr ? *method.input_type() : *header->message_type();

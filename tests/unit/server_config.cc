@@ -1,9 +1,8 @@
-#include "services/common/server/config.h"
-
 #include <catch2/catch.hpp>
 #include <cstdlib>
 
 #include "services/common/server/address.h"
+#include "services/common/server/config.h"
 #include "tests/unit/temp_folder.h"
 
 namespace earmark::server {
@@ -24,7 +23,8 @@ std::string MessageOf(const Result<void>& failed) {
 Invocation Invoke(const std::vector<const char*>& arguments) {
   std::vector<const char*> argv = {"earmark-testd"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  return ReadInvocation({.name = "earmark-testd", .version = "1.2.3", .purpose = "Tests."}, CommonConfigKeys(), static_cast<int>(argv.size()), argv.data());
+  return ReadInvocation({.name = "earmark-testd", .version = "1.2.3", .purpose = "Tests."}, CommonConfigKeys(),
+                        static_cast<int>(argv.size()), argv.data());
 }
 
 class Variable {
@@ -53,13 +53,15 @@ TEST_CASE("Config: an unknown key is refused, with its line and the nearest key"
 }
 
 TEST_CASE("Config: an unknown section is refused, empty or not", "[server_config]") {
-  CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[listne]\ngrpc = \"127.0.0.1:0\"\n", "test.toml")), Contains("listne.grpc") && Contains("listen.grpc"));
+  CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[listne]\ngrpc = \"127.0.0.1:0\"\n", "test.toml")),
+             Contains("listne.grpc") && Contains("listen.grpc"));
   CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[listne]\n", "test.toml")), Contains("line 1"));
   CHECK_THAT(MessageOf(CommonConfig().SetFromToml("days = 3\n", "test.toml")), Contains("wanted a section"));
 }
 
 TEST_CASE("Config: a value of another type is refused, with what was wanted and got", "[server_config]") {
-  CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[retention]\ndays = \"many\"\n", "t")), Contains("retention.days: wanted a whole number, got") && Contains("many"));
+  CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[retention]\ndays = \"many\"\n", "t")),
+             Contains("retention.days: wanted a whole number, got") && Contains("many"));
   CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[auth]\nrequired = \"false\"\n", "t")), Contains("wanted true or false"));
   CHECK_THAT(MessageOf(CommonConfig().SetFromToml("[listen]\ngrpc = 7420\n", "t")), Contains("wanted text, got 7420"));
   CHECK_THAT(MessageOf(CommonConfig().SetFromOption("retention.days=1.5")), Contains("wanted a whole number"));
@@ -71,8 +73,10 @@ TEST_CASE("Config: broken TOML is told with its line", "[server_config]") {
 
 TEST_CASE("Config: the environment sets keys and leaves the command line's variables alone", "[server_config]") {
   Config config = CommonConfig();
-  const std::vector<std::string> variables = {"EARMARK_RETENTION_DAYS=9", "EARMARK_TLS_CLIENT_CA=ca.pem", "EARMARK_STORE=sqlite:x", "EARMARK_KEY=k",
-                                              "EARMARK_SERVER=127.0.0.1:1", "EARMARK_TOKEN=t", "EARMARK_SOMETHING_ELSE=1", "HOME=/root"};
+  const std::vector<std::string> variables = {"EARMARK_RETENTION_DAYS=9",   "EARMARK_TLS_CLIENT_CA=ca.pem",
+                                              "EARMARK_STORE=sqlite:x",     "EARMARK_KEY=k",
+                                              "EARMARK_SERVER=127.0.0.1:1", "EARMARK_TOKEN=t",
+                                              "EARMARK_SOMETHING_ELSE=1",   "HOME=/root"};
   REQUIRE(config.SetFromEnvironment(variables));
   CHECK(config.Integer("retention", "days") == 9);
   CHECK(config.Text("tls", "client_ca") == "ca.pem");
@@ -108,7 +112,8 @@ TEST_CASE("Config: what is set last wins: file, environment, --set", "[server_co
 }
 
 TEST_CASE("Config: mistakes on the command line exit with 2, questions with 0", "[server_config]") {
-  for (const std::vector<const char*>& mistake : std::vector<std::vector<const char*>>{{"--config", "/nowhere/c.toml"}, {"--frobnicate"}, {"--set", "a.b=c"}}) {
+  for (const std::vector<const char*>& mistake :
+       std::vector<std::vector<const char*>>{{"--config", "/nowhere/c.toml"}, {"--frobnicate"}, {"--set", "a.b=c"}}) {
     const Invocation invocation = Invoke(mistake);
     CHECK_FALSE(invocation.config);
     CHECK(invocation.exit_code == 2);
@@ -144,13 +149,15 @@ TEST_CASE("Address: loopback is taken, whatever is not is refused and says why",
   CHECK(ParseLoopbackAddress("127.9.8.7:0", "f")->host == "127.9.8.7");
   CHECK(ParseLoopbackAddress("localhost:1", "f")->host == "127.0.0.1");
   CHECK(ParseLoopbackAddress("[::1]:65535", "f")->ToString() == "[::1]:65535");
-  for (const char* outside : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", ":1", "127.0.0.1.example.com:1", "128.0.0.1:1"}) {
+  for (const char* outside :
+       {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", ":1", "127.0.0.1.example.com:1", "128.0.0.1:1"}) {
     const auto refused = ParseLoopbackAddress(outside, "listen.grpc");
     INFO(outside);
     REQUIRE_FALSE(refused);
     CHECK_THAT(refused.error().message, Contains("listen.grpc") && Contains("TLS and tokens"));
   }
-  for (const char* no_port : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", ""}) CHECK_FALSE(ParseLoopbackAddress(no_port, "f"));
+  for (const char* no_port : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", ""})
+    CHECK_FALSE(ParseLoopbackAddress(no_port, "f"));
 }
 
 }  // namespace

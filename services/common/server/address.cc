@@ -37,7 +37,10 @@ Result<Address> ParseLoopbackAddress(const std::string& text, const std::string&
   if (!port) return Fail(ErrorCode::kInvalidArgument, field + ": wanted HOST:PORT with a port of 0 to 65535, got '" + text + "'");
   const auto host = LoopbackHost(text.substr(0, colon));
   if (!host) {
-    return Fail(ErrorCode::kInvalidArgument, field + ": wanted a loopback address (127.0.0.1, [::1], localhost), since off loopback TLS and tokens are needed, got '" + text + "'");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        field + ": wanted a loopback address (127.0.0.1, [::1], localhost), since off loopback TLS and tokens are needed, got '" +
+            text + "'");
   }
   return Address{.host = *host, .port = *port};
 }

@@ -1,12 +1,13 @@
 #include "services/common/server/config.h"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
 #include <sstream>
-#include <toml++/toml.h>
 
 namespace earmark::server {
 namespace {
@@ -128,8 +129,12 @@ const ConfigValue& Config::At(std::string_view section, std::string_view key) co
   return found->second;
 }
 
-const std::string& Config::Text(std::string_view section, std::string_view key) const { return std::get<std::string>(At(section, key)); }
-std::int64_t Config::Integer(std::string_view section, std::string_view key) const { return std::get<std::int64_t>(At(section, key)); }
+const std::string& Config::Text(std::string_view section, std::string_view key) const {
+  return std::get<std::string>(At(section, key));
+}
+std::int64_t Config::Integer(std::string_view section, std::string_view key) const {
+  return std::get<std::int64_t>(At(section, key));
+}
 double Config::Number(std::string_view section, std::string_view key) const { return std::get<double>(At(section, key)); }
 bool Config::Switch(std::string_view section, std::string_view key) const { return std::get<bool>(At(section, key)); }
 
@@ -170,7 +175,8 @@ Result<void> Config::SetFromToml(std::string_view text, const std::string& origi
                                                    ": wanted a section such as [listen], got a key outside any section");
     }
     if (table->empty()) {
-      const bool known = std::any_of(schema_.begin(), schema_.end(), [&](const ConfigKey& key) { return key.section == section.str(); });
+      const bool known =
+          std::any_of(schema_.begin(), schema_.end(), [&](const ConfigKey& key) { return key.section == section.str(); });
       if (!known) return Pass(Find(std::string(section.str()), "", LineOf(origin, section.source())));
     }
     for (const auto& [name, value] : *table) {
@@ -236,15 +242,18 @@ Result<void> Config::SetFromOption(const std::string& assignment) {
 
 std::vector<ConfigKey> CommonConfigKeys() {
   return {
-      {"store", "url", std::string(), "Where streams, references and findings are kept: sqlite:PATH or postgresql://…", Privacy::kUrl},
+      {"store", "url", std::string(), "Where streams, references and findings are kept: sqlite:PATH or postgresql://…",
+       Privacy::kUrl},
       {"key", "file", std::string(), "File with the master key, as `earmark keys create` makes it."},
       {"listen", "grpc", std::string("127.0.0.1:7420"), "Address of the gRPC API, HOST:PORT; port 0: any that is free."},
-      {"listen", "http", std::string("127.0.0.1:7421"), "Address of HTTP/JSON, /metrics, /healthz and /readyz; port 0: any that is free."},
+      {"listen", "http", std::string("127.0.0.1:7421"),
+       "Address of HTTP/JSON, /metrics, /healthz and /readyz; port 0: any that is free."},
       {"auth", "required", true, "Whether calls need a token. false is accepted on loopback alone."},
       {"tls", "cert", std::string(), "Certificate chain, PEM."},
       {"tls", "key", std::string(), "File with the certificate's private key, PEM."},
       {"tls", "client_ca", std::string(), "Authorities of client certificates, PEM. Empty: clients need none."},
-      {"retention", "days", std::int64_t{30}, "Days after its end for which a stream can be searched, where its opener does not say."},
+      {"retention", "days", std::int64_t{30},
+       "Days after its end for which a stream can be searched, where its opener does not say."},
       {"log", "level", std::string("info"), "One of debug, info, warning, error."},
       {"log", "json", false, "Whether each line of the log is a JSON object."},
   };

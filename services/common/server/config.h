@@ -1,7 +1,7 @@
 // Configuration of a daemon: a TOML file, the environment and options, checked against a declared list of keys.
 //
-// What is set last wins: built-in default, then the file, then EARMARK_<SECTION>_<KEY>, then --set section.key=value. Nothing is ignored:
-// a key that does not exist is an error that names the nearest one that does.
+// What is set last wins: built-in default, then the file, then EARMARK_<SECTION>_<KEY>, then --set section.key=value. Nothing is
+// ignored: a key that does not exist is an error that names the nearest one that does.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,8 @@ class Config {
   // All keys with their values and help as TOML that can be read again, secrets masked.
   std::string ToToml() const;
 
-  // Sets keys from TOML text; `origin` names it in messages. kInvalidArgument: syntax, unknown section or key, wrong type; with the line.
+  // Sets keys from TOML text; `origin` names it in messages. kInvalidArgument: syntax, unknown section or key, wrong type; with
+  // the line.
   Result<void> SetFromToml(std::string_view text, const std::string& origin);
   // Sets keys from variables NAME=VALUE; those that do not begin with EARMARK_ and a section of the schema are somebody else's.
   Result<void> SetFromEnvironment(std::span<const std::string> variables);
@@ -82,8 +83,8 @@ struct ProgramInfo {
   std::string purpose;  // one line for --help
 };
 
-// Reads the command line, --config FILE, the environment and --set, and answers --help, --version, --check-config and --print-config on stdout.
-// Mistakes are told in one line on stderr: exit code 2.
+// Reads the command line, --config FILE, the environment and --set, and answers --help, --version, --check-config and
+// --print-config on stdout. Mistakes are told in one line on stderr: exit code 2.
 Invocation ReadInvocation(const ProgramInfo& program, const std::vector<ConfigKey>& schema, int argc, const char* const* argv);
 
 }  // namespace earmark::server

@@ -1,11 +1,13 @@
 #include "services/common/server/daemon.h"
 
-#include <csignal>
-#include <cstdio>
 #include <fcntl.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
 
 #include "services/common/server/log.h"
 
@@ -37,21 +39,24 @@ int Refuse(const ProgramInfo& program, const Error& error) {
 // What the configuration asks for and this version cannot give must not be ignored: it would serve unprotected.
 Result<void> CheckProtection(const Config& config) {
   if (config.Switch("auth", "required")) {
-    return Fail(ErrorCode::kInvalidArgument, "auth.required: wanted false, since this version knows no tokens and serves loopback alone, got true");
+    return Fail(ErrorCode::kInvalidArgument,
+                "auth.required: wanted false, since this version knows no tokens and serves loopback alone, got true");
   }
   for (const char* key : {"cert", "key", "client_ca"}) {
     if (config.Text("tls", key).empty()) continue;
-    return Fail(ErrorCode::kInvalidArgument, std::string("tls.") + key + ": wanted none, since this version has no TLS, got a file");
+    return Fail(ErrorCode::kInvalidArgument,
+                std::string("tls.") + key + ": wanted none, since this version has no TLS, got a file");
   }
   return {};
 }
 
 }  // namespace
 
-Frontend::Frontend(std::unique_ptr<GrpcServer> grpc, std::unique_ptr<HttpGateway> http) : grpc_(std::move(grpc)), http_(std::move(http)) {}
+Frontend::Frontend(std::unique_ptr<GrpcServer> grpc, std::unique_ptr<HttpGateway> http)
+    : grpc_(std::move(grpc)), http_(std::move(http)) {}
 
-Result<std::unique_ptr<Frontend>> Frontend::Start(const Config& config, const std::vector<ServedService>& services, const std::vector<Upload>& uploads,
-                                                  Metrics& metrics) {
+Result<std::unique_ptr<Frontend>> Frontend::Start(const Config& config, const std::vector<ServedService>& services,
+                                                  const std::vector<Upload>& uploads, Metrics& metrics) {
   if (const auto possible = CheckProtection(config); !possible) return Pass(possible);
   const auto grpc_address = ParseLoopbackAddress(config.Text("listen", "grpc"), "listen.grpc");
   if (!grpc_address) return Pass(grpc_address);
@@ -74,8 +79,12 @@ void Frontend::AnnounceDrain() {
 
 void Frontend::Stop(std::chrono::milliseconds deadline) {
   AnnounceDrain();
-  // HTTP's calls are gRPC's, too: once those have ended, no request of HTTP is left to wait for.
-  grpc_->Shutdown(deadline);
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  // A shutdown of gRPC breaks off what comes from the same process at once, so HTTP's calls go first. Once gRPC's have ended,
+  // none of HTTP is left.
+  http_->WaitForCalls(deadline);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+  grpc_->Shutdown(std::max(left, std::chrono::milliseconds(0)));
   http_->Stop();
 }
 
@@ -94,7 +103,8 @@ int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOpti
   if (!log) return Refuse(program, log.error());
   auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics);
   if (!frontend) return Refuse(program, frontend.error());
-  std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(), (*frontend)->http_address().ToString().c_str());
+  std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(),
+              (*frontend)->http_address().ToString().c_str());
   std::fflush(stdout);
   WaitForSignal();
   spdlog::info("draining");

@@ -16,10 +16,10 @@ namespace earmark::server {
 // Both front doors of a daemon, without signals: RunDaemon is made of it, and tests start it in their own process.
 class Frontend {
  public:
-  // Listens where `listen.grpc` and `listen.http` say. kInvalidArgument: not loopback, or tokens or TLS asked for, which are not there yet;
-  // kAlreadyExists: a port is in use. `metrics` and the services must outlive it.
-  static Result<std::unique_ptr<Frontend>> Start(const Config& config, const std::vector<ServedService>& services, const std::vector<Upload>& uploads,
-                                                 Metrics& metrics);
+  // Listens where `listen.grpc` and `listen.http` say. kInvalidArgument: not loopback, or tokens or TLS asked for, which are not
+  // there yet; kAlreadyExists: a port is in use. `metrics` and the services must outlive it.
+  static Result<std::unique_ptr<Frontend>> Start(const Config& config, const std::vector<ServedService>& services,
+                                                 const std::vector<Upload>& uploads, Metrics& metrics);
 
   const Address& grpc_address() const { return grpc_->address(); }
   const Address& http_address() const { return http_->address(); }
@@ -39,13 +39,14 @@ struct DaemonOptions {
   std::vector<ServedService> services;
   std::vector<Upload> uploads;
   Metrics* metrics = nullptr;  // must outlive RunDaemon
-  // Called once when draining begins, while calls are still served: end what would not end by itself, such as streams to watchers.
+  // Called once when draining begins, while calls are still served: end what would not end by itself, such as streams to
+  // watchers.
   std::function<void()> on_drain = [] {};
   std::chrono::milliseconds drain_deadline{5000};
 };
 
-// Takes over SIGTERM and SIGINT (drain; a second one exits at once with 1) and ignores SIGPIPE. Call it first in main, so that a signal during a
-// slow start is not lost: RunDaemon then drains as soon as it serves.
+// Takes over SIGTERM and SIGINT (drain; a second one exits at once with 1) and ignores SIGPIPE. Call it first in main, so that a
+// signal during a slow start is not lost: RunDaemon then drains as soon as it serves.
 void InstallSignalHandlers();
 
 // Sets up the log, serves, prints `ready grpc=HOST:PORT http=HOST:PORT` on stdout, and returns after a drain with the exit code:

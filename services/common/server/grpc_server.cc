@@ -4,12 +4,15 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <spdlog/spdlog.h>
 
 #include <mutex>
 
 namespace earmark::server {
 namespace {
+
+constexpr int kMaxThreads = 256;
 
 void LogFromGrpc(gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); }
 
@@ -32,6 +35,8 @@ std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, cons
   for (const ServedService& served : services) builder.RegisterService(served.service);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  // A stream holds a thread for as long as it lasts. Beyond the bound calls fail with RESOURCE_EXHAUSTED.
+  builder.SetResourceQuota(grpc::ResourceQuota("server").SetMaxThreads(kMaxThreads));
   // With it two daemons would share one port, each getting half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
@@ -40,7 +45,8 @@ std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, cons
 
 }  // namespace
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, Address address) : server_(std::move(server)), address_(std::move(address)) {}
+GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, Address address)
+    : server_(std::move(server)), address_(std::move(address)) {}
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
@@ -48,7 +54,8 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Address& address, co
   SetUpGrpcOnce();
   auto [server, port] = Build(address, services);
   if (server == nullptr || port == 0) {
-    return Fail(ErrorCode::kAlreadyExists, "listen.grpc: wanted a free port, got " + address.ToString() + ", which cannot be listened on; is another daemon running?");
+    return Fail(ErrorCode::kAlreadyExists, "listen.grpc: wanted a free port, got " + address.ToString() +
+                                               ", which cannot be listened on; is another daemon running?");
   }
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), {.host = address.host, .port = port}));
 }

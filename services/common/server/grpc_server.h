@@ -19,7 +19,7 @@ namespace earmark::server {
 
 // A service to serve, such as {v1::Relay::service_full_name(), &relay}.
 struct ServedService {
-  std::string full_name;    // earmark.v1.Relay
+  std::string full_name;   // earmark.v1.Relay
   grpc::Service* service;  // must outlive the server; called from many threads at once
 };
 
@@ -39,7 +39,8 @@ class GrpcServer {
   std::shared_ptr<grpc::Channel> InProcessChannel();
   // The health service answers NOT_SERVING from now on; calls go on.
   void AnnounceDrain();
-  // Takes no new calls, waits for those that run, and cancels what is left at the deadline. Returns when none is left; again: does nothing.
+  // Takes no new calls, waits for those that run, and cancels what is left at the deadline. Returns when none is left; again:
+  // does nothing.
   void Shutdown(std::chrono::milliseconds deadline);
 
  private:

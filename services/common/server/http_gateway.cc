@@ -5,8 +5,11 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "services/common/server/json_codec.h"
@@ -43,11 +46,14 @@ void Answer(httplib::Response& response, int http_status, grpc::StatusCode code,
   response.set_content(ErrorJson(grpc::Status(code, message)), kJson);
 }
 
-bool HasBody(const httplib::Request& request) { return request.has_header("Content-Length") || request.has_header("Transfer-Encoding"); }
+bool HasBody(const httplib::Request& request) {
+  return request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+}
 
-// Passes the body to `take`, piece by piece. Reads it to its end whatever `take` says, since the connection's next request comes after it.
-// False: it broke off, or take said false.
-bool ReadBody(const httplib::Request& request, const httplib::ContentReader& reader, const std::function<bool(std::string_view)>& take) {
+// Passes the body to `take`, piece by piece. Reads it to its end whatever `take` says, since the connection's next request comes
+// after it. False: it broke off, or take said false.
+bool ReadBody(const httplib::Request& request, const httplib::ContentReader& reader,
+              const std::function<bool(std::string_view)>& take) {
   // Without a length httplib would wait for the connection to close.
   if (!HasBody(request)) return true;
   bool taken = true;
@@ -62,11 +68,36 @@ void Discard(const httplib::Request& request, const httplib::ContentReader& read
   ReadBody(request, reader, [](std::string_view) { return true; });
 }
 
-bool IsLoopbackName(const std::string& host_header) {
-  const bool bracketed = host_header.starts_with('[');
-  const std::size_t end = bracketed ? host_header.find(']') + 1 : host_header.find(':');
-  const std::string host = host_header.substr(0, end);
-  return ParseLoopbackAddress(host + ":0", "Host").has_value();
+bool IsLoopbackName(const std::string& host_and_port) {
+  const bool bracketed = host_and_port.starts_with('[');
+  const std::size_t end = bracketed ? host_and_port.find(']') + 1 : host_and_port.find(':');
+  return ParseLoopbackAddress(host_and_port.substr(0, end) + ":0", "Host").has_value();
+}
+
+// A web page that somebody on this machine looks at can send requests here: under a name of its own that it points at us, which
+// Host shows, or across origins, which Origin shows.
+std::optional<std::string> ForeignName(const httplib::Request& request) {
+  if (!IsLoopbackName(request.get_header_value("Host"))) return "Host";
+  if (!request.has_header("Origin")) return std::nullopt;
+  const std::string origin = request.get_header_value("Origin");
+  const std::size_t scheme = origin.find("://");
+  if (scheme == std::string::npos || !IsLoopbackName(origin.substr(scheme + 3))) return "Origin";
+  return std::nullopt;
+}
+
+void Refuse(httplib::Response& response, const std::string& header) {
+  Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED, header + ": wanted a loopback address, got another name");
+}
+
+// Refused after its body was read: what is left of one request would be taken for the next one.
+httplib::Server::HandlerWithContentReader Guarded(httplib::Server::HandlerWithContentReader handler) {
+  return [handler = std::move(handler)](const httplib::Request& request, httplib::Response& response,
+                                        const httplib::ContentReader& reader) {
+    const auto foreign = ForeignName(request);
+    if (!foreign) return handler(request, response, reader);
+    Discard(request, reader);
+    Refuse(response, *foreign);
+  };
 }
 
 // httplib's own default shares the port with whoever else wants it.
@@ -75,7 +106,34 @@ void SetSocketOptions(socket_t socket) {
   ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 }
 
-std::string FullMethod(const google::protobuf::MethodDescriptor& method) { return "/" + method.service()->full_name() + "/" + method.name(); }
+std::string FullMethod(const google::protobuf::MethodDescriptor& method) {
+  return "/" + method.service()->full_name() + "/" + method.name();
+}
+
+// Counts the calls that run.
+class CallCount {
+ public:
+  // The call runs until the token is gone.
+  std::shared_ptr<void> Enter() {
+    const std::lock_guard lock(mutex_);
+    ++num_calls_;
+    return {this, [this](void*) { Leave(); }};
+  }
+  void WaitUntilNone(milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    none_.wait_for(lock, patience, [this] { return num_calls_ == 0; });
+  }
+
+ private:
+  void Leave() {
+    const std::lock_guard lock(mutex_);
+    if (--num_calls_ == 0) none_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable none_;
+  int num_calls_ = 0;
+};
 
 }  // namespace
 
@@ -89,6 +147,7 @@ class HttpGateway::Impl {
   void Stop();
   void AnnounceReady() { ready_ = true; }
   void AnnounceDrain() { ready_ = false; }
+  void WaitForCalls(milliseconds patience) { calls_.WaitUntilNone(patience); }
   const Address& address() const { return address_; }
 
  private:
@@ -108,6 +167,7 @@ class HttpGateway::Impl {
   Metrics& metrics_;
   Address address_;
   std::atomic<bool> ready_ = false;
+  CallCount calls_;
   httplib::Server server_;
   std::thread thread_;
 };
@@ -121,7 +181,8 @@ Result<void> HttpGateway::Impl::CheckOptions() const {
   for (const Upload& upload : options_.uploads) {
     const auto* method = FindMethod(upload.service, upload.method);
     const auto* type = method == nullptr ? nullptr : method->input_type();
-    if (type == nullptr || !method->client_streaming() || type->FindFieldByName("header") == nullptr || type->FindFieldByName("data") == nullptr) {
+    if (type == nullptr || !method->client_streaming() || type->FindFieldByName("header") == nullptr ||
+        type->FindFieldByName("data") == nullptr) {
       return Fail(ErrorCode::kInvalidArgument, "gateway: " + upload.method + ": wanted a client stream of header and data");
     }
   }
@@ -146,7 +207,8 @@ Result<void> HttpGateway::Impl::Start(const Address& address) {
     address_.port = -1;
   }
   if (address_.port <= 0) {
-    return Fail(ErrorCode::kAlreadyExists, "listen.http: wanted a free port, got " + address.ToString() + ", which cannot be listened on; is another daemon running?");
+    return Fail(ErrorCode::kAlreadyExists, "listen.http: wanted a free port, got " + address.ToString() +
+                                               ", which cannot be listened on; is another daemon running?");
   }
   thread_ = std::thread([this] { server_.listen_after_bind(); });
   while (!server_.is_running()) std::this_thread::yield();
@@ -160,11 +222,12 @@ void HttpGateway::Impl::Stop() {
 }
 
 void HttpGateway::Impl::AddGuards() {
+  // Requests with a body are guarded where the body is read.
   server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-    if (IsLoopbackName(request.get_header_value("Host"))) return httplib::Server::HandlerResponse::Unhandled;
-    Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED, "Host: wanted a loopback address, got another name");
-    // What follows of the request is not read, so the connection is of no more use.
-    response.set_header("Connection", "close");
+    const auto foreign =
+        request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS" ? ForeignName(request) : std::nullopt;
+    if (!foreign) return httplib::Server::HandlerResponse::Unhandled;
+    Refuse(response, *foreign);
     return httplib::Server::HandlerResponse::Handled;
   });
   server_.set_exception_handler([](const httplib::Request& request, httplib::Response& response, const std::exception_ptr&) {
@@ -178,13 +241,15 @@ void HttpGateway::Impl::AddGuards() {
     Answer(response, response.status, code, request.method + " " + request.path + ": no such page");
   });
   server_.set_logger([this](const httplib::Request& request, const httplib::Response& response) {
-    metrics_.Counter("earmark_http_responses_total", "HTTP responses by status", {{"status", std::to_string(response.status)}}).Increment();
+    metrics_.Counter("earmark_http_responses_total", "HTTP responses by status", {{"status", std::to_string(response.status)}})
+        .Increment();
     spdlog::debug("http: {} {} {}", request.method, request.path, response.status);
   });
 }
 
 void HttpGateway::Impl::AddProbes() {
-  server_.Get("/healthz", [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
+  server_.Get("/healthz",
+              [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
   server_.Get("/readyz", [this](const httplib::Request&, httplib::Response& response) {
     response.status = ready_ ? 200 : 503;
     response.set_content(ready_ ? "ready\n" : "not ready\n", "text/plain");
@@ -197,18 +262,20 @@ void HttpGateway::Impl::AddProbes() {
 void HttpGateway::Impl::AddRoutes() {
   for (const Upload& upload : options_.uploads) {
     const auto* method = FindMethod(upload.service, upload.method);
-    server_.Post(upload.path, [this, method](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
-      CallUpload(*method, request, response, reader);
-    });
+    server_.Post(upload.path, Guarded([this, method](const httplib::Request& request, httplib::Response& response,
+                                                     const httplib::ContentReader& reader) {
+                   CallUpload(*method, request, response, reader);
+                 }));
   }
   server_.Post(R"(/v1/([A-Za-z0-9_]+)/([A-Za-z0-9_]+))",
-               [this](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) { Call(request, response, reader); });
+               Guarded([this](const httplib::Request& request, httplib::Response& response,
+                              const httplib::ContentReader& reader) { Call(request, response, reader); }));
   // Without these httplib would hold the whole body of a request that nobody serves.
   const auto refuse = [](int status, grpc::StatusCode code) {
-    return [=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+    return Guarded([=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
       Discard(request, reader);
       Answer(response, status, code, request.method + " " + request.path + ": no such call; wanted POST /v1/Service/Method");
-    };
+    });
   };
   server_.Post(".*", refuse(404, grpc::StatusCode::NOT_FOUND));
   server_.Put(".*", refuse(405, grpc::StatusCode::UNIMPLEMENTED));
@@ -229,6 +296,7 @@ const google::protobuf::MethodDescriptor* HttpGateway::Impl::Find(const std::str
 }
 
 void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+  const auto running = calls_.Enter();
   std::string body;
   const bool read = ReadBody(request, reader, [&](std::string_view piece) {
     body += piece;
@@ -240,7 +308,8 @@ void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response&
   }
   if (!read) {
     const int status = body.size() > kMaxJsonBytes ? 413 : 400;
-    return Answer(response, status, grpc::StatusCode::INVALID_ARGUMENT, "body: wanted a whole request of at most " + std::to_string(kMaxJsonBytes) + " bytes");
+    return Answer(response, status, grpc::StatusCode::INVALID_ARGUMENT,
+                  "body: wanted a whole request of at most " + std::to_string(kMaxJsonBytes) + " bytes");
   }
   const auto message = JsonToBytes(*method->input_type(), body);
   if (!message) return Answer(response, ToStatus(message.error()));
@@ -261,7 +330,8 @@ void HttpGateway::Impl::CallUnary(const google::protobuf::MethodDescriptor& meth
   response.set_content(*json + "\n", kJson);
 }
 
-void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call, httplib::Response& response) {
+void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
+                                   httplib::Response& response) {
   // The first message decides between an HTTP error and a stream.
   auto state = std::make_shared<RawCall::ReadState>(call->Read(kPatienceForFirst));
   if (*state == RawCall::ReadState::kEnd) {
@@ -273,30 +343,33 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   response.status = 200;
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
-  response.set_chunked_content_provider(kJsonLines, [type, call, state](std::size_t, httplib::DataSink& sink) {
-    if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
-    if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
-    std::string line;
-    if (*state == RawCall::ReadState::kMessage) {
-      line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
-    } else if (const grpc::Status status = call->Finish(); !status.ok()) {
-      line = "{\"error\":" + ErrorJson(status) + "}\n";
-    }
-    const bool written = line.empty() || sink.write(line.data(), line.size());
-    if (*state == RawCall::ReadState::kEnd) sink.done();
-    *state = RawCall::ReadState::kNothingYet;
-    return written;
-  });
+  response.set_chunked_content_provider(kJsonLines,
+                                        [type, call, state, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
+                                          if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
+                                          if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
+                                          std::string line;
+                                          if (*state == RawCall::ReadState::kMessage) {
+                                            line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
+                                          } else if (const grpc::Status status = call->Finish(); !status.ok()) {
+                                            line = "{\"error\":" + ErrorJson(status) + "}\n";
+                                          }
+                                          const bool written = line.empty() || sink.write(line.data(), line.size());
+                                          if (*state == RawCall::ReadState::kEnd) sink.done();
+                                          *state = RawCall::ReadState::kNothingYet;
+                                          return written;
+                                        });
 }
 
-void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request, httplib::Response& response,
-                                   const httplib::ContentReader& reader) {
+void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request,
+                                   httplib::Response& response, const httplib::ContentReader& reader) {
+  const auto running = calls_.Enter();
   const auto& type = *method.input_type();
   const auto header = UploadHeader(type, request.params);
   if (!header || !HasBody(request)) {
     Discard(request, reader);
     if (!header) return Answer(response, ToStatus(header.error()));
-    return Answer(response, 411, grpc::StatusCode::INVALID_ARGUMENT, "body: wanted the file, with Content-Length or chunked, got none");
+    return Answer(response, 411, grpc::StatusCode::INVALID_ARGUMENT,
+                  "body: wanted the file, with Content-Length or chunked, got none");
   }
   RawCall call(channel_, FullMethod(method), request.get_header_value("Authorization"));
   bool open = call.Write(*header);
@@ -323,8 +396,8 @@ void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& met
 HttpGateway::HttpGateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpGateway::~HttpGateway() = default;
 
-Result<std::unique_ptr<HttpGateway>> HttpGateway::Start(const Address& address, std::shared_ptr<grpc::Channel> channel, const GatewayOptions& options,
-                                                        Metrics& metrics) {
+Result<std::unique_ptr<HttpGateway>> HttpGateway::Start(const Address& address, std::shared_ptr<grpc::Channel> channel,
+                                                        const GatewayOptions& options, Metrics& metrics) {
   auto impl = std::make_unique<Impl>(std::move(channel), options, metrics);
   if (const auto started = impl->Start(address); !started) return Pass(started);
   return std::unique_ptr<HttpGateway>(new HttpGateway(std::move(impl)));
@@ -333,6 +406,7 @@ Result<std::unique_ptr<HttpGateway>> HttpGateway::Start(const Address& address, 
 const Address& HttpGateway::address() const { return impl_->address(); }
 void HttpGateway::AnnounceReady() { impl_->AnnounceReady(); }
 void HttpGateway::AnnounceDrain() { impl_->AnnounceDrain(); }
+void HttpGateway::WaitForCalls(std::chrono::milliseconds patience) { impl_->WaitForCalls(patience); }
 void HttpGateway::Stop() { impl_->Stop(); }
 
 }  // namespace earmark::server

@@ -1,15 +1,19 @@
 // HTTP/JSON in front of gRPC: every call of every service, by what its descriptor says.
 //
-//   POST /v1/Service/Method        the request as JSON (protobuf's mapping, names as in the .proto files; an unknown field is an error)
+//   POST /v1/Service/Method        the request as JSON (protobuf's mapping, names as in the .proto files; an unknown field is an
+//   error)
 //     unary                        200 and the answer as JSON
-//     server stream                200 and one JSON object a line (application/x-ndjson); an error after the first line is a last line {"error": …}
+//     server stream                200 and one JSON object a line (application/x-ndjson); an error after the first line is a last
+//     line {"error": …}
 //   POST UPLOAD-PATH?name=value    an upload: the first message from the query, the body as its data
 //   GET /healthz /readyz /metrics
 //
-// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. A Host header that is not a
-// loopback name is refused, so that no web page can reach the API by a name that it points here.
+// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. A Host or Origin
+// header that is not a loopback name is refused, so that no web page can reach the API through the browser of somebody on this
+// machine.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,10 +48,10 @@ struct GatewayOptions {
 // Serves from Start until Stop or destruction, on threads of its own; a call or stream takes one for as long as it lasts.
 class HttpGateway {
  public:
-  // `channel` carries the calls. `metrics` must outlive the gateway. kInvalidArgument: a service or upload that is not compiled in;
-  // kAlreadyExists: another process has the port.
-  static Result<std::unique_ptr<HttpGateway>> Start(const Address& address, std::shared_ptr<grpc::Channel> channel, const GatewayOptions& options,
-                                                    Metrics& metrics);
+  // `channel` carries the calls. `metrics` must outlive the gateway. kInvalidArgument: a service or upload that is not compiled
+  // in; kAlreadyExists: another process has the port.
+  static Result<std::unique_ptr<HttpGateway>> Start(const Address& address, std::shared_ptr<grpc::Channel> channel,
+                                                    const GatewayOptions& options, Metrics& metrics);
   ~HttpGateway();
 
   // With the port that was found.
@@ -55,6 +59,8 @@ class HttpGateway {
   // /readyz answers 503 until AnnounceReady, and again from AnnounceDrain on. Calls are served all the time.
   void AnnounceReady();
   void AnnounceDrain();
+  // Waits until no call runs, at most so long.
+  void WaitForCalls(std::chrono::milliseconds patience);
   // Returns when no request is left; calls that run must have ended or end by themselves. Again: does nothing.
   void Stop();
 

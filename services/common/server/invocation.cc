@@ -21,11 +21,15 @@ struct Options {
 
 void Declare(CLI::App& app, Options& options) {
   app.add_option("--config", options.config_file, "Configuration, TOML");
-  app.add_option("--set", options.assignments, "Set one key, as section.key=value; may be repeated")->take_all()->allow_extra_args(false);
+  app.add_option("--set", options.assignments, "Set one key, as section.key=value; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   app.add_flag("--check-config", options.check, "Read the configuration, say whether it is right, and exit");
   app.add_flag("--print-config", options.print, "Print every key with the value it would have, and exit");
   app.add_flag("--version", options.version, "Print the version and exit");
-  app.footer("Environment: EARMARK_<SECTION>_<KEY> sets a key, such as EARMARK_LISTEN_GRPC=127.0.0.1:0. --set wins over it, and it over the file.");
+  app.footer(
+      "Environment: EARMARK_<SECTION>_<KEY> sets a key, such as EARMARK_LISTEN_GRPC=127.0.0.1:0. --set wins over it, and it over "
+      "the file.");
 }
 
 Result<std::string> ReadFile(const std::string& path) {

@@ -22,8 +22,8 @@ std::string FirstLine(const std::string& text) { return text.substr(0, text.find
 Result<void> ParseJson(const std::string& json, pb::Message* message) {
   const auto status = pb::util::JsonStringToMessage(json, message);
   if (status.ok()) return {};
-  return Fail(ErrorCode::kInvalidArgument,
-              "wanted JSON of " + message->GetDescriptor()->name() + ", got a mistake: " + FirstLine(std::string(status.message())));
+  return Fail(ErrorCode::kInvalidArgument, "wanted JSON of " + message->GetDescriptor()->name() +
+                                               ", got a mistake: " + FirstLine(std::string(status.message())));
 }
 
 }  // namespace
@@ -57,7 +57,8 @@ Result<std::string> UploadHeader(const pb::Descriptor& type, const std::multimap
   // Protobuf's mapping takes numbers and times as JSON strings, too, so that types need not be known here.
   nlohmann::json object = nlohmann::json::object();
   for (const auto& [name, value] : parameters) {
-    if (parameters.count(name) > 1) return Fail(ErrorCode::kInvalidArgument, name + ": wanted one query parameter of this name, got several");
+    if (parameters.count(name) > 1)
+      return Fail(ErrorCode::kInvalidArgument, name + ": wanted one query parameter of this name, got several");
     object[name] = value;
   }
   const auto message = NewMessage(type);

@@ -1,4 +1,5 @@
-// Logging to stderr with spdlog: after SetUpLog, spdlog::info(…) and its like from any thread but media threads. Never log a secret.
+// Logging to stderr with spdlog: after SetUpLog, spdlog::info(…) and its like from any thread but media threads. Never log a
+// secret.
 #pragma once
 
 #include <string>

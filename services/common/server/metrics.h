@@ -1,13 +1,13 @@
 // Counters and gauges, as Prometheus reads them.
 #pragma once
 
-#include <memory>
-#include <string>
-
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
+
+#include <memory>
+#include <string>
 
 namespace earmark::server {
 

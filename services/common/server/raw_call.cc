@@ -47,7 +47,8 @@ RawCall::ReadState RawCall::Read(std::chrono::milliseconds patience) {
   reading_ = true;
   void* tag = nullptr;
   bool ok = false;
-  if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + patience) == grpc::CompletionQueue::TIMEOUT) return ReadState::kNothingYet;
+  if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + patience) == grpc::CompletionQueue::TIMEOUT)
+    return ReadState::kNothingYet;
   reading_ = false;
   return ok ? ReadState::kMessage : ReadState::kEnd;
 }

@@ -10,8 +10,8 @@
 
 namespace earmark::server {
 
-// Any kind of call: write one message or many, then WritesDone, then read one or many, then Finish. For one thread. Destroying an unfinished
-// call cancels it.
+// Any kind of call: write one message or many, then WritesDone, then read one or many, then Finish. For one thread. Destroying an
+// unfinished call cancels it.
 class RawCall {
  public:
   enum class ReadState {
