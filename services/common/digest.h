@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "dsp/core/result.h"
 
@@ -10,6 +11,9 @@ namespace earmark {
 
 // SHA-256 of a file's bytes, as 64 hex digits. kNotFound, kPermissionDenied, kInvalidArgument (a folder).
 Result<std::string> FileDigest(const std::string& path);
+
+// SHA-256 of some bytes, as 64 hex digits.
+std::string BytesDigest(std::string_view bytes);
 
 // Microseconds since 1970 UTC.
 std::int64_t UnixMicroseconds();

@@ -6,44 +6,12 @@
 #include <array>
 #include <utility>
 
+#include "dsp/core/mono.h"
 #include "dsp/marking/trace_code.h"
+#include "dsp/reference/reference_chunk.h"
+#include "services/common/reference_recorder.h"
 
 namespace earmark {
-
-ReferenceRecorder::ReferenceRecorder(Store& store, std::string stream_id, const StreamFormat& format, const Key& seal_key, int source)
-    : store_(store),
-      stream_id_(std::move(stream_id)),
-      format_(format),
-      seal_key_(seal_key),
-      source_(source),
-      chunk_(StreamMarker::PacketsPerSlot(format)),
-      fingerprint_(kSampleRateHz),
-      mono_(kPacketSamples) {
-  // The fingerprint is in stream time, which the host runs ahead of.
-  const std::vector<float> lead(kTotalLatencySamples, 0.0F);
-  fingerprint_.Process(lead);
-}
-
-Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> host) {
-  chunk_.Add(slot);
-  const auto channels = static_cast<std::size_t>(format_.num_channels);
-  for (std::size_t i = 0; i < mono_.size(); ++i) mono_[i] = channels == 1 ? host[i] : 0.5F * (host[2 * i] + host[2 * i + 1]);
-  fingerprint_.Process(mono_);
-  return chunk_.num_packets() == kPacketsPerChunk ? Flush() : Result<void>();
-}
-
-Result<void> ReferenceRecorder::Flush() {
-  if (chunk_.num_packets() == 0) return {};
-  ReferenceChunk chunk;
-  chunk.source = source_;
-  chunk.first_packet = first_packet_;
-  chunk.num_packets = chunk_.num_packets();
-  chunk.num_erased_slots = chunk_.num_erased();
-  chunk.sealed = chunk_.Seal(seal_key_, {.stream_id = stream_id_, .source = source_, .first_packet = first_packet_});
-  chunk.fingerprint = EncodeFingerprint(fingerprint_.TakeWords());
-  first_packet_ += chunk.num_packets;
-  return store_.AppendReference(stream_id_, chunk);
-}
 
 Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
                                   const Progress& progress) {
@@ -80,7 +48,9 @@ Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRec
                                 const Progress& progress) {
   auto marker = StreamMarker::Create(stream.format, keys);
   if (!marker) return Pass(marker);
-  ReferenceRecorder recorder(store, stream.id, stream.format, keys.seal);
+  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk,
+                             [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
+  std::vector<float> mono(kPacketSamples);
   RegisterSummary summary;
   auto samples = ForEachBlock(
       host, kTotalLatencySamples,
@@ -89,7 +59,8 @@ Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRec
         if (!slot) return Pass(slot);
         ++summary.num_packets;
         summary.num_erased_slots += slot->erased && stream.format.kind == ReferenceKind::kVariantPackets ? 1 : 0;
-        return recorder.Add(*slot, block);
+        MixToMono(block, stream.format.num_channels, mono);
+        return recorder.Add(*slot, mono);
       },
       progress);
   if (!samples) return Pass(samples);

@@ -11,35 +11,11 @@
 #include "dsp/marking/stream_marker.h"
 #include "dsp/media/audio_file.h"
 #include "dsp/media/key_file.h"
-#include "dsp/reference/reference_chunk.h"
-#include "dsp/search/fingerprint.h"
 
 namespace earmark {
 
 // Progress of long work: stage for people ("marking"), fraction 0…1 or -1 where the end is not known. Return false to cancel.
 using Progress = std::function<bool(const char* stage, double fraction)>;
-
-// Collects slots and the host they were made from, and appends them to the store in sealed chunks. May allocate and block: runs behind the hot path.
-class ReferenceRecorder {
- public:
-  ReferenceRecorder(Store& store, std::string stream_id, const StreamFormat& format, const Key& seal_key, int source = 0);
-
-  // One slot, and the 20 ms of host (interleaved) that went in with it. Stores a chunk when it is full.
-  Result<void> Add(const Slot& slot, std::span<const float> host);
-  // Stores what is left.
-  Result<void> Flush();
-
- private:
-  Store& store_;
-  std::string stream_id_;
-  StreamFormat format_;
-  Key seal_key_;
-  int source_;
-  std::int64_t first_packet_ = 0;
-  ReferenceChunkBuilder chunk_;
-  FingerprintExtractor fingerprint_;
-  std::vector<float> mono_;
-};
 
 // The lease under which a recording is marked into a store: short, since every stored chunk extends it. Its owner is this call's alone.
 Lease MarkingLease();

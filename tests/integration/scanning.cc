@@ -11,6 +11,7 @@
 
 #include "dsp/reference/reference_chunk.h"
 #include "services/common/marking.h"
+#include "services/common/reference_recorder.h"
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"
@@ -280,7 +281,8 @@ struct Room {
       const auto host = SpeechLike(12, source == 0 ? 81 : 82);
       sources.push_back(MarkStream(host, format, keys));
       auto marker = Get(StreamMarker::Create(format, keys));
-      ReferenceRecorder recorder(*store, "room", format, keys.seal, source);
+      ReferenceRecorder recorder("room", format, keys.seal, source, kPacketsPerChunk,
+                                 [&](const ReferenceChunk& chunk) { return store->AppendReference("room", chunk); });
       for (std::size_t at = 0; at + kPacketSamples <= host.size(); at += kPacketSamples) {
         const auto block = std::span(host).subspan(at, kPacketSamples);
         if (!recorder.Add(Get(marker.Process(block)), block)) throw std::runtime_error("Add");

@@ -1,0 +1,56 @@
+// Collects one source's slots into sealed chunks of reference with their fingerprints. Runs behind the hot path: allocates and seals; one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "db/stream_store.h"
+#include "dsp/core/result.h"
+#include "dsp/core/secret.h"
+#include "dsp/core/stream_format.h"
+#include "dsp/reference/reference_chunk.h"
+#include "dsp/search/fingerprint.h"
+
+namespace earmark {
+
+// Where finished chunks go, in order.
+using ChunkSink = std::function<Result<void>(ReferenceChunk chunk)>;
+
+class ReferenceRecorder {
+ public:
+  // A chunk ends where a packet number is a multiple of `packets_per_chunk`, itself a multiple of kPacketsPerFingerprintWord up to kPacketsPerChunk: long
+  // ones are less to store, short ones sooner there.
+  ReferenceRecorder(std::string stream_id, const StreamFormat& format, const Key& seal_key, int source, int packets_per_chunk, ChunkSink sink);
+
+  // One slot, and 20 ms of the host that went in with it, mono. Slot::packet tells its place, and grows from call to call: what is left out is a gap, within
+  // a chunk if it is short, between chunks otherwise. Errors are the sink's.
+  Result<void> Add(const Slot& slot, std::span<const float> mono_host);
+  // Gives out what has been collected. Slots that come afterwards start a new chunk, at the next packet where a word of the fingerprint may begin.
+  Result<void> Flush();
+
+ private:
+  static constexpr std::int64_t kMaxGapInChunk = kPacketsPerSecond;  // within a chunk; the fingerprint runs through it as through silence
+
+  void Start(std::int64_t packet);
+  void AddSilence(std::int64_t num_packets);
+  Result<void> GiveOut();
+
+  std::string stream_id_;
+  StreamFormat format_;
+  Key seal_key_;
+  int source_;
+  int packets_per_chunk_;
+  ChunkSink sink_;
+  bool open_ = false;             // the fingerprint has run up to next_packet_
+  std::int64_t first_packet_ = 0;  // of the chunk that is being collected
+  std::int64_t next_packet_ = 0;
+  std::int64_t end_of_stored_ = 0;  // what was given out ends here
+  ReferenceChunkBuilder chunk_;
+  std::optional<FingerprintExtractor> fingerprint_;
+};
+
+}  // namespace earmark

@@ -1,0 +1,129 @@
+#include "services/sidecar/live_source.h"
+
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "dsp/rtp/red.h"
+#include "dsp/rtp/rtp_packet.h"
+
+namespace earmark {
+namespace {
+
+constexpr int kMaxDatagramsAtOnce = 64;
+
+// Only one thread writes the counters, so that adding needs no atomic addition.
+void Add(std::atomic<std::int64_t>& counter, std::int64_t count) { counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed); }
+
+// RTCP on the same port (RFC 5761): its packet types stand where RTP has the marker bit and the payload types 64 to 95.
+bool IsRtcp(std::span<const std::uint8_t> datagram) { return datagram.size() >= 2 && datagram[1] >= 192 && datagram[1] <= 223; }
+
+}  // namespace
+
+Result<std::shared_ptr<LiveSource>> LiveSource::Create(const Options& options, const StreamKeys& keys, UdpSocket socket, const RoomClock& clock,
+                                                       const Audience& audience, SlotQueue& recorder) {
+  auto marker = ReencodeMarker::Create(options.format, keys);
+  if (!marker) return Pass(marker);
+  return std::shared_ptr<LiveSource>(new LiveSource(options, std::move(socket), std::move(*marker), clock, audience, recorder));
+}
+
+LiveSource::LiveSource(const Options& options, UdpSocket socket, std::unique_ptr<PacketMarker> marker, const RoomClock& clock, const Audience& audience,
+                       SlotQueue& recorder)
+    : options_(options),
+      socket_(std::move(socket)),
+      marker_(std::move(marker)),
+      clock_(clock),
+      recorder_(recorder),
+      audience_(audience),
+      targets_(std::make_shared<const SourceTargets>()),
+      targets_reader_(targets_),
+      buffer_(kMaxDatagramBytes) {}
+
+void LiveSource::Receive(const SendSockets& sockets, Fanout& fanout) noexcept {
+  const SourcePacketSink sink = [&](const SourcePacket& packet) { Mark(packet, sockets, fanout); };
+  for (int i = 0; i < kMaxDatagramsAtOnce; ++i) {
+    const ssize_t got = ::recv(socket_.fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+    if (got < 0) return;
+    const auto num_bytes = static_cast<std::size_t>(got);
+    if (num_bytes > buffer_.size()) {
+      Add(counts_.rejected, 1);
+    } else {
+      Take(std::span(buffer_).first(num_bytes), clock_.NowUs(), sink);
+    }
+  }
+}
+
+void LiveSource::Take(std::span<const std::uint8_t> datagram, std::int64_t now_us, const SourcePacketSink& sink) noexcept {
+  if (IsRtcp(datagram)) return;
+  auto packet = ParseRtp(datagram);
+  if (packet && packet->header.payload_type == options_.red_payload_type) {
+    const auto primary = RedPrimary(packet->payload);
+    if (primary) {
+      packet->payload = *primary;
+    } else {
+      packet = Pass(primary);
+    }
+  }
+  if (!packet) {
+    Add(counts_.rejected, 1);
+    return;
+  }
+  Add(counts_.received, 1);
+  source_clock_.Push(*packet, now_us, sink);
+  TellClock();
+}
+
+// What the clock counts, for others to read.
+void LiveSource::TellClock() noexcept {
+  const SourceClock::Counts& counted = source_clock_.counts();
+  counts_.lost.store(counted.lost, std::memory_order_relaxed);
+  counts_.late.store(counted.late, std::memory_order_relaxed);
+  counts_.duplicate.store(counted.duplicate, std::memory_order_relaxed);
+}
+
+void LiveSource::Tick(const SendSockets& sockets, Fanout& fanout) noexcept {
+  const std::int64_t now_us = clock_.NowUs();
+  source_clock_.Tick(now_us, [&](const SourcePacket& packet) { Mark(packet, sockets, fanout); });
+  // Also in silence, so that codes are there when it ends.
+  (void)audience_.VariantsAt(now_us / (1'000'000 / kPacketsPerSecond) / options_.format.packets_per_symbol);
+}
+
+void LiveSource::Mark(const SourcePacket& packet, const SendSockets& sockets, Fanout& fanout) noexcept {
+  sequence_.Lose(packet.num_lost);
+  const auto marked = marker_->Process(packet.packet, packet.payload, [&](const Slot& slot, std::span<const float> host) {
+    Send(slot, sockets, fanout);
+    Add(slot.erased ? counts_.erased : counts_.marked, 1);
+    if (!recorder_.Push(options_.recording, options_.format.num_variants, slot, host, options_.format.num_channels)) Add(counts_.not_recorded, 1);
+  });
+  if (marked) return;
+  sequence_.Lose(1);
+  Add(counts_.rejected, 1);
+}
+
+void LiveSource::Send(const Slot& slot, const SendSockets& sockets, Fanout& fanout) noexcept {
+  const OutputPlace place = sequence_.Next(slot.packet);
+  const auto audience = audience_.VariantsAt(slot.packet / options_.format.packets_per_symbol);
+  const SourceTargets& targets = targets_reader_.Look();
+  for (const auto& [socket, of_family] : {std::pair(sockets.v4, &targets.v4), std::pair(sockets.v6, &targets.v6)}) {
+    if (of_family->empty()) continue;
+    const FanoutCounts done = fanout.Send(socket, *of_family, audience, slot, place);
+    Add(counts_.sent, done.sent);
+    Add(counts_.send_drops, done.dropped);
+  }
+}
+
+SourceCounts LiveSource::counts() const {
+  const auto read = [](const std::atomic<std::int64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  return {.received = read(counts_.received),
+          .lost = read(counts_.lost),
+          .late = read(counts_.late),
+          .duplicate = read(counts_.duplicate),
+          .rejected = read(counts_.rejected),
+          .marked = read(counts_.marked),
+          .erased = read(counts_.erased),
+          .sent = read(counts_.sent),
+          .send_drops = read(counts_.send_drops),
+          .not_recorded = read(counts_.not_recorded)};
+}
+
+}  // namespace earmark

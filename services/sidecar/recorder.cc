@@ -1,0 +1,146 @@
+#include "services/sidecar/recorder.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace earmark {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kSealerSleep{10};    // the media thread wakes nobody
+constexpr milliseconds kIdle{1000};         // a source that paused: what there is goes to the store
+constexpr milliseconds kRetry{500};
+
+}  // namespace
+
+Recorder::Recorder(StorePool& pool, const Options& options)
+    : pool_(pool), options_(options), queue_(options.max_slots), sealer_([this] { Seal(); }), writer_([this] { Write(); }) {}
+
+Recorder::~Recorder() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  sealer_.join();
+  writer_.join();
+}
+
+std::int64_t Recorder::Open(const Recording& recording) {
+  const std::lock_guard lock(mutex_);
+  const std::int64_t number = ++last_recording_;
+  Sealing sealing{.what = recording, .recorder = nullptr, .last_slot = steady_clock::now()};
+  sealing.recorder = std::make_unique<ReferenceRecorder>(recording.stream_id, recording.format, recording.seal_key, recording.source, options_.packets_per_chunk,
+                                                         [this, number](ReferenceChunk chunk) { return Enqueue(number, std::move(chunk)); });
+  sealing_.emplace(number, std::move(sealing));
+  return number;
+}
+
+Result<void> Recorder::Close(std::int64_t recording, milliseconds patience) {
+  const auto deadline = steady_clock::now() + patience;
+  std::unique_lock lock(mutex_);
+  const auto empty = [&] { return queue_.Front() == nullptr || stopping_; };
+  while (!empty() && steady_clock::now() < deadline) changed_.wait_for(lock, kSealerSleep);
+  const auto found = sealing_.find(recording);
+  if (found == sealing_.end()) return {};
+  (void)found->second.recorder->Flush();
+  const bool stored = changed_.wait_until(lock, deadline, [&] { return found->second.num_waiting == 0 || stopping_; });
+  const std::string stream_id = found->second.what.stream_id;
+  sealing_.erase(found);
+  if (stored) return {};
+  return Fail(ErrorCode::kUnavailable, "stream '" + stream_id + "': the store has not yet taken all of its reference; try again");
+}
+
+std::size_t Recorder::bytes_waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_bytes_;
+}
+
+void Recorder::Seal() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    if (stopping_) return;
+    if (SealFront()) continue;
+    FlushIdle();
+    changed_.notify_all();  // those who wait for an empty queue
+    lock.unlock();
+    std::this_thread::sleep_for(kSealerSleep);
+  }
+}
+
+bool Recorder::SealFront() {
+  const QueuedSlot* const slot = queue_.Front();
+  if (slot == nullptr) return false;
+  if (const auto found = sealing_.find(slot->recording); found != sealing_.end()) {
+    (void)found->second.recorder->Add(slot->ToSlot(), slot->mono);  // Enqueue, its sink, counts what it cannot take
+    found->second.last_slot = steady_clock::now();
+    found->second.has_rest = true;
+  }
+  queue_.Pop();
+  return true;
+}
+
+void Recorder::FlushIdle() {
+  for (auto& [number, sealing] : sealing_) {
+    if (!sealing.has_rest || steady_clock::now() - sealing.last_slot < kIdle) continue;
+    (void)sealing.recorder->Flush();
+    sealing.has_rest = false;
+  }
+}
+
+// Called with the lock held, by the recorder of this recording.
+Result<void> Recorder::Enqueue(std::int64_t recording, ReferenceChunk chunk) {
+  Sealing& sealing = sealing_.at(recording);
+  if (waiting_bytes_ + chunk.sealed.size() > options_.max_bytes) {
+    sealing.what.counts->dropped += chunk.num_packets;
+    return Fail(ErrorCode::kResourceExhausted, "the reference does not fit into memory");
+  }
+  waiting_bytes_ += chunk.sealed.size();
+  ++sealing.num_waiting;
+  waiting_.push_back({.recording = recording, .what = sealing.what, .chunk = std::move(chunk)});
+  changed_.notify_all();
+  return {};
+}
+
+void Recorder::Write() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    if (stopping_) return;
+    const WaitingChunk& first = waiting_.front();  // stays where it is while others are added behind it
+    lock.unlock();
+    const bool done = Store(first);
+    lock.lock();
+    if (!done) {
+      changed_.wait_for(lock, kRetry, [&] { return stopping_; });
+      continue;
+    }
+    waiting_bytes_ -= first.chunk.sealed.size();
+    if (const auto found = sealing_.find(first.recording); found != sealing_.end()) --found->second.num_waiting;
+    waiting_.pop_front();
+    changed_.notify_all();
+  }
+}
+
+// False: the store cannot be reached or has no room; to be tried again.
+bool Recorder::Store(const WaitingChunk& waiting) {
+  auto store = pool_.Borrow();
+  const auto stored = store ? (*store)->AppendReference(waiting.what.stream_id, waiting.chunk, waiting.what.epoch) : Result<void>(Pass(store));
+  if (stored) {
+    waiting.what.counts->stored += waiting.chunk.num_packets;
+    return true;
+  }
+  const ErrorCode code = stored.error().code;
+  if (code == ErrorCode::kFailedPrecondition || code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument) {
+    spdlog::error("a chunk of reference is lost: {}", stored.error().message);
+    waiting.what.counts->dropped += waiting.chunk.num_packets;
+    return true;
+  }
+  spdlog::warn("the reference waits: {}", stored.error().message);
+  return false;
+}
+
+}  // namespace earmark

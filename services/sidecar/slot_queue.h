@@ -1,0 +1,46 @@
+// From the media thread to the recorder: slots with the sound they were made of, in a ring of fixed size.
+//
+// One thread pushes and one pops. Pushing neither waits, allocates nor locks; a full ring refuses, and the slot becomes a gap in the reference.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "dsp/core/stream_format.h"
+#include "dsp/marking/variant_encoder.h"
+
+namespace earmark {
+
+struct QueuedSlot {
+  std::int64_t recording = 0;  // which source of which room, as the recorder numbers them
+  std::int64_t packet = 0;
+  bool erased = false;
+  int num_variants = 0;
+  std::array<std::uint16_t, kMaxVariants> num_bytes{};
+  std::array<std::uint8_t, static_cast<std::size_t>(kMaxVariants) * kMaxPacketBytes> bytes;  // variant after variant; an erased slot's once
+  std::array<float, kPacketSamples> mono;
+
+  // As it was pushed; the spans live as long as this.
+  Slot ToSlot() const noexcept;
+};
+
+class SlotQueue {
+ public:
+  explicit SlotQueue(std::size_t capacity) : ring_(capacity) {}
+
+  // `host`: 20 ms, interleaved. False: full.
+  bool Push(std::int64_t recording, int num_variants, const Slot& slot, std::span<const float> host, int num_channels) noexcept;
+  // The oldest slot, until Pop; nullptr: empty.
+  const QueuedSlot* Front() const noexcept;
+  void Pop() noexcept;
+
+ private:
+  std::vector<QueuedSlot> ring_;
+  std::atomic<std::uint64_t> num_pushed_ = 0;
+  std::atomic<std::uint64_t> num_popped_ = 0;
+};
+
+}  // namespace earmark
