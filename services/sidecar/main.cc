@@ -99,11 +99,15 @@ int Main(int argc, char** argv) {
 
   server::Metrics metrics;
   RelayHandlers relay(**sidecar);
-  std::jthread housekeeping([&](const std::stop_token& stop) {
-    (*sidecar)->ResumeRooms();
-    for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(500))) TellMetrics(**sidecar, metrics);
-  });
+  std::jthread housekeeping;
   server::DaemonOptions daemon{.services = {{v1::Relay::service_full_name(), &relay}}, .uploads = {}, .metrics = &metrics};
+  // Not before the ports are ours: another process of this name may be running.
+  daemon.on_serving = [&] {
+    housekeeping = std::jthread([&](const std::stop_token& stop) {
+      (*sidecar)->ResumeRooms();
+      for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(500))) TellMetrics(**sidecar, metrics);
+    });
+  };
   daemon.on_drain = [&] { relay.Drain(); };
   return server::RunDaemon(program, config, daemon);
 }

@@ -76,6 +76,14 @@ TEST_CASE("Layering: the sidecar's media parts stand on dsp and what services sh
   }
 }
 
+TEST_CASE("Layering: the detection service stands on the shared calls, the store and the API, and knows no sidecar", "[layering]") {
+  CheckFolder("services/detectd", {"services/detectd/", "services/common/", "dsp/", "db/"},
+              {"earmark/v1/", "grpcpp/", "google/protobuf/", "nlohmann/", "spdlog/", "sodium.h"});
+  for (const SourceFile& file : SourcesUnder("services/detectd")) {
+    for (const std::string& include : file.Includes()) CHECK_FALSE(StartsWithAny(include, {"db/sql", "db/postgres"}));
+  }
+}
+
 TEST_CASE("Layering: dsp knows no sockets", "[layering]") {
   for (const SourceFile& file : SourcesUnder("dsp")) {
     for (const std::string& include : file.Includes()) {

@@ -103,6 +103,7 @@ int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOpti
   if (!log) return Refuse(program, log.error());
   auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics);
   if (!frontend) return Refuse(program, frontend.error());
+  options.on_serving();
   std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(),
               (*frontend)->http_address().ToString().c_str());
   std::fflush(stdout);

@@ -39,8 +39,9 @@ struct DaemonOptions {
   std::vector<ServedService> services;
   std::vector<Upload> uploads;
   Metrics* metrics = nullptr;  // must outlive RunDaemon
-  // Called once when draining begins, while calls are still served: end what would not end by itself, such as streams to
-  // watchers.
+  // Called once when both ports are open, just before the ready line: begin what must not begin where the daemon cannot serve.
+  std::function<void()> on_serving = [] {};
+  // Called once when draining begins, while calls are still served: end what would not end by itself, such as streams to watchers.
   std::function<void()> on_drain = [] {};
   std::chrono::milliseconds drain_deadline{5000};
 };

@@ -1,0 +1,181 @@
+#include "services/detectd/detection_service.h"
+
+#include <chrono>
+
+#include "services/common/server/status.h"
+#include "services/detectd/messages.h"
+#include "services/detectd/upload.h"
+
+namespace earmark::detectd {
+namespace {
+
+using server::ToStatus;
+
+// How often a watcher looks. What a scan does is told to the store a few times a second.
+constexpr std::chrono::milliseconds kWatchPeriod{100};
+
+// Gives a call's result to gRPC.
+template <typename Message>
+grpc::Status Answer(Result<Message> result, Message& response) {
+  if (!result) return ToStatus(result.error());
+  response = std::move(*result);
+  return grpc::Status::OK;
+}
+
+Result<void> CheckScanId(const std::string& scan_id) {
+  if (!scan_id.empty()) return {};
+  return Fail(ErrorCode::kInvalidArgument, "scan_id: wanted what SubmitScan gave, got none");
+}
+
+bool IsOver(v1::ScanState state) { return state == v1::DONE || state == v1::CANCELLED || state == v1::FAILED; }
+
+bool IsSame(const v1::Progress& a, const v1::Progress& b) {
+  return a.state() == b.state() && a.stage() == b.stage() && a.fraction() == b.fraction();
+}
+
+}  // namespace
+
+// ---- SubmitScan
+
+grpc::Status DetectionService::SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* response) {
+  return Answer(Submit(*context, *reader), *response);
+}
+
+Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader) {
+  v1::SubmitScanRequest first;
+  if (!reader.Read(&first) || !first.has_header()) return Fail(ErrorCode::kInvalidArgument, "header: wanted before the data, got none");
+  const v1::SubmitScanHeader& header = first.header();
+  if (const auto checked = CheckHeader(header, limits_.max_false_accusation); !checked) return Pass(checked);
+  if (!header.stream_id().empty()) {
+    auto store = stores_.Borrow();
+    if (!store) return Pass(store);
+    if (const auto stream = (*store)->GetStream(header.stream_id()); !stream) return Pass(stream);
+  }
+  auto clip = ReceiveClip(header, [&](v1::SubmitScanRequest& message) { return reader.Read(&message); }, limits_.max_clip_bytes);
+  // A client that left looks like one that has sent all; half a clip must not be scanned.
+  if (context.IsCancelled()) return Fail(ErrorCode::kCancelled, "the client left before the end of the clip");
+  if (!clip) return Pass(clip);
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&] { return clip->ReadNext(JobQueue::kClipPartBytes); });
+  if (!scan) return Pass(scan);
+  return ScanOf(*scan, **store);
+}
+
+// ---- GetScan, WatchScan, CancelScan
+
+Result<v1::Scan> DetectionService::ReadScan(const std::string& scan_id) {
+  if (const auto checked = CheckScanId(scan_id); !checked) return Pass(checked);
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  const auto scan = (*store)->GetScan(scan_id);
+  if (!scan) return Pass(scan);
+  return ScanOf(*scan, **store);
+}
+
+grpc::Status DetectionService::GetScan(grpc::ServerContext*, const v1::GetScanRequest* request, v1::Scan* response) {
+  return Answer(ReadScan(request->scan_id()), *response);
+}
+
+Result<v1::Progress> DetectionService::ReadProgress(const std::string& scan_id) {
+  auto scan = ReadScan(scan_id);
+  if (!scan) return Pass(scan);
+  v1::Progress progress;
+  progress.set_state(scan->state());
+  progress.set_stage(scan->progress().stage());
+  progress.set_fraction(scan->progress().fraction());
+  if (IsOver(scan->state())) *progress.mutable_scan() = std::move(*scan);
+  return progress;
+}
+
+grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) {
+  v1::Progress told;  // no state yet, so the first one is news
+  while (!context->IsCancelled()) {
+    const auto now = ReadProgress(request->scan_id());
+    if (!now) return ToStatus(now.error());
+    if (!IsSame(*now, told) && !writer->Write(*now)) break;
+    if (IsOver(now->state())) return grpc::Status::OK;
+    told = *now;
+    if (drain_.WaitFor(kWatchPeriod)) return {grpc::StatusCode::UNAVAILABLE, "this daemon stops; the scan goes on, watch it again"};
+  }
+  return {grpc::StatusCode::CANCELLED, "the client left"};
+}
+
+grpc::Status DetectionService::CancelScan(grpc::ServerContext*, const v1::CancelScanRequest* request, v1::Scan* response) {
+  return Answer(Cancel(*request), *response);
+}
+
+Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) {
+  constexpr char kScope[] = "Detection.CancelScan";
+  const std::string& key = request.idempotency_key();
+  if (const auto checked = CheckScanId(request.scan_id()); !checked) return Pass(checked);
+  if (key.size() > 128) return Fail(ErrorCode::kInvalidArgument, "idempotency_key: wanted at most 128 bytes, got " + std::to_string(key.size()));
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  if (!key.empty()) {
+    const auto known = (*store)->FindAnswer(kScope, key, request.scan_id());
+    if (!known) return Pass(known);
+    v1::Scan first;
+    if (*known && first.ParseFromArray((*known)->data(), static_cast<int>((*known)->size()))) return first;
+  }
+  const auto scan = (*store)->CancelScan(request.scan_id());
+  if (!scan) return Pass(scan);
+  auto answer = ScanOf(*scan, **store);
+  if (!answer || key.empty()) return answer;
+  const std::string bytes = answer->SerializeAsString();
+  const auto kept = (*store)->KeepAnswer(kScope, key, request.scan_id(), {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+  if (!kept) return Pass(kept);
+  return answer;
+}
+
+// ---- ListFindings, QueryLeaks
+
+grpc::Status DetectionService::ListFindings(grpc::ServerContext*, const v1::ListFindingsRequest* request, v1::ListFindingsResponse* response) {
+  return Answer(List(*request), *response);
+}
+
+Result<v1::ListFindingsResponse> DetectionService::List(const v1::ListFindingsRequest& request) {
+  auto filter = FilterOf(request);
+  if (!filter) return Pass(filter);
+  const auto page_size = static_cast<std::size_t>(filter->limit++);  // one more tells whether there is another page
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  auto found = (*store)->ListFindings(*filter);
+  if (!found) return Pass(found);
+  v1::ListFindingsResponse page;
+  if (found->size() > page_size) {
+    found->resize(page_size);
+    page.set_next_page_token(PageTokenAfter(found->back()));
+  }
+  SourceNames sources(**store);
+  for (const FindingRecord& record : *found) {
+    auto finding = FindingOf(record, sources);
+    if (!finding) return Pass(finding);
+    *page.add_findings() = std::move(*finding);
+  }
+  return page;
+}
+
+grpc::Status DetectionService::QueryLeaks(grpc::ServerContext*, const v1::QueryLeaksRequest* request, v1::QueryLeaksResponse* response) {
+  return Answer(Leaks(*request), *response);
+}
+
+Result<v1::QueryLeaksResponse> DetectionService::Leaks(const v1::QueryLeaksRequest& request) {
+  auto filter = FilterOf(request);
+  if (!filter) return Pass(filter);
+  v1::QueryLeaksResponse page;
+  if (!request.verdict().empty() && request.verdict() != "accused") return page;  // the others name nobody
+  const auto page_size = static_cast<std::size_t>(filter->limit++);
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  auto leaks = (*store)->QueryLeaks(*filter);
+  if (!leaks) return Pass(leaks);
+  if (leaks->size() > page_size) {
+    leaks->resize(page_size);
+    page.set_next_page_token(PageTokenAfter(leaks->back()));
+  }
+  for (const Leak& leak : *leaks) *page.add_leaks() = LeakOf(leak);
+  return page;
+}
+
+}  // namespace earmark::detectd

@@ -1,0 +1,45 @@
+// The calls of earmark.v1.Detection.
+#pragma once
+
+#include <cstdint>
+
+#include "db/store_pool.h"
+#include "earmark/v1/detection.grpc.pb.h"
+#include "services/detectd/drain_signal.h"
+
+namespace earmark::detectd {
+
+struct ServiceLimits {
+  std::int64_t max_clip_bytes = 0;
+  double max_false_accusation = 0;  // what a scan may ask for at most, and gets where it does not ask
+};
+
+// Answers from the store alone; who carries the scans out is another matter (scan_workers.h), perhaps in another process. Thread-safe: gRPC
+// calls it from many threads at once, and each call borrows a connection for as long as it needs one.
+class DetectionService final : public v1::Detection::Service {
+ public:
+  // Both must outlive it. Once `drain` is raised, watchers are told UNAVAILABLE.
+  DetectionService(StorePool& stores, const DrainSignal& drain, const ServiceLimits& limits) : stores_(stores), drain_(drain), limits_(limits) {}
+
+  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* response) override;
+  grpc::Status GetScan(grpc::ServerContext* context, const v1::GetScanRequest* request, v1::Scan* response) override;
+  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) override;
+  grpc::Status CancelScan(grpc::ServerContext* context, const v1::CancelScanRequest* request, v1::Scan* response) override;
+  grpc::Status ListFindings(grpc::ServerContext* context, const v1::ListFindingsRequest* request, v1::ListFindingsResponse* response) override;
+  grpc::Status QueryLeaks(grpc::ServerContext* context, const v1::QueryLeaksRequest* request, v1::QueryLeaksResponse* response) override;
+
+ private:
+  // The calls themselves, in terms of results.
+  Result<v1::Scan> Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader);
+  Result<v1::Scan> Cancel(const v1::CancelScanRequest& request);
+  Result<v1::ListFindingsResponse> List(const v1::ListFindingsRequest& request);
+  Result<v1::QueryLeaksResponse> Leaks(const v1::QueryLeaksRequest& request);
+  Result<v1::Progress> ReadProgress(const std::string& scan_id);
+  Result<v1::Scan> ReadScan(const std::string& scan_id);
+
+  StorePool& stores_;
+  const DrainSignal& drain_;
+  const ServiceLimits limits_;
+};
+
+}  // namespace earmark::detectd

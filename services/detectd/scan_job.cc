@@ -1,0 +1,158 @@
+#include "services/detectd/scan_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "dsp/core/resample.h"
+#include "dsp/media/audio_file.h"
+#include "services/common/digest.h"
+#include "services/detectd/clip_file.h"
+
+namespace earmark::detectd {
+namespace {
+
+constexpr double kMostClipSeconds = 2 * 3600;
+constexpr std::int64_t kRescanPeriodUs = 2'000'000;
+
+// The stages of a scan in the API's words.
+std::string StageName(std::string_view stage) {
+  if (stage == "searching") return "search";
+  if (stage == "aligning") return "align";
+  if (stage == "reading") return "read";
+  if (stage == "scoring") return "score";
+  return std::string(stage);
+}
+
+// The clip has no name of its own here, and the one that it has here means nothing to anybody.
+std::string WithName(std::string message, const std::string& path, const std::string& name) {
+  const std::size_t at = message.find(path);
+  if (at != std::string::npos) message.replace(at, path.size(), name);
+  return message;
+}
+
+// Such a clip is unreadable, which is a finding; other errors end the scan without one.
+bool IsAboutTheClip(ErrorCode code) {
+  return code == ErrorCode::kInvalidArgument || code == ErrorCode::kDataLoss || code == ErrorCode::kResourceExhausted;
+}
+
+}  // namespace
+
+Result<std::string> ScanJob::Run() {
+  if (scan_.attempt > kMostAttempts) {
+    return Keep(Unreadable("its worker stopped before the end each of " + std::to_string(kMostAttempts) + " times"));
+  }
+  const auto finding = Examine();
+  switch (lease_.stop_reason()) {
+    case StopReason::kLost: return std::string("lost");
+    case StopReason::kCancelled: return GiveUp({ErrorCode::kCancelled, "cancelled"});
+    case StopReason::kDraining:
+      if (finding) break;  // it is done all the same
+      if (const auto released = store_.ReleaseScan(scan_.id, scan_.attempt); !released) return Pass(released);
+      return std::string("released");
+    case StopReason::kNone: break;
+  }
+  if (!finding) return GiveUp(finding.error());
+  return Keep(*finding);
+}
+
+Result<FindingRecord> ScanJob::Examine() {
+  auto file = ClipFile::Create();
+  if (!file) return Pass(file);
+  const auto fetched = store_.ReadClip(scan_.id, [&](std::span<const std::uint8_t> part) { return file->Append(part); });
+  if (!fetched) return Pass(fetched);
+  if (file->Sha256() != scan_.clip_sha256) return Fail(ErrorCode::kDataLoss, "the clip is damaged in the store; submit it again");
+  auto clip = ReadMonoClip(file->Path(), kMostClipSeconds);
+  if (!clip) {
+    if (!IsAboutTheClip(clip.error().code)) return Pass(clip);
+    return Unreadable(WithName(clip.error().message, file->Path(), scan_.name));
+  }
+  const std::vector<float> samples = HalveRate(clip->samples);
+  clip->samples = {};
+  auto report = Scan(samples);
+  if (!report) return Pass(report);
+  if (clip->truncated) report->notes.push_back("the clip breaks off; what was there has been scanned");
+  return FindingFrom(*report);
+}
+
+Result<ScanReport> ScanJob::Scan(std::span<const float> clip) {
+  const ScanOptions options{.stream = scan_.stream, .max_false_accusation = scan_.max_false_accusation};
+  const Progress progress = [&](const char* stage, double fraction) {
+    lease_.SetProgress(StageName(stage), fraction);
+    return lease_.stop_reason() == StopReason::kNone;
+  };
+  for (;;) {
+    auto report = ScanClip(store_, master_, clip, options, progress);
+    if (!report) return report;
+    const auto again = SoundMayCome(*report);
+    if (!again) return Pass(again);
+    if (!*again) return report;
+    lease_.SetProgress("wait", -1);
+    const std::int64_t left_us = scan_.created_unix_us + settle_us_ - UnixMicroseconds();
+    const auto pause = std::chrono::microseconds(std::clamp<std::int64_t>(left_us, 1000, kRescanPeriodUs));
+    if (!lease_.Wait(std::chrono::ceil<std::chrono::milliseconds>(pause))) return Fail(ErrorCode::kCancelled, "stopped");
+  }
+}
+
+// Scanning again costs nothing of the bound as long as nobody was scored, so it is for sound that nothing at all was found of.
+Result<bool> ScanJob::SoundMayCome(const ScanReport& report) {
+  if (report.verdict != Verdict::kUnknownAudio || report.trials != 0) return false;
+  const std::int64_t now_us = UnixMicroseconds();
+  if (now_us >= scan_.created_unix_us + settle_us_) return false;
+  const auto is_live = [&](const StreamRecord& stream) {
+    return stream.live && stream.state == StreamState::kRecording && stream.leased_until_unix_us > now_us &&
+           (!scan_.stream || *scan_.stream == stream.id);
+  };
+  const auto streams = store_.ListStreams();
+  if (!streams) return Pass(streams);
+  return std::any_of(streams->begin(), streams->end(), is_live);
+}
+
+FindingRecord ScanJob::FindingFrom(const ScanReport& report) const {
+  FindingRecord finding;
+  finding.clip_name = scan_.name;
+  finding.clip_sha256 = scan_.clip_sha256;
+  finding.case_label = scan_.case_label;
+  finding.verdict = VerdictName(report.verdict);
+  finding.report_json = ToJson(report);
+  for (const Accusation& a : report.accusations) {
+    finding.accusations.push_back({.account = a.account, .stream = a.stream, .log10_p = a.log10_p, .log10_bound = a.log10_bound});
+  }
+  return finding;
+}
+
+FindingRecord ScanJob::Unreadable(const std::string& reason) const {
+  constexpr char kVerdict[] = "unreadable";
+  FindingRecord finding = FindingFrom({});
+  auto report = nlohmann::ordered_json::parse(finding.report_json);
+  report["verdict"] = kVerdict;
+  report["reason"] = reason;
+  finding.verdict = kVerdict;
+  // A file's own words may be in the reason, and those need not be UTF-8.
+  finding.report_json = report.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return finding;
+}
+
+// A finding is work that should not be lost to a moment's trouble of the store.
+Result<std::string> ScanJob::Keep(const FindingRecord& finding) {
+  constexpr int kMostTries = 10;
+  for (int i = 0;; ++i) {
+    const auto kept = store_.FinishScan(scan_.id, scan_.attempt, finding);
+    if (kept) return finding.verdict;
+    if (kept.error().code == ErrorCode::kFailedPrecondition || kept.error().code == ErrorCode::kNotFound) return std::string("lost");
+    if (kept.error().code != ErrorCode::kUnavailable) return GiveUp(kept.error());
+    if (i == kMostTries || !lease_.Wait(std::chrono::milliseconds(500))) return Pass(kept);
+  }
+}
+
+Result<std::string> ScanJob::GiveUp(const Error& error) {
+  // Nothing is wrong with the scan: whoever claims it next may find the store well again.
+  if (error.code == ErrorCode::kUnavailable) return Fail(error.code, error.message);
+  const auto told = store_.AbandonScan(scan_.id, scan_.attempt, error.message);
+  if (!told && told.error().code == ErrorCode::kFailedPrecondition) return std::string("lost");
+  if (!told) return Pass(told);
+  return std::string(error.code == ErrorCode::kCancelled ? "cancelled" : "failed");
+}
+
+}  // namespace earmark::detectd

@@ -1,0 +1,114 @@
+#include "services/detectd/scan_workers.h"
+
+#include <sodium.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "services/detectd/scan_job.h"
+#include "services/detectd/scan_lease.h"
+
+namespace earmark::detectd {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kIdlePeriod{100};
+constexpr std::chrono::milliseconds kTroublePeriod{1000};
+constexpr std::chrono::milliseconds kCountPeriod{1000};
+
+// Tells workers apart in the store, for people who look into it.
+std::string WorkerName(int number) {
+  char host[64] = "";
+  if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  return std::string(host) + ":" + std::to_string(::getpid()) + ":" + std::to_string(number);
+}
+
+// A connection that lasts until there is trouble with it.
+class Connection {
+ public:
+  explicit Connection(std::string url) : url_(std::move(url)) {}
+  // nullptr: the store cannot be reached; that is logged.
+  Store* Get() {
+    if (store_) return store_.get();
+    auto opened = OpenStore(url_, OpenMode::kReadWrite);
+    if (!opened) return Lose(opened.error()), nullptr;
+    store_ = std::move(*opened);
+    return store_.get();
+  }
+  void Lose(const Error& error) {
+    spdlog::warn("store: {}", error.message);
+    store_ = nullptr;
+  }
+
+ private:
+  std::string url_;
+  std::unique_ptr<Store> store_;
+};
+
+}  // namespace
+
+ScanWorkers::ScanWorkers(WorkerOptions options, MasterKey master, server::Metrics& metrics)
+    : options_(std::move(options)), master_(std::move(master)), metrics_(metrics) {
+  for (int i = 0; i < options_.num_workers; ++i) threads_.emplace_back([this, i] { Work(i); });
+  threads_.emplace_back([this] { CountQueue(); });
+}
+
+ScanWorkers::~ScanWorkers() { Drain(); }
+
+void ScanWorkers::Drain() {
+  drain_.Raise();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void ScanWorkers::Work(int number) {
+  const std::string name = WorkerName(number);
+  Connection connection(options_.store_url);
+  while (!drain_.IsRaised()) {
+    Store* const store = connection.Get();
+    auto scan = store ? store->ClaimScan(name, options_.lease_us) : Fail(ErrorCode::kUnavailable, "");
+    if (!scan) {
+      if (store) connection.Lose(scan.error());
+      drain_.WaitFor(kTroublePeriod);
+    } else if (!*scan) {
+      drain_.WaitFor(kIdlePeriod);
+    } else if (const auto told = CarryOut(*store, **scan); !told) {
+      connection.Lose(told.error());
+    }
+  }
+}
+
+Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
+  const auto begin = steady_clock::now();
+  ScanLease lease(options_.store_url, scan, options_.lease_us, drain_);
+  const auto outcome = ScanJob(store, master_, scan, lease, options_.settle_us).Run();
+  const double took_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
+  const std::string word = outcome.value_or("lost");
+  metrics_.Counter("earmark_scans_total", "Scans that a worker left, by how they ended: a verdict, or cancelled, failed, released, lost.", {{"outcome", word}})
+      .Increment();
+  metrics_.Counter("earmark_scan_seconds_total", "Seconds that workers spent on scans.").Increment(took_s);
+  spdlog::info("scan {}: {} after {:.2f} s, attempt {}", scan.id, word, took_s, scan.attempt);
+  if (!outcome) return Pass(outcome);
+  return {};
+}
+
+void ScanWorkers::CountQueue() {
+  constexpr char kHelp[] = "Scans in the store that wait for a worker, and that run, in all processes.";
+  auto& waiting = metrics_.Gauge("earmark_scan_queue", kHelp, {{"state", "waiting"}});
+  auto& running = metrics_.Gauge("earmark_scan_queue", kHelp, {{"state", "running"}});
+  Connection connection(options_.store_url);
+  do {
+    Store* const store = connection.Get();
+    if (!store) continue;
+    if (const auto length = store->CountScans()) {
+      waiting.Set(static_cast<double>(length->waiting));
+      running.Set(static_cast<double>(length->running));
+    } else {
+      connection.Lose(length.error());
+    }
+  } while (!drain_.WaitFor(kCountPeriod));
+}
+
+}  // namespace earmark::detectd

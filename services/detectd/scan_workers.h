@@ -1,0 +1,51 @@
+// Threads that carry out the scans that wait in the store.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "db/store.h"
+#include "dsp/media/key_file.h"
+#include "services/common/server/metrics.h"
+#include "services/detectd/drain_signal.h"
+
+namespace earmark::detectd {
+
+struct WorkerOptions {
+  std::string store_url;
+  int num_workers = 1;
+  std::int64_t lease_us = 10'000'000;
+  // How long after its submission a clip of unknown sound is scanned again while a live stream is recorded: its sound may be on its way into
+  // the store.
+  std::int64_t settle_us = 15'000'000;
+};
+
+// Each worker claims a scan under a lease, decodes the clip, scans it and stores the finding; any number of workers, in any number of processes,
+// may share a store. A scan whose worker dies is claimed again when its lease is over. Workers outlive trouble with the store: they try again.
+class ScanWorkers {
+ public:
+  // Starts them. `metrics` must outlive it; the store must exist.
+  ScanWorkers(WorkerOptions options, MasterKey master, server::Metrics& metrics);
+  ScanWorkers(const ScanWorkers&) = delete;
+  ScanWorkers& operator=(const ScanWorkers&) = delete;
+  // Drains.
+  ~ScanWorkers();
+
+  // Puts running scans back into the queue and returns when all workers have ended. Again: does nothing. From one thread at a time.
+  void Drain();
+
+ private:
+  void Work(int number);
+  Result<void> CarryOut(Store& store, const ScanRecord& scan);
+  void CountQueue();
+
+  const WorkerOptions options_;
+  const MasterKey master_;
+  server::Metrics& metrics_;
+  DrainSignal drain_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace earmark::detectd

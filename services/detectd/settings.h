@@ -1,0 +1,28 @@
+// What the configuration of earmark-detectd says, checked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "services/common/server/config.h"
+
+namespace earmark::detectd {
+
+// CommonConfigKeys and [scan].
+std::vector<server::ConfigKey> DetectdConfigKeys();
+
+struct Settings {
+  std::string store_url;
+  std::string key_file;
+  int num_workers = 1;
+  std::int64_t max_clip_bytes = 0;
+  double max_false_accusation = 0;  // what a scan may ask for at most, and gets where it does not ask
+  std::int64_t lease_us = 0;        // how long a scan is a worker's that does not say a word
+};
+
+// `config` has the keys of DetectdConfigKeys. kInvalidArgument: a value out of range, or one that is needed is missing.
+Result<Settings> ReadSettings(const server::Config& config);
+
+}  // namespace earmark::detectd
