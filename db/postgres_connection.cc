@@ -137,7 +137,7 @@ class PostgresConnection final : public SqlConnection {
 
   Result<void> Migrate(OpenMode mode) {
     const int newest = PostgresMigrations().back().version;
-    auto seen = Read("open the store " + name_, [&] { return SchemaVersion(); });
+    auto seen = ReadSchemaVersion();
     if (!seen) return Pass(seen);
     if (*seen == 0 && mode == OpenMode::kReadWrite) {
       return Fail(ErrorCode::kNotFound, "cannot open the store " + name_ + ": the database has none; `earmark db migrate` makes one");
@@ -155,6 +155,10 @@ class PostgresConnection final : public SqlConnection {
       work_->exec_params("UPDATE earmark_schema SET version = $1", newest);
       return {};
     });
+  }
+
+  Result<int> ReadSchemaVersion() {
+    return Read("open the store " + name_, [&] { return SchemaVersion(); });
   }
 
  private:
@@ -254,5 +258,7 @@ Result<std::unique_ptr<SqlConnection>> ConnectPostgres(const std::string& url, O
   if (auto migrated = connection->Migrate(mode); !migrated) return Pass(migrated);
   return connection;
 }
+
+Result<int> PostgresSchemaVersion(const std::string& url) { return PostgresConnection(url).ReadSchemaVersion(); }
 
 }  // namespace earmark

@@ -304,4 +304,17 @@ Result<SQLite::Database> OpenSqliteDatabase(const std::string& path, OpenMode mo
   return OpenExisting(*absolute, busy_timeout);
 }
 
+Result<int> SqliteSchemaVersion(const std::string& path, std::chrono::milliseconds busy_timeout) {
+  const auto absolute = AbsolutePath(path);
+  if (!absolute) return Pass(absolute);
+  const auto presence = LookAt(*absolute);
+  if (!presence) return Pass(presence);
+  if (*presence == Presence::kMissing) return 0;
+  auto opened = OpenFile(*absolute, busy_timeout);
+  if (!opened) return Pass(opened);
+  if (auto ours = CheckIsOurs(*opened, *absolute); !ours) return Pass(ours);
+  const auto system_errno = [&] { return SystemErrnoOf(*opened); };
+  return CatchSqlite(Opening(*absolute), system_errno, [&]() -> Result<int> { return opened->execAndGet("PRAGMA user_version").getInt(); });
+}
+
 }  // namespace earmark

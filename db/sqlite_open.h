@@ -15,4 +15,7 @@ namespace earmark {
 // and a failure leaves nothing. A file that is not an Earmark store is refused before SQLite reads or locks anything in it.
 Result<SQLite::Database> OpenSqliteDatabase(const std::string& path, OpenMode mode, std::chrono::milliseconds busy_timeout);
 
+// 0: there is no file.
+Result<int> SqliteSchemaVersion(const std::string& path, std::chrono::milliseconds busy_timeout);
+
 }  // namespace earmark

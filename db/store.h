@@ -34,6 +34,10 @@ enum class OpenMode {
 // message holds a password.
 Result<std::unique_ptr<Store>> OpenStore(const std::string& url, OpenMode mode);
 
+// The number of the schema that a store has, 0 if there is no store, without changing anything. Errors as OpenStore; a number that this build does
+// not know is none.
+Result<int> StoreSchemaVersion(const std::string& url);
+
 // The URL without its password, for people and logs.
 std::string PrintableStoreUrl(const std::string& url);
 

@@ -6,7 +6,7 @@ import unittest
 
 from support import BINARY, EndToEnd, Recordings
 
-COMMANDS = ("demo", "mark", "scan", "streams", "accounts", "findings", "keys", "completion")
+COMMANDS = ("demo", "mark", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
 
 
 class Listings(EndToEnd):
@@ -97,7 +97,7 @@ class Listings(EndToEnd):
 
     def test_help(self):
         """--help of every command: status 0, on stdout, with an example; --version"""
-        for words in ([], *([name] for name in COMMANDS), ["streams", "remove"], ["keys", "create"]):
+        for words in ([], *([name] for name in COMMANDS), ["streams", "remove"], ["keys", "create"], ["db", "migrate"], ["db", "check"]):
             with self.subTest(words=words):
                 done = self.run_raw(*words, "--help")
                 self.assertEqual((done.status, done.err), (0, ""))

@@ -11,6 +11,7 @@
 #include "db/store.h"
 #include "dsp/media/key_file.h"
 #include "services/common/scanning.h"
+#include "tools/earmark/client/client.h"
 
 namespace earmark::cli {
 
@@ -25,6 +26,10 @@ CommonOptions DefaultOptions();
 void AddStoreOption(CLI::App& command, CommonOptions& common);
 void AddKeyOption(CLI::App& command, CommonOptions& common);
 
+// $EARMARK_SERVER and $EARMARK_TOKEN.
+ServerOptions DefaultServer();
+void AddServerOptions(CLI::App& command, ServerOptions& server);
+
 // The key at common.key_file, which must be there already. kNotFound says what key is missing.
 Result<MasterKey> ReadMasterKey(const CommonOptions& common);
 
@@ -33,10 +38,13 @@ using Action = std::function<int()>;
 
 void AddMarkCommand(CLI::App& app, Action& action);
 void AddScanCommand(CLI::App& app, Action& action);
+void AddSubmitCommand(CLI::App& app, Action& action);
+void AddLeaksCommand(CLI::App& app, Action& action);
 void AddStreamsCommand(CLI::App& app, Action& action);
 void AddAccountsCommand(CLI::App& app, Action& action);
 void AddFindingsCommand(CLI::App& app, Action& action);
 void AddKeysCommand(CLI::App& app, Action& action);
+void AddDbCommand(CLI::App& app, Action& action);
 void AddCompletionCommand(CLI::App& app, Action& action);
 void AddDemoCommand(CLI::App& app, Action& action);
 

@@ -36,6 +36,17 @@ void AddKeyOption(CLI::App& command, CommonOptions& common) {
   command.add_option("--key", common.key_file, "Master key file, made on first use of `mark` (or $EARMARK_KEY)")->capture_default_str();
 }
 
+ServerOptions DefaultServer() {
+  return {.server = Environment("EARMARK_SERVER"), .token_file = {}, .token = Environment("EARMARK_TOKEN"), .ca_file = {}, .insecure = false};
+}
+
+void AddServerOptions(CLI::App& command, ServerOptions& server) {
+  command.add_option("--server", server.server, "gRPC address of earmark-detectd, HOST:PORT (or $EARMARK_SERVER)");
+  command.add_option("--token-file", server.token_file, "File that holds the access token (or the token itself in $EARMARK_TOKEN)");
+  CLI::Option* ca = command.add_option("--ca", server.ca_file, "Certificate authority of the server, PEM; needed unless it is on this machine");
+  command.add_flag("--insecure", server.insecure, "Speak without TLS; only to a server on this machine, where that is the rule anyway")->excludes(ca);
+}
+
 Result<MasterKey> ReadMasterKey(const CommonOptions& common) {
   auto key = ReadKeyFile(common.key_file);
   if (!key && key.error().code == ErrorCode::kNotFound) {

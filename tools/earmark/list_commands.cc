@@ -1,26 +1,15 @@
-#include <cmath>
 #include <cstdio>
-#include <ctime>
-#include <limits>
 
 #include <nlohmann/json.hpp>
 
 #include "tools/earmark/commands.h"
+#include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string Utc(std::int64_t unix_us) {
-  const auto seconds = static_cast<std::time_t>(unix_us / 1'000'000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 // Options of a listing, kept alive by the action that uses them.
 struct ListState {
@@ -174,7 +163,7 @@ void AddFindingsCommand(CLI::App& app, Action& action) {
   auto state = AddList(*command, action, ListFindings);
   command->add_option("--account", state->account, "Only findings that accuse this account");
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
-  command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio"}));
+  command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
 }
 

@@ -39,10 +39,13 @@ int main(int argc, char** argv) {
   AddDemoCommand(app, action);
   AddMarkCommand(app, action);
   AddScanCommand(app, action);
+  AddSubmitCommand(app, action);
+  AddLeaksCommand(app, action);
   AddStreamsCommand(app, action);
   AddAccountsCommand(app, action);
   AddFindingsCommand(app, action);
   AddKeysCommand(app, action);
+  AddDbCommand(app, action);
   AddCompletionCommand(app, action);
   try {
     app.parse(argc, argv);

@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstdio>
 
 #include "dsp/core/resample.h"
@@ -6,45 +5,13 @@
 #include "services/common/digest.h"
 #include "services/common/scanning.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
 namespace {
 
 constexpr double kMostClipSeconds = 2 * 3600;
-
-std::string Chance(double log10) {
-  char text[64];
-  std::snprintf(text, sizeof text, "10^%.1f", log10);
-  return text;
-}
-
-void PrintReport(const std::string& clip, const ScanReport& report) {
-  for (const StreamAlignment& a : report.alignments) {
-    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
-                a.stream.c_str(), a.alignment.stream_start_s, a.alignment.speed);
-  }
-  switch (report.verdict) {
-    case Verdict::kUnknownAudio:
-      std::printf("%s: no stream in the store has this sound\n", Yellow("unknown audio").c_str());
-      return;
-    case Verdict::kNoAccusation:
-      std::printf("%s: none of the %lld accounts that were there can be named (%lld symbols read)\n", Yellow("no accusation").c_str(),
-                  static_cast<long long>(report.candidates), static_cast<long long>(report.symbols_used));
-      if (report.seconds_needed) {
-        std::printf("about %.0f s of such a recording would do\n", std::ceil(*report.seconds_needed));
-      } else {
-        std::printf("more of the same recording is not expected to change that\n");
-      }
-      return;
-    case Verdict::kAccused:
-      for (const Accusation& a : report.accusations) {
-        std::printf("%s %s, stream %s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(a.account).c_str(),
-                    a.stream.c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
-      }
-      return;
-  }
-}
 
 }  // namespace
 

@@ -29,6 +29,17 @@ std::string OneLine(std::string text) {
   return text;
 }
 
+// A store URL may be where a message quotes it, as in a word that was not expected: its password is nobody's to read.
+std::string WithoutPasswords(std::string text) {
+  for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
+    const std::size_t end = std::min(text.find_first_of(" /'", at + 3), text.size());
+    const std::size_t host = text.rfind('@', end);
+    const std::size_t colon = text.find(':', at + 3);
+    if (host != std::string::npos && colon < host) text.replace(colon, host - colon, ":…");
+  }
+  return text;
+}
+
 }  // namespace
 
 void CatchInterrupts() {
@@ -85,8 +96,8 @@ std::string Red(const std::string& text) { return Coloured("1;31", text); }
 std::string Green(const std::string& text) { return Coloured("1;32", text); }
 std::string Yellow(const std::string& text) { return Coloured("33", text); }
 
-void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", OneLine(message).c_str()); }
-void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", OneLine(message).c_str()); }
+void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", OneLine(WithoutPasswords(message)).c_str()); }
+void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", OneLine(WithoutPasswords(message)).c_str()); }
 
 int ExitStatus(const Error& error) {
   switch (error.code) {

@@ -1,0 +1,80 @@
+// Calling a detection daemon. gRPC's headers stay behind this one, for they take seconds to compile.
+//
+// Not thread-safe. Messages of errors name the server and never hold the token. Codes are the server's, mapped as
+// services/common/server/status.h does; kUnavailable: it cannot be reached.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "services/common/scanning.h"
+
+namespace earmark::cli {
+
+struct ServerOptions {
+  std::string server;      // HOST:PORT
+  std::string token_file;  // holds the token
+  std::string token;       // … or this is it
+  std::string ca_file;     // PEM; set: TLS, with a certificate that this authority has signed
+  bool insecure = false;   // asks for what holds anyway: no TLS on loopback; nothing else becomes allowed by it
+};
+
+struct Submission {
+  std::string path;
+  std::string name;  // what to call the clip
+  std::string stream;
+  std::string case_label;
+  double max_false_accusation = 0;  // 0: the server's own
+};
+
+enum class RemoteState { kQueued, kRunning, kDone, kCancelled, kFailed };
+const char* RemoteStateName(RemoteState state);  // queued, running, done, cancelled, failed
+
+// A finding as the server keeps it.
+struct RemoteFinding {
+  std::string id;
+  std::string clip_name;
+  std::string verdict;      // as in FindingRecord
+  std::string reason;       // of verdict unreadable
+  std::string report_json;  // the object of `scan --json`
+  ScanReport report;        // the same for people; without meaning if the verdict is unreadable
+};
+
+struct RemoteScan {
+  std::string id;
+  RemoteState state = RemoteState::kQueued;
+  std::string reason;                    // of kFailed
+  std::optional<RemoteFinding> finding;  // of kDone
+};
+
+// One row of the answer to "who leaked".
+struct LeakRow {
+  std::string account;
+  std::string stream;
+  std::string finding_id;
+  double log10_bound = 0;
+  std::int64_t first_seen_unix_us = 0;
+  std::int64_t last_seen_unix_us = 0;
+};
+
+class Client {
+ public:
+  // Does not connect yet. kInvalidArgument: not HOST:PORT, or a host beyond this machine without a CA, whom the token may not be shown;
+  // a token that is none; kNotFound, kPermissionDenied: a file cannot be read.
+  static Result<std::unique_ptr<Client>> Create(const ServerOptions& options);
+  virtual ~Client() = default;
+
+  // Uploads a clip. Tries a second time under the same idempotency key if the connection breaks.
+  virtual Result<RemoteScan> Submit(const Submission& submission, const Progress& progress) = 0;
+  // Waits until a scan has ended, whichever way, connecting again as often as needed. kCancelled: `progress` said so; the scan goes on. kUnavailable:
+  // the server was away for two minutes.
+  virtual Result<RemoteScan> Await(const std::string& scan_id, const Progress& progress) = 0;
+  // All pages. The filter's limit and place to go on from do not count.
+  virtual Result<std::vector<LeakRow>> QueryLeaks(const LeakFilter& filter) = 0;
+};
+
+}  // namespace earmark::cli

@@ -1,0 +1,23 @@
+// How findings and times are written for people and in JSON, by every command alike.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "services/common/scanning.h"
+
+namespace earmark::cli {
+
+// What a scan found, on stdout. `clip` is its name.
+void PrintReport(const std::string& clip, const ScanReport& report);
+
+// "10^-8.2"
+std::string Chance(double log10);
+
+// RFC 3339, UTC, to the second.
+std::string Utc(std::int64_t unix_us);
+
+// A moment as people give it: RFC 3339, YYYY-MM-DD (midnight UTC), or how long before `now_unix_us`: 7d, 12h, 30m. kInvalidArgument names `option`.
+Result<std::int64_t> ParseMoment(const std::string& text, const std::string& option, std::int64_t now_unix_us);
+
+}  // namespace earmark::cli
