@@ -1,0 +1,197 @@
+// The detection service in this process, over gRPC, on a SQLite store: from a leaked clip to a name, and what goes wrong on the way.
+//
+// Chance of failing: each scan may name an innocent account with chance 1e-6 by the bound it is given; there are fewer than 10 here.
+#include <grpcpp/grpcpp.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/common/marking.h"
+#include "services/common/server/daemon.h"
+#include "services/detectd/detection_service.h"
+#include "services/detectd/scan_workers.h"
+#include "services/detectd/settings.h"
+#include "tests/integration/store_temp_folder.h"
+#include "tests/support/marked_stream.h"
+#include "tests/support/memory_reader.h"
+#include "tests/support/synthetic_audio.h"
+
+namespace earmark::detectd {
+namespace {
+
+using Catch::Matchers::Contains;
+
+// A store with the stream "room", heard by account-0 to account-99, and the service on it; workers where the test starts them.
+struct TestService {
+  TestService() : master{.key = TestKey(9), .id = KeyId(TestKey(9))}, store(Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))), pool(folder.Url()) {
+    std::vector<std::string> accounts;
+    for (int i = 0; i < 100; ++i) accounts.push_back("account-" + std::to_string(i));
+    MonoMemoryReader host(SpeechLike(14, 11));
+    (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
+    server::Config config(DetectdConfigKeys());
+    for (const char* setting : {"auth.required=false", "listen.grpc=127.0.0.1:0", "listen.http=127.0.0.1:0"}) REQUIRE(config.SetFromOption(setting));
+    frontend = Get(server::Frontend::Start(config, {{v1::Detection::service_full_name(), &service}}, {}, metrics));
+    stub = v1::Detection::NewStub(grpc::CreateChannel(frontend->grpc_address().ToString(), grpc::InsecureChannelCredentials()));
+  }
+  ~TestService() { drain.Raise(); }
+
+  std::unique_ptr<ScanWorkers> StartWorkers(std::int64_t lease_us = 10'000'000) {
+    return std::make_unique<ScanWorkers>(WorkerOptions{.store_url = folder.Url(), .num_workers = 1, .lease_us = lease_us}, master, metrics);
+  }
+
+  // Bytes of a WAV file with six seconds of this account's copy.
+  std::string LeakOf(const std::string& account) {
+    const StreamRecord stream = Get(store->GetStream("room"));
+    Listener listener(1);
+    std::vector<float> sound;
+    const auto play = [&](std::span<const std::uint8_t> packet) -> Result<void> {
+      listener.Play(packet, sound);
+      return {};
+    };
+    REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), account, play, {}));
+    const auto wav = Get(WavWriter::Create(folder.File("clip.wav"), kSampleRateHz, 1));
+    REQUIRE(wav->Write(CutSeconds(sound, 4, 10, kSampleRateHz)));
+    REQUIRE(wav->Finish());
+    std::ifstream file(folder.File("clip.wav"), std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  grpc::Status Submit(const v1::SubmitScanHeader& header, const std::string& clip) {
+    grpc::ClientContext context;
+    const auto writer = stub->SubmitScan(&context, &scan);
+    v1::SubmitScanRequest message;
+    *message.mutable_header() = header;
+    writer->Write(message);
+    message.set_data(clip);
+    writer->Write(message);
+    writer->WritesDone();
+    return writer->Finish();
+  }
+
+  // Watches `scan` to its end.
+  v1::Scan End() {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
+    v1::WatchScanRequest request;
+    request.set_scan_id(scan.scan_id());
+    const auto reader = stub->WatchScan(&context, request);
+    v1::Progress progress;
+    while (reader->Read(&progress)) {
+    }
+    REQUIRE(reader->Finish().ok());
+    return progress.scan();
+  }
+
+  TempFolder folder;
+  MasterKey master;
+  std::unique_ptr<Store> store;
+  StorePool pool;
+  DrainSignal drain;
+  server::Metrics metrics;
+  DetectionService service{pool, drain, {.max_clip_bytes = 4 << 20, .max_false_accusation = 1e-6}};
+  std::unique_ptr<server::Frontend> frontend;
+  std::unique_ptr<v1::Detection::Stub> stub;
+  v1::Scan scan;  // the latest that Submit gave
+};
+
+v1::SubmitScanHeader Named(const std::string& name, const std::string& key = "") {
+  v1::SubmitScanHeader header;
+  header.set_name(name);
+  header.set_idempotency_key(key);
+  return header;
+}
+
+TEST_CASE("Detectd: a leak is named, its key stays its own, and leaks are told by account", "[detectd]") {
+  TestService test;
+  const auto workers = test.StartWorkers();
+  const std::string clip = test.LeakOf("account-42");
+  REQUIRE(test.Submit(Named("clip", "k"), clip).ok());
+  const v1::Scan done = test.End();
+  REQUIRE(done.finding().accusations_size() == 1);
+  CHECK(done.finding().accusations(0).account() == "account-42");
+  CHECK(done.finding().created_at().seconds() > 0);
+  REQUIRE(test.Submit(Named("clip", "k"), clip).ok());
+  CHECK(test.scan.scan_id() == done.scan_id());
+  CHECK(test.Submit(Named("other", "k"), clip).error_code() == grpc::StatusCode::ALREADY_EXISTS);
+
+  REQUIRE(test.Submit(Named("clip 2"), test.LeakOf("account-7")).ok());
+  (void)test.End();
+  std::vector<std::string> accounts;
+  v1::QueryLeaksRequest request;
+  request.set_page_size(1);
+  v1::QueryLeaksResponse page;
+  do {
+    grpc::ClientContext context;
+    REQUIRE(test.stub->QueryLeaks(&context, request, &page).ok());
+    for (const v1::Leak& leak : page.leaks()) accounts.push_back(leak.account());
+    request.set_page_token(page.next_page_token());
+  } while (!page.next_page_token().empty());
+  CHECK(accounts == std::vector<std::string>{"account-42", "account-7"});
+  request.set_verdict("unreadable");
+  grpc::ClientContext context;
+  REQUIRE(test.stub->QueryLeaks(&context, request, &page).ok());
+  CHECK(page.leaks().empty());
+}
+
+TEST_CASE("Detectd: what is not right about an upload is refused and leaves nothing", "[detectd]") {
+  TestService test;
+  v1::SubmitScanHeader header = Named("clip");
+  header.set_sha256(std::string(64, '0'));
+  CHECK(test.Submit(header, "bytes").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(test.Submit(Named("clip"), "").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(test.Submit(Named(""), "bytes").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  header = Named("clip");
+  header.set_stream_id("nowhere");
+  CHECK(test.Submit(header, "bytes").error_code() == grpc::StatusCode::NOT_FOUND);
+  header = Named("clip");
+  header.set_max_false_accusation(1e-3);
+  CHECK(test.Submit(header, "bytes").error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(Get(test.store->CountScans()).waiting == 0);
+}
+
+TEST_CASE("Detectd: bytes that are no recording give the finding unreadable; a waiting scan is cancelled at once", "[detectd]") {
+  TestService test;
+  REQUIRE(test.Submit(Named("cancelled"), "bytes").ok());
+  v1::CancelScanRequest request;
+  request.set_scan_id(test.scan.scan_id());
+  grpc::ClientContext context;
+  v1::Scan cancelled;
+  REQUIRE(test.stub->CancelScan(&context, request, &cancelled).ok());
+  CHECK(cancelled.state() == v1::CANCELLED);
+  REQUIRE(test.Submit(Named("garbage"), std::string(5000, 'x')).ok());
+  const auto workers = test.StartWorkers();
+  const v1::Scan done = test.End();
+  CHECK(done.finding().verdict() == "unreadable");
+  CHECK_THAT(done.finding().reason(), Contains("garbage"));
+}
+
+TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; one that kills them all is given up", "[detectd]") {
+  TestService test;
+  REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());
+  const auto claimed = Get(test.store->ClaimScan("dies", 1000));
+  REQUIRE(claimed);
+  const auto workers = test.StartWorkers();
+  CHECK(test.End().finding().verdict() == "accused");
+  FindingRecord late;
+  late.verdict = "no_accusation";
+  CHECK_FALSE(test.store->FinishScan(claimed->id, claimed->attempt, late));
+  CHECK(Get(test.store->ListFindings({})).size() == 1);
+  workers->Drain();
+
+  REQUIRE(test.Submit(Named("deadly"), "bytes").ok());
+  for (int i = 0; i < 3; ++i) {
+    const auto attempt = Get(test.store->ClaimScan("dies", 60'000'000));
+    REQUIRE(attempt);
+    REQUIRE(test.store->ReleaseScan(attempt->id, attempt->attempt));
+  }
+  const auto more = test.StartWorkers();
+  CHECK_THAT(test.End().finding().reason(), Contains("stopped before the end"));
+}
+
+}  // namespace
+}  // namespace earmark::detectd
