@@ -1,0 +1,168 @@
+"""From a live room to a named leaker, on real parts: FFmpeg speaks RTP into earmark-sidecar, listeners record it, earmark-detectd names the leaker.
+
+Run by tests/support/with_postgres.py, for the half on PostgreSQL.
+"""
+import json
+import math
+import os
+import subprocess
+import threading
+import time
+import unittest
+from pathlib import Path
+
+from live_support import CallError, Daemon, Listeners, Recording, RtpSource, ffmpeg, leak, mix, speech
+from support import EndToEnd
+
+BUILD = Path(__file__).resolve().parents[2] / "build/release"
+SIDECAR = Path(os.environ.get("EARMARK_SIDECAR", BUILD / "services/sidecar/earmark-sidecar")).resolve()
+DETECTD = Path(os.environ.get("EARMARK_DETECTD", BUILD / "services/detectd/earmark-detectd")).resolve()
+SERVER = os.environ.get("EARMARK_TEST_POSTGRES", "")
+SECONDS_ON_AIR = 26
+
+
+class LiveRoom:
+    """An open room with its speakers and its listeners, one account each."""
+
+    def __init__(self, sidecar, name, languages, num_listeners):
+        self.sidecar, self.name, self.listeners = sidecar, name, Listeners(num_listeners)
+        sidecar.post("Relay", "OpenStream", {"stream_id": name})
+        self.ports = {language: sidecar.post("Relay", "AddSource", {"stream_id": name, "source": language})["rtp_port"] for language in languages}
+        self.accounts = [f"{name}-{i:03}" for i in range(num_listeners)]
+        self.grants = [sidecar.post("Relay", "Grant", {"stream_id": name, "account": account, "destination": self.listeners.destination(i)})
+                       for i, account in enumerate(self.accounts)]
+        self.speakers = []
+
+    def speak(self, seconds=SECONDS_ON_AIR):
+        self.speakers = [RtpSource(speech(language), port, start_s=20, seconds=seconds) for language, port in self.ports.items()]
+
+    def ssrc(self, index, language):
+        return next(s["ssrc"] for s in self.grants[index]["sources"] if s["source"] == language)
+
+    def heard(self, index, language):
+        return Recording(self.listeners[index], self.ssrc(index, language))
+
+    def close(self):
+        for speaker in self.speakers:
+            speaker.stop()
+        self.listeners.close()
+
+
+class Live(EndToEnd):
+    def setUp(self):
+        super().setUp()
+        self.make_key("master.key")
+
+    def daemon(self, binary, store, **sections):
+        config = {"store": {"url": store}, "key": {"file": str(self.key)}, "auth": {"required": False}} | sections
+        daemon = Daemon(binary, config, folder=self.folder)
+        self.addCleanup(daemon.__exit__)
+        return daemon
+
+    def room(self, sidecar, name, languages, num_listeners):
+        room = LiveRoom(sidecar, name, languages, num_listeners)
+        self.addCleanup(room.close)
+        return room
+
+    def submit(self, detectd, clip, *options, status=0):
+        done = self.run_raw("submit", clip, "--server", detectd.grpc, "--wait", "--json", *options)
+        self.assertEqual(done.status, status, done.err)
+        return done.json()
+
+    def assert_names(self, report, account):
+        self.assert_accuses(report, account)
+        self.assertLessEqual(report["accusations"][0]["log10_bound"], math.log10(1e-6))
+
+    def tell_the_story(self, store):
+        sidecar, detectd = self.daemon(SIDECAR, store, relay={"name": "test"}), self.daemon(DETECTD, store)
+        hall = self.room(sidecar, "hall", ["en"], 200)
+        other = self.room(sidecar, "other", ["en"], 3)
+        duo = self.room(sidecar, "duo", ["en", "it"], 20)
+        for room in (hall, other, duo):
+            room.speak()
+
+        # On air: two clips of the same eight seconds, found while the room goes on.
+        hall.listeners.wait_for(lambda: hall.listeners[137].count() > 12 * 50, "twelve seconds of sound")
+        clip = leak(hall.heard(137, "en").decode(self.path("on_air.wav")), 3, 8, self.path("on_air.mp4"))
+        self.assert_names(self.submit(detectd, clip, "--case", "on air"), "hall-137")
+        self.assertIsNone(hall.speakers[0].process.poll(), "the room is no longer on air")
+
+        for room in (hall, other, duo):
+            for speaker in room.speakers:
+                speaker.wait()
+        hall.listeners.wait_for(lambda: all(listener.count() > (SECONDS_ON_AIR - 0.5) * 50 for listener in hall.listeners), "everybody's sound")
+        for index in range(200):
+            recording = hall.heard(index, "en")
+            self.assertEqual((recording.num_lost, recording.num_duplicate), (0, 0))
+        stats = next(sidecar.watch("Relay", "WatchStats", {"stream_id": "hall"}))
+        self.assertEqual((stats["listeners"], stats["send_drops"], stats["reference_packets_dropped"]), (200, "0", "0"))
+        for room in (hall, other, duo):
+            self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": room.name})["state"], "CLOSED")
+
+        clip = leak(hall.heard(42, "en").decode(self.path("hall.wav")), 10, 8, self.path("clip.mp4"))
+        report = self.submit(detectd, clip, "--case", "K-7")
+        self.assert_names(report, "hall-042")
+        leaks = self.earmark_at(detectd, "leaks", "--account", "hall-042", "--json").json()["leaks"]
+        self.assertEqual([(entry["account"], entry["stream_id"], entry["finding_id"]) for entry in leaks], [("hall-042", "hall", str(report["finding"]))])
+        self.assertIn("hall-042", self.earmark_at(detectd, "leaks", "--case", "K-7").out)
+
+        # Nobody: the recording itself, and the copy of another room asked for in this one.
+        unmarked = leak(speech("en"), 25, 8, self.path("unmarked.mp4"))
+        for room in ("hall", "other"):
+            report = self.submit(detectd, unmarked, "--stream", room)
+            self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
+        elsewhere = leak(other.heard(1, "en").decode(self.path("other.wav")), 10, 8, self.path("other.mp4"))
+        report = self.submit(detectd, elsewhere, "--stream", "hall")
+        self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
+        self.assert_names(self.submit(detectd, elsewhere), "other-001")
+
+        # Two speakers at once, as a listener's player mixes them.
+        both = mix([duo.heard(7, "en"), duo.heard(7, "it")], self.path("both.wav"))
+        self.assert_names(self.submit(detectd, leak(both, 8, 8, self.path("both.mp4"))), "duo-007")
+        self.assertEqual((sidecar.stop(), detectd.stop()), (0, 0))
+        for daemon in (sidecar, detectd):
+            self.assertNotRegex(daemon.said(), "hall-|other-0|duo-0", "the log names accounts")
+
+    def earmark_at(self, detectd, *words):
+        done = self.run_raw(*words, "--server", detectd.grpc)
+        self.assertEqual(done.status, 0, done.err)
+        return done
+
+    def test_sqlite(self):
+        """a live room with 200 listeners on SQLite: the leaker is named on air and afterwards, and nobody else is"""
+        self.tell_the_story(self.store)
+
+    @unittest.skipUnless(SERVER, "run it by tests/support/with_postgres.py")
+    def test_postgres(self):
+        """the same on PostgreSQL"""
+        subprocess.run(["psql", "-q", f"{SERVER}/postgres", "-c", "CREATE DATABASE live"], check=True)
+        self.tell_the_story(f"{SERVER}/live")
+
+    def test_killed(self):
+        """a sidecar that is killed: the store is whole but for the last seconds, and the room goes on as it was when the sidecar is back"""
+        sidecar, detectd = self.daemon(SIDECAR, self.store, relay={"name": "test"}), self.daemon(DETECTD, self.store)
+        room = self.room(sidecar, "room", ["en"], 3)
+        room.speak(40)
+        room.listeners.wait_for(lambda: room.listeners[0].count() > 10 * 50, "ten seconds of sound")
+        sidecar.kill()
+        killed = time.monotonic()
+        before = room.heard(0, "en")
+        self.earmark("db", "check")
+        sidecar.start()
+        room.listeners.wait_for(lambda: room.listeners[0].packets() and room.listeners[0].packets()[-1].arrival_s > killed + 0.5, "sound after the restart")
+        self.assertLess(room.listeners[0].packets()[-1].arrival_s - killed, 6)
+        self.assertEqual(sidecar.post("Relay", "GetStream", {"stream_id": "room"})["num_grants"], 3)
+        # What was heard up to three seconds before the kill can be traced.
+        clip = leak(before.decode(self.path("before.wav")), before.num_packets / 50 - 7, 4, self.path("before.mp4"))
+        self.assert_names(self.submit(detectd, clip), "room-000")
+        ssrc = next(grant for grant in next(sidecar.watch("Relay", "WatchStats", {"stream_id": "room"}))["grants"] if grant["grant_id"] == room.grants[1]["grant_id"])
+        after_ssrc = ssrc["sources"][0]["ssrc"]
+        room.listeners.wait_for(lambda: room.listeners[1].count(after_ssrc) > 9 * 50, "nine seconds of sound after the restart")
+        after = Recording(room.listeners[1], after_ssrc)
+        self.assert_names(self.submit(detectd, leak(after.decode(self.path("after.wav")), 1, 6, self.path("after.mp4"))), "room-001")
+        self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": "room"})["state"], "CLOSED")
+        self.earmark("db", "check")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
