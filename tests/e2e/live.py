@@ -11,8 +11,8 @@ import time
 import unittest
 from pathlib import Path
 
+from support import EndToEnd  # first: it says where live_support is
 from live_support import CallError, Daemon, Listeners, Recording, RtpSource, ffmpeg, leak, mix, speech
-from support import EndToEnd
 
 BUILD = Path(__file__).resolve().parents[2] / "build/release"
 SIDECAR = Path(os.environ.get("EARMARK_SIDECAR", BUILD / "services/sidecar/earmark-sidecar")).resolve()

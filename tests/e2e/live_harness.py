@@ -6,8 +6,8 @@ import textwrap
 import unittest
 from pathlib import Path
 
+from support import Recordings, read_wav  # first: it says where live_support is
 from live_support import CallError, Daemon, Listeners, Recording, RtpSource, duration_s, leak, mix, opus_samples, to_toml
-from support import Recordings, read_wav
 
 
 class Harness(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""What the live tests share: daemons, speakers that send RTP, listeners that record it, and leaks made of what they heard.
+"""What the live tests and the live demo share: daemons, speakers that send RTP, listeners that record it, and leaks made of what they heard.
 
     with Daemon(binary, config) as sidecar, Listeners(2) as listeners:
         sidecar.post("Relay", "OpenStream", {"stream_id": "room"})
@@ -72,8 +72,9 @@ def to_toml(config):
 class Daemon:
     """A running daemon, its HTTP side, and its end. `config`: sections as a dict, or TOML. Ports that are not set are any."""
 
-    def __init__(self, binary, config, folder=None, token=None, ready_s=30):
-        self.binary, self.token = Path(binary), token
+    def __init__(self, binary, config, folder=None, token=None, ready_s=30, own_session=False):
+        """`own_session`: the terminal's Ctrl-C does not reach it, so that it gets one signal and not two."""
+        self.binary, self.token, self.own_session = Path(binary), token, own_session
         self.folder = Path(folder or tempfile.mkdtemp(prefix="earmark-live-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config, self.log = self.folder / f"{self.binary.name}.toml", self.folder / f"{self.binary.name}.log"
@@ -88,7 +89,14 @@ class Daemon:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EARMARK_")}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([self.binary, "--config", self.config], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                            text=True, env=environment, cwd=self.folder)
+                                            text=True, env=environment, cwd=self.folder, start_new_session=self.own_session)
+        try:
+            self._wait_until_ready(ready_s)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self, ready_s):
         lines = queue.Queue()
         threading.Thread(target=self._read, args=(self.process.stdout, lines), daemon=True).start()
         end = time.monotonic() + ready_s
@@ -99,7 +107,6 @@ class Daemon:
                 line = "timeout"
             if line is None or line == "timeout":
                 status = "no ready line" if line else f"ended with status {self.process.wait()}"
-                self.kill()
                 raise RuntimeError(f"{self.binary.name}: {status} within {ready_s} s\n{self.said()}")
             if line.startswith("ready "):
                 places = dict(word.split("=", 1) for word in line.split()[1:])
