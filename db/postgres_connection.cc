@@ -94,6 +94,15 @@ std::string FirstLine(std::string_view message) {
   return Printable(line.starts_with("ERROR:  ") ? line.substr(8) : line);
 }
 
+// A server that is not there, or no longer, is noticed within seconds, where the URL does not say otherwise.
+std::string WithTimeouts(std::string url) {
+  for (const std::string option : {"connect_timeout=5", "tcp_user_timeout=10000"}) {
+    if (url.find(option.substr(0, option.find('=') + 1)) != std::string::npos) continue;
+    url += (url.find('?') == std::string::npos ? '?' : '&') + option;
+  }
+  return url;
+}
+
 // The one map from SQLSTATEs to our codes: https://www.postgresql.org/docs/15/errcodes-appendix.html
 ErrorCode CodeOf(const std::string& state) {
   if (state == "42501" || state.starts_with("28")) return ErrorCode::kPermissionDenied;
@@ -254,7 +263,7 @@ class PostgresConnection final : public SqlConnection {
 }  // namespace
 
 Result<std::unique_ptr<SqlConnection>> ConnectPostgres(const std::string& url, OpenMode mode) {
-  auto connection = std::make_unique<PostgresConnection>(url);
+  auto connection = std::make_unique<PostgresConnection>(WithTimeouts(url));
   if (auto migrated = connection->Migrate(mode); !migrated) return Pass(migrated);
   return connection;
 }

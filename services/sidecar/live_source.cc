@@ -39,8 +39,8 @@ LiveSource::LiveSource(const Options& options, UdpSocket socket, std::unique_ptr
       targets_reader_(targets_),
       buffer_(kMaxDatagramBytes) {}
 
-void LiveSource::Receive(const SendSockets& sockets, Fanout& fanout) noexcept {
-  const SourcePacketSink sink = [&](const SourcePacket& packet) { Mark(packet, sockets, fanout); };
+void LiveSource::Receive(Outlet& outlet) noexcept {
+  const SourcePacketSink sink = [this, &outlet](const SourcePacket& packet) { Mark(packet, outlet); };  // two pointers fit into a function without allocating
   for (int i = 0; i < kMaxDatagramsAtOnce; ++i) {
     const ssize_t got = ::recv(socket_.fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0) return;
@@ -81,17 +81,17 @@ void LiveSource::TellClock() noexcept {
   counts_.duplicate.store(counted.duplicate, std::memory_order_relaxed);
 }
 
-void LiveSource::Tick(const SendSockets& sockets, Fanout& fanout) noexcept {
+void LiveSource::Tick(Outlet& outlet) noexcept {
   const std::int64_t now_us = clock_.NowUs();
-  source_clock_.Tick(now_us, [&](const SourcePacket& packet) { Mark(packet, sockets, fanout); });
+  source_clock_.Tick(now_us, [this, &outlet](const SourcePacket& packet) { Mark(packet, outlet); });
   // Also in silence, so that codes are there when it ends.
   (void)audience_.VariantsAt(now_us / (1'000'000 / kPacketsPerSecond) / options_.format.packets_per_symbol);
 }
 
-void LiveSource::Mark(const SourcePacket& packet, const SendSockets& sockets, Fanout& fanout) noexcept {
+void LiveSource::Mark(const SourcePacket& packet, Outlet& outlet) noexcept {
   sequence_.Lose(packet.num_lost);
-  const auto marked = marker_->Process(packet.packet, packet.payload, [&](const Slot& slot, std::span<const float> host) {
-    Send(slot, sockets, fanout);
+  const auto marked = marker_->Process(packet.packet, packet.payload, [this, &outlet](const Slot& slot, std::span<const float> host) {
+    Send(slot, outlet);
     Add(slot.erased ? counts_.erased : counts_.marked, 1);
     if (!recorder_.Push(options_.recording, options_.format.num_variants, slot, host, options_.format.num_channels)) Add(counts_.not_recorded, 1);
   });
@@ -100,13 +100,13 @@ void LiveSource::Mark(const SourcePacket& packet, const SendSockets& sockets, Fa
   Add(counts_.rejected, 1);
 }
 
-void LiveSource::Send(const Slot& slot, const SendSockets& sockets, Fanout& fanout) noexcept {
+void LiveSource::Send(const Slot& slot, Outlet& outlet) noexcept {
   const OutputPlace place = sequence_.Next(slot.packet);
   const auto audience = audience_.VariantsAt(slot.packet / options_.format.packets_per_symbol);
   const SourceTargets& targets = targets_reader_.Look();
-  for (const auto& [socket, of_family] : {std::pair(sockets.v4, &targets.v4), std::pair(sockets.v6, &targets.v6)}) {
+  for (const auto& [socket, of_family] : {std::pair(outlet.v4_socket, &targets.v4), std::pair(outlet.v6_socket, &targets.v6)}) {
     if (of_family->empty()) continue;
-    const FanoutCounts done = fanout.Send(socket, *of_family, audience, slot, place);
+    const FanoutCounts done = outlet.fanout.Send(socket, *of_family, audience, slot, place);
     Add(counts_.sent, done.sent);
     Add(counts_.send_drops, done.dropped);
   }

@@ -54,10 +54,11 @@ struct SourceCounts {
   std::int64_t not_recorded = 0;  // slots that the recorder's queue had no room for
 };
 
-// The sockets that listeners' packets leave from.
-struct SendSockets {
-  int v4 = -1;
-  int v6 = -1;
+// What listeners' packets leave through. One media thread's.
+struct Outlet {
+  int v4_socket = -1;
+  int v6_socket = -1;
+  Fanout fanout = {};
 };
 
 class LiveSource {
@@ -75,9 +76,9 @@ class LiveSource {
   // ---- the media thread; no allocation, locks or waiting
   int receiving_socket() const { return socket_.fd(); }
   // Takes what the socket has, at most so many packets that other sources get their turn.
-  void Receive(const SendSockets& sockets, Fanout& fanout) noexcept;
+  void Receive(Outlet& outlet) noexcept;
   // To be called every 20 ms or so.
-  void Tick(const SendSockets& sockets, Fanout& fanout) noexcept;
+  void Tick(Outlet& outlet) noexcept;
 
   // ---- control threads
   void SetTargets(std::shared_ptr<const SourceTargets> targets) { targets_.Publish(std::move(targets)); }
@@ -90,8 +91,8 @@ class LiveSource {
 
   void Take(std::span<const std::uint8_t> datagram, std::int64_t now_us, const SourcePacketSink& sink) noexcept;
   void TellClock() noexcept;
-  void Mark(const SourcePacket& packet, const SendSockets& sockets, Fanout& fanout) noexcept;
-  void Send(const Slot& slot, const SendSockets& sockets, Fanout& fanout) noexcept;
+  void Mark(const SourcePacket& packet, Outlet& outlet) noexcept;
+  void Send(const Slot& slot, Outlet& outlet) noexcept;
 
   struct AtomicCounts {
     std::atomic<std::int64_t> received = 0, lost = 0, late = 0, duplicate = 0, rejected = 0, marked = 0, erased = 0, sent = 0, send_drops = 0, not_recorded = 0;

@@ -76,8 +76,7 @@ void MediaLoop::Publish(std::shared_ptr<const Sources> sources) {
 }
 
 void MediaLoop::Run() noexcept {
-  const SendSockets sockets{.v4 = v4_.fd(), .v6 = v6_.fd()};
-  Fanout fanout;
+  Outlet outlet{.v4_socket = v4_.fd(), .v6_socket = v6_.fd()};
   std::array<epoll_event, 64> events;
   auto next_tick = steady_clock::now() + kTick;
   while (!stopping_) {
@@ -86,10 +85,10 @@ void MediaLoop::Run() noexcept {
     const Sources& sources = reader_.Look();
     for (int i = 0; i < num_events; ++i) {
       const auto found = sources.find(static_cast<std::int64_t>(events[static_cast<std::size_t>(i)].data.u64));
-      if (found != sources.end()) found->second->Receive(sockets, fanout);
+      if (found != sources.end()) found->second->Receive(outlet);
     }
     if (steady_clock::now() >= next_tick) {
-      for (const auto& [number, source] : sources) source->Tick(sockets, fanout);
+      for (const auto& [number, source] : sources) source->Tick(outlet);
       next_tick = std::max(next_tick + kTick, steady_clock::now());
     }
     num_rounds_.fetch_add(1);
