@@ -35,7 +35,8 @@ struct NewScan {
 struct ScanRecord : NewScan {
   std::int64_t created_unix_us = 0;
   ScanState state = ScanState::kQueued;
-  int attempt = 0;  // how often it was claimed
+  int attempt = 0;       // how often it was claimed
+  int num_released = 0;  // … and given back unharmed
   std::string worker = {};
   bool cancel_wanted = false;
   std::string stage = {};
@@ -48,9 +49,10 @@ class JobQueue {
  public:
   virtual ~JobQueue() = default;
 
-  // Gives the next part of the clip's file, at most kClipPartBytes of it; empty at the end. The span is valid until the next call.
+  // Gives a part of the clip's file, counted from 0: kClipPartBytes of it, less at the end, none beyond. It may be asked for the same part again, since
+  // a transaction may have to run again. The span is valid until the next call.
   static constexpr std::size_t kClipPartBytes = 1 << 20;
-  using ClipSource = std::function<Result<std::span<const std::uint8_t>>()>;
+  using ClipSource = std::function<Result<std::span<const std::uint8_t>>(std::int64_t part)>;
   using ClipSink = std::function<Result<void>(std::span<const std::uint8_t>)>;
 
   // Puts a scan and its clip into the queue, in one transaction. With an idempotency key that is known: the scan of that key if the digest

@@ -14,7 +14,7 @@ constexpr char kSelectParts[] =
 constexpr char kDeleteParts[] = "DELETE FROM clip_parts WHERE scan_key = (SELECT scan_key FROM scans WHERE id = $1)";
 constexpr char kSelectScan[] =
     "SELECT id, idempotency_key, request_digest, created_unix_us, name, stream, case_label, max_false_accusation, clip_sha256, state, attempt,"
-    " worker, cancel_wanted, stage, fraction, finding_id, error FROM scans WHERE ";
+    " worker, cancel_wanted, stage, fraction, finding_id, error, num_released FROM scans WHERE ";
 constexpr char kNextScan[] =
     "SELECT id FROM scans WHERE state = 0 OR (state = 1 AND leased_until_unix_us <= $1) ORDER BY scan_key LIMIT 1";
 constexpr char kClaimScan[] =
@@ -22,7 +22,7 @@ constexpr char kClaimScan[] =
 constexpr char kRenewScan[] = "UPDATE scans SET leased_until_unix_us = $2, stage = $3, fraction = $4 WHERE id = $1";
 constexpr char kEndScan[] =
     "UPDATE scans SET state = $2, finding_id = $3, error = $4, leased_until_unix_us = 0, worker = '', stage = '', fraction = 0 WHERE id = $1";
-constexpr char kReleaseScan[] = "UPDATE scans SET state = 0, worker = '', leased_until_unix_us = 0, stage = '', fraction = 0 WHERE id = $1";
+constexpr char kReleaseScan[] = "UPDATE scans SET state = 0, num_released = num_released + 1, worker = '', leased_until_unix_us = 0, stage = '', fraction = 0 WHERE id = $1";
 constexpr char kWantCancelled[] = "UPDATE scans SET cancel_wanted = 1 WHERE id = $1";
 constexpr char kCountScans[] = "SELECT state, count(*) FROM scans WHERE state < 2 GROUP BY state";
 
@@ -45,6 +45,7 @@ ScanRecord ReadScan(const SqlRow& row) {
   scan.fraction = row.Real(14);
   if (!row.IsNull(15)) scan.finding_id = row.Integer(15);
   scan.error = row.Text(16);
+  scan.num_released = static_cast<int>(row.Integer(17));
   return scan;
 }
 
@@ -74,7 +75,7 @@ Result<ScanRecord> SqlStore::EnqueueScan(const NewScan& scan, const ClipSource& 
       return known;
     }
     for (std::int64_t part = 0;; ++part) {
-      auto bytes = clip();
+      auto bytes = clip(part);
       if (!bytes) return Pass(bytes);
       if (bytes->empty()) break;
       sql_.Execute(kInsertPart, {key, part, *bytes});

@@ -30,7 +30,6 @@ ClipFile::ClipFile(int descriptor) : descriptor_(descriptor) { crypto_hash_sha25
 ClipFile::ClipFile(ClipFile&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)),
       size_bytes_(other.size_bytes_),
-      read_bytes_(other.read_bytes_),
       hash_(other.hash_),
       buffer_(std::move(other.buffer_)) {}
 
@@ -71,15 +70,17 @@ std::string ClipFile::Sha256() const {
   return hex.data();
 }
 
-Result<std::span<const std::uint8_t>> ClipFile::ReadNext(std::size_t most) {
+Result<std::span<const std::uint8_t>> ClipFile::Read(std::int64_t first, std::size_t most) {
   buffer_.resize(most);
-  ::ssize_t got = 0;
-  do {
-    got = ::pread(descriptor_, buffer_.data(), most, read_bytes_);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return Fail(ErrorCode::kUnavailable, std::string("temporary file for a clip: ") + std::strerror(errno));
-  read_bytes_ = got == 0 ? 0 : read_bytes_ + got;
-  return std::span<const std::uint8_t>(buffer_.data(), static_cast<std::size_t>(got));
+  std::size_t num_read = 0;
+  while (num_read < most) {
+    const ::ssize_t got = ::pread(descriptor_, buffer_.data() + num_read, most - num_read, first + static_cast<std::int64_t>(num_read));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Fail(ErrorCode::kUnavailable, std::string("temporary file for a clip: ") + std::strerror(errno));
+    if (got == 0) break;
+    num_read += static_cast<std::size_t>(got);
+  }
+  return std::span<const std::uint8_t>(buffer_.data(), num_read);
 }
 
 }  // namespace earmark::detectd

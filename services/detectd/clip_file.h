@@ -26,9 +26,8 @@ class ClipFile {
   std::int64_t size_bytes() const { return size_bytes_; }
   // Of all that was appended, as 64 hex digits.
   std::string Sha256() const;
-  // The next bytes of the file from the start on, `most` at a time; empty at the end, and then from the start again. The span is valid until
-  // the next call. kUnavailable: cannot be read.
-  Result<std::span<const std::uint8_t>> ReadNext(std::size_t most);
+  // At most so many bytes from this place on; none at the end. The span is valid until the next call. kUnavailable: cannot be read.
+  Result<std::span<const std::uint8_t>> Read(std::int64_t first, std::size_t most);
   // Under which this process can open it while this object lives.
   std::string Path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
 
@@ -37,7 +36,6 @@ class ClipFile {
 
   int descriptor_;
   std::int64_t size_bytes_ = 0;
-  std::int64_t read_bytes_ = 0;
   crypto_hash_sha256_state hash_;
   std::vector<std::uint8_t> buffer_;
 };

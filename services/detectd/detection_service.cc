@@ -57,7 +57,7 @@ Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::Se
   if (!clip) return Pass(clip);
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
-  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&] { return clip->ReadNext(JobQueue::kClipPartBytes); });
+  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&](std::int64_t part) { return clip->Read(part * std::int64_t{JobQueue::kClipPartBytes}, JobQueue::kClipPartBytes); });
   if (!scan) return Pass(scan);
   return ScanOf(*scan, **store);
 }

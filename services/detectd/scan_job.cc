@@ -40,7 +40,7 @@ bool IsAboutTheClip(ErrorCode code) {
 }  // namespace
 
 Result<std::string> ScanJob::Run() {
-  if (scan_.attempt > kMostAttempts) {
+  if (scan_.attempt - scan_.num_released > kMostAttempts) {
     return Keep(Unreadable("its worker stopped before the end each of " + std::to_string(kMostAttempts) + " times"));
   }
   const auto finding = Examine();

@@ -88,6 +88,9 @@ class Detectd(EndToEnd):
         second = Daemon(self, "scan.lease_s=1")
         self.assertEqual(self.finish(second, scan_id)["finding"]["verdict"], "accused")
         self.assertEqual(len(second.call("ListFindings")["findings"]), 1)
+        second.stop(signal.SIGTERM)
+        self.assertIn(f"scan {scan_id}: accused", second.log)
+        self.assertIn("attempt 2", second.log)  # it was killed in the middle, and not when it was done
 
     def refused(self, *settings):
         done = subprocess.run(self.daemon_command(*settings), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.environment(),

@@ -2,11 +2,9 @@
 
 Run by tests/support/with_postgres.py, for the half on PostgreSQL.
 """
-import json
 import math
 import os
 import subprocess
-import threading
 import time
 import unittest
 from pathlib import Path
@@ -162,6 +160,37 @@ class Live(EndToEnd):
         self.assert_names(self.submit(detectd, leak(after.decode(self.path("after.wav")), 1, 6, self.path("after.mp4"))), "room-001")
         self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": "room"})["state"], "CLOSED")
         self.earmark("db", "check")
+
+    def test_mistakes(self):
+        """earmark-sidecar: what an operator gets wrong is one clear line, and what a caller gets wrong is told by name"""
+        sidecar = self.daemon(SIDECAR, self.store)
+        settings = {"store.url": f"sqlite:{self.folder}/other.db", "key.file": self.key, "auth.required": "false", "listen.grpc": "127.0.0.1:0", "listen.http": "127.0.0.1:0"}
+        for wrong, status, words in [({"media.prot_min": 5000}, 2, ["media.prot_min", "port_min"]), ({"media.port_min": 9, "media.port_max": 8}, 2, ["media.port_min"]),
+                                     ({"listen.grpc": sidecar.grpc}, 1, [sidecar.grpc]), ({"listen.http": "192.0.2.1:80"}, 2, ["listen.http", "loopback"]),
+                                     ({"media.host": "localhost"}, 2, ["media.host", "localhost"]), ({"key.file": f"{self.folder}/none"}, 2, ["earmark keys create"]),
+                                     ({"store.url": "mysql://x"}, 2, ["sqlite:PATH"]), ({"auth.required": "true"}, 2, ["auth.required"])]:
+            with self.subTest(wrong=wrong):
+                options = [word for name, value in (settings | wrong).items() for word in ("--set", f"{name}={value}")]
+                done = subprocess.run([SIDECAR, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, env=self.environment())
+                self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+                for word in words:
+                    self.assertIn(str(word), done.stderr)
+        sidecar.post("Relay", "OpenStream", {"stream_id": "room", "idempotency_key": "k"})
+        self.assertEqual(sidecar.post("Relay", "OpenStream", {"stream_id": "room", "idempotency_key": "k"})["state"], "OPEN")  # the first answer again
+        nowhere = {"host": "127.0.0.1", "port": 9}
+        for method, body, status, word in [("OpenStream", {"stream_id": "room"}, 409, "room"), ("OpenStream", {"stream_id": "other", "idempotency_key": "k"}, 409, "idempotency_key"),
+                                           ("AddSource", {"stream_id": "none", "source": "mic"}, 404, "none"), ("Revoke", {"grant_id": "none"}, 404, "none"),
+                                           ("Grant", {"stream_id": "none", "account": "a", "destination": nowhere}, 404, "none"),
+                                           ("Grant", {"stream_id": "room", "account": "", "destination": nowhere}, 400, "account"),
+                                           ("Grant", {"stream_id": "room", "account": "a", "destination": {"host": "example.org", "port": 9}}, 400, "destination.host"),
+                                           ("Grant", {"stream_id": "room", "account": "a"}, 400, "destination"), ("GetStream", {"stream_id": "none"}, 404, "none"),
+                                           ("CloseStream", {"stream_id": "none"}, 404, "none"), ("ListStreams", {"page_size": 2000}, 400, "page_size")]:
+            with self.subTest(method=method, body=body):
+                with self.assertRaises(CallError) as refused:
+                    sidecar.post("Relay", method, body)
+                self.assertEqual(refused.exception.http_status, status, refused.exception.message)
+                self.assertIn(word, refused.exception.message)
 
 
 if __name__ == "__main__":

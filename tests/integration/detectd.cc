@@ -183,11 +183,19 @@ TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; 
   CHECK(Get(test.store->ListFindings({})).size() == 1);
   workers->Drain();
 
-  REQUIRE(test.Submit(Named("deadly"), "bytes").ok());
-  for (int i = 0; i < 3; ++i) {
-    const auto attempt = Get(test.store->ClaimScan("dies", 60'000'000));
+  REQUIRE(test.Submit(Named("put back"), test.LeakOf("account-3")).ok());
+  for (int i = 0; i < 5; ++i) {
+    const auto attempt = Get(test.store->ClaimScan("drains", 60'000'000));
     REQUIRE(attempt);
     REQUIRE(test.store->ReleaseScan(attempt->id, attempt->attempt));
+  }
+  const auto again = test.StartWorkers();
+  CHECK(test.End().finding().verdict() == "accused");
+  again->Drain();
+
+  REQUIRE(test.Submit(Named("deadly"), "bytes").ok());
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(Get(test.store->ClaimScan("dies", 0)));
   }
   const auto more = test.StartWorkers();
   CHECK_THAT(test.End().finding().reason(), Contains("stopped before the end"));

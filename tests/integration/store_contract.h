@@ -928,12 +928,11 @@ inline NewScan MakeScan(const std::string& id, const std::string& key = {}) {
 
 // A clip of these many parts, each with bytes of its own.
 inline JobQueue::ClipSource ClipOf(int num_parts) {
-  auto part = std::make_shared<std::vector<std::uint8_t>>();
-  auto next = std::make_shared<int>(0);
-  return [=]() -> Result<std::span<const std::uint8_t>> {
-    part->clear();
-    if (*next < num_parts) part->assign(1000, static_cast<std::uint8_t>((*next)++));
-    return std::span<const std::uint8_t>(*part);
+  auto bytes = std::make_shared<std::vector<std::uint8_t>>();
+  return [=](std::int64_t part) -> Result<std::span<const std::uint8_t>> {
+    bytes->clear();
+    if (part < num_parts) bytes->assign(1000, static_cast<std::uint8_t>(part));
+    return std::span<const std::uint8_t>(*bytes);
   };
 }
 
@@ -1022,10 +1021,9 @@ inline std::vector<Case> JobCases() {
       {"JobQueue: an upload that breaks off leaves nothing",
        [](Database& db) {
          auto store = db.Open();
-         int parts = 0;
-         const auto breaking = [&]() -> Result<std::span<const std::uint8_t>> {
+         const auto breaking = [](std::int64_t part) -> Result<std::span<const std::uint8_t>> {
            static const std::vector<std::uint8_t> kPart(10);
-           if (++parts > 2) return Fail(ErrorCode::kCancelled, "the client went away");
+           if (part >= 2) return Fail(ErrorCode::kCancelled, "the client went away");
            return std::span<const std::uint8_t>(kPart);
          };
          RequireError(store->EnqueueScan(MakeScan("a", "key"), breaking), ErrorCode::kCancelled);
@@ -1064,6 +1062,7 @@ inline std::vector<Case> JobCases() {
          RequireOk(store->ClaimScan("w", kLeaseUs));
          RequireOk(store->ReleaseScan("a", 1));
          CHECK(RequireValue(store->GetScan("a")).state == ScanState::kQueued);
+         CHECK(RequireValue(store->GetScan("a")).num_released == 1);
          CHECK(RequireValue(store->ClaimScan("w", kLeaseUs))->attempt == 2);
          CHECK(ClipBytes(*store, "a") == 1000);
          RequireOk(store->AbandonScan("a", 2, "no stream of this id"));

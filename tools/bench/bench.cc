@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
   if (wanted("search")) earmark::BenchSearch();
   if (wanted("scoring")) earmark::BenchScoring();
   if (wanted("fanout")) earmark::BenchFanout();
+  if (wanted("live")) earmark::BenchLive(audio);
   if (std::find(names.begin(), names.end(), "scan") != names.end()) earmark::BenchScan(audio, hours);
   return 0;
 }

@@ -20,4 +20,7 @@ void BenchScan(const std::string& audio, int hours);
 // One slot after the other to many listeners on the loopback interface.
 void BenchFanout();
 
+// A live room on the loopback interface, in real time: ten seconds.
+void BenchLive(const std::string& audio);
+
 }  // namespace earmark

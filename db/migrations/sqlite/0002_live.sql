@@ -71,6 +71,7 @@ CREATE TABLE scans (
   clip_sha256     TEXT    NOT NULL,
   state           INTEGER NOT NULL CHECK (state BETWEEN 0 AND 4),
   attempt         INTEGER NOT NULL DEFAULT 0,
+  num_released    INTEGER NOT NULL DEFAULT 0,
   worker          TEXT    NOT NULL DEFAULT '',
   leased_until_unix_us INTEGER NOT NULL DEFAULT 0,
   cancel_wanted   INTEGER NOT NULL DEFAULT 0,
