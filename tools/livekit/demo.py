@@ -99,10 +99,11 @@ class Story:
         return report, time.monotonic() - begin
 
     def say_verdict(self, report, took_s):
-        for place in report["alignments"][:1]:
-            say(f"{took_s:.1f} s from submit to verdict. The sound is that of '{place['stream']}' from second {place['stream_start_s']:.1f} on.")
-        if not report["alignments"]:
-            say(f"{took_s:.1f} s from submit to verdict. The sound is that of no stream.")
+        starts = {}
+        for place in report["alignments"]:
+            starts[place["stream"]] = min(place["stream_start_s"], starts.get(place["stream"], math.inf))
+        places = [f"of '{stream}' from second {start_s:.1f} on" for stream, start_s in sorted(starts.items(), reverse=True)]
+        say(f"{took_s:.1f} s from submit to verdict. The sound is that {' and '.join(places) or 'of no stream'}.")
         for accused in report["accusations"]:
             say(f"Named: {bold(accused['account'])}. The chance that any innocent of {report['candidates']} listeners is named so is below "
                 f"10^{accused['log10_bound']:.1f}.")
