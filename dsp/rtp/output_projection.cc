@@ -1,8 +1,7 @@
 #include "dsp/rtp/output_projection.h"
 
-#include <sodium.h>
-
 #include "dsp/core/stream_format.h"
+#include "dsp/core/stream_keys.h"
 
 namespace earmark {
 namespace {
@@ -12,6 +11,7 @@ std::uint32_t Timestamp(std::int64_t packet) { return static_cast<std::uint32_t>
 }  // namespace
 
 OutputPlace OutputSequence::Next(std::int64_t packet) noexcept {
+  if (!started_) sequence_ = static_cast<std::uint16_t>(packet);  // further on than before a restart
   OutputPlace place{.sequence = sequence_, .timestamp = Timestamp(packet), .marker = !started_};
   if (started_) {
     // Numbers are left out for what was lost alone; what was left out beyond that is a pause.
@@ -27,11 +27,14 @@ OutputPlace OutputSequence::Next(std::int64_t packet) noexcept {
   return place;
 }
 
-OutputProjection OutputProjection::Random(std::uint8_t payload_type) {
+OutputProjection OutputProjection::Derive(const Key& seed, std::string_view source, std::uint8_t payload_type) {
+  const Key random = DeriveKey(seed, "earmark.v1.rtp", source);
+  const auto bytes = random.RevealBytes();
+  const auto read = [&](std::size_t at) { return std::uint32_t{bytes[at]} << 24 | std::uint32_t{bytes[at + 1]} << 16 | std::uint32_t{bytes[at + 2]} << 8 | bytes[at + 3]; };
   OutputProjection projection;
-  projection.ssrc_ = randombytes_random();
-  projection.timestamp_offset_ = randombytes_random();
-  projection.sequence_offset_ = static_cast<std::uint16_t>(randombytes_random());
+  projection.ssrc_ = read(0);
+  projection.timestamp_offset_ = read(4);
+  projection.sequence_offset_ = static_cast<std::uint16_t>(read(8));
   projection.payload_type_ = payload_type;
   return projection;
 }

@@ -1,13 +1,15 @@
 // What slots look like on the wire: sequence numbers, timestamps and SSRCs of the packets that listeners get.
 //
 // Per source, OutputSequence counts: a slot that was lost on the way in stays missing, so that receivers conceal it; a slot after a pause, a restart or a
-// jump goes on by one, with the marker bit. Timestamps are the room's clock, 960 a slot. Per listener and source, OutputProjection adds random offsets and
+// jump goes on by one, with the marker bit. The first sequence number is that of the slot, so that after a restart of ours numbers go on and not back. Timestamps are the room's clock, 960 a slot. Per listener and source, OutputProjection adds random offsets and
 // a random SSRC, so that nothing on the wire can be derived from another listener's packets, or from the source's.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
+#include "dsp/core/secret.h"
 #include "dsp/rtp/rtp_packet.h"
 
 namespace earmark {
@@ -36,8 +38,8 @@ class OutputSequence {
 
 class OutputProjection {
  public:
-  // SSRC and offsets at random (libsodium's generator). Control thread.
-  static OutputProjection Random(std::uint8_t payload_type);
+  // SSRC and offsets, random to whoever lacks the seed, which is one listener's own; the same again for the same seed and source. Control thread.
+  static OutputProjection Derive(const Key& seed, std::string_view source, std::uint8_t payload_type);
 
   // Real-time and thread safe.
   void WriteHeader(const OutputPlace& place, std::span<std::uint8_t, kRtpHeaderBytes> out) const noexcept;

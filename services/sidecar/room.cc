@@ -40,7 +40,7 @@ Result<void> Room::AddSource(const std::string& name, const SourceSettings& sett
     return Pass(live);
   }
   source.live = std::move(*live);
-  for (const auto& [grant_id, listener] : listeners_) source.targets.emplace(listener.id, TargetOf(listener));
+  for (const auto& [grant_id, listener] : listeners_) source.targets.emplace(listener.id, TargetOf(listener, name));
   PublishTargets(source);
   source.in_media = media_.Add(source.live);
   sources_.emplace(name, std::move(source));
@@ -71,10 +71,10 @@ std::vector<Room::SourceView> Room::Sources() const {
   return views;
 }
 
-FanoutTarget Room::TargetOf(const Listener& listener) {
+FanoutTarget Room::TargetOf(const Listener& listener, const std::string& source) {
   return {.listener = listener.id,
           .destination = listener.destination,
-          .projection = OutputProjection::Random(static_cast<std::uint8_t>(listener.delivery.payload_type))};
+          .projection = OutputProjection::Derive(listener.delivery.seed, source, static_cast<std::uint8_t>(listener.delivery.payload_type))};
 }
 
 void Room::PublishTargets(Source& source) {
@@ -104,7 +104,7 @@ Result<std::vector<Room::SourceSsrc>> Room::AddListener(const std::string& grant
   const auto& listener = listeners_.emplace(grant_id, Listener{.id = *id, .delivery = delivery, .destination = *destination}).first->second;
   std::vector<SourceSsrc> ssrcs;
   for (auto& [name, source] : sources_) {
-    const FanoutTarget target = TargetOf(listener);
+    const FanoutTarget target = TargetOf(listener, name);
     ssrcs.push_back({.source = name, .ssrc = target.projection.ssrc()});
     source.targets.emplace(*id, target);
     PublishTargets(source);

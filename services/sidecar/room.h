@@ -24,8 +24,7 @@ struct Delivery {
   std::string host;
   int port = 0;
   int payload_type = 111;
-
-  bool operator==(const Delivery&) const = default;
+  Key seed = {};  // of the SSRCs and offsets; random, the listener's own
 };
 
 class Room {
@@ -93,7 +92,7 @@ class Room {
   };
 
   static void PublishTargets(Source& source);
-  static FanoutTarget TargetOf(const Listener& listener);
+  static FanoutTarget TargetOf(const Listener& listener, const std::string& source);
 
   StreamRecord record_;
   StreamKeys keys_;

@@ -35,13 +35,27 @@ std::string RandomHex() {
 // "NAME/INSTANCE": the name tells whose rooms they are after a restart, the instance keeps two processes of one name apart.
 std::string OwnerName(const std::string& owner) { return owner.substr(0, owner.rfind('/')); }
 
+Key RandomKey() {
+  Key key;
+  randombytes_buf(key.MutableBytes().data(), key.MutableBytes().size());
+  return key;
+}
+
 std::string ToJson(const Delivery& delivery) {
-  return nlohmann::json{{"host", delivery.host}, {"port", delivery.port}, {"payload_type", delivery.payload_type}}.dump();
+  const auto seed = delivery.seed.RevealBytes();
+  return nlohmann::json{{"host", delivery.host},
+                        {"port", delivery.port},
+                        {"payload_type", delivery.payload_type},
+                        {"seed", std::vector<std::uint8_t>(seed.begin(), seed.end())}}
+      .dump();
 }
 
 Delivery DeliveryFromJson(const std::string& text) {
   const auto json = nlohmann::json::parse(text);
-  return {.host = json.at("host"), .port = json.at("port"), .payload_type = json.at("payload_type")};
+  Delivery delivery{.host = json.at("host"), .port = json.at("port"), .payload_type = json.at("payload_type")};
+  const auto seed = json.at("seed").get<std::vector<std::uint8_t>>();
+  std::copy_n(seed.begin(), std::min(seed.size(), delivery.seed.MutableBytes().size()), delivery.seed.MutableBytes().begin());
+  return delivery;
 }
 
 // The port of a source that was removed is 0.
@@ -250,7 +264,9 @@ Result<void> Sidecar::RemoveSource(const std::string& stream_id, const std::stri
 
 // ---- listeners
 
-Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const std::string& account, const Delivery& delivery) {
+Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const std::string& account, const Delivery& wanted) {
+  Delivery delivery = wanted;
+  delivery.seed = RandomKey();
   const std::lock_guard lock(mutex_);
   auto room = FindRoom(stream_id);
   if (!room) return Pass(room);

@@ -64,7 +64,8 @@ class Sidecar {
     std::string grant_id;
     std::vector<Room::SourceSsrc> sources;
   };
-  Result<GrantView> AddGrant(const std::string& stream_id, const std::string& account, const Delivery& delivery);
+  // `wanted`: the seed is chosen here.
+  Result<GrantView> AddGrant(const std::string& stream_id, const std::string& account, const Delivery& wanted);
   // Ending a grant that has ended has no effect.
   Result<void> Revoke(const std::string& grant_id);
 

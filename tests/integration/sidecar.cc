@@ -209,7 +209,8 @@ TEST_CASE("Sidecar: one that starts again has its rooms, ports and listeners as 
     grant_id = Get(sidecar->AddGrant("room", "ann", ann.delivery())).grant_id;
     speaker.Speak(port, 20);
   }
-  (void)ann.Take();
+  const auto before = ann.Take();
+  REQUIRE_FALSE(before.empty());
   auto other = Get(Sidecar::Start(OptionsOf(folder, "other"), TestMaster(1)));
   other->ResumeRooms();
   CHECK(Get(other->GetStream("room")).sources.empty());
@@ -222,7 +223,11 @@ TEST_CASE("Sidecar: one that starts again has its rooms, ports and listeners as 
   CHECK(room.num_listeners == 1);
   CHECK(room.record.epoch == kFirstEpoch + 1);
   speaker.Speak(port, 30);
-  CHECK(ann.Take().size() >= 26);
+  const auto after = ann.Take();
+  REQUIRE(after.size() >= 26);
+  CHECK(after[0].header.ssrc == before.back().header.ssrc);
+  CHECK(static_cast<std::uint16_t>(after[0].header.sequence - before.back().header.sequence) < 0x8000);
+  CHECK(after[0].header.marker);
   REQUIRE(sidecar->Revoke(grant_id));
   (void)Get(sidecar->CloseStream("room"));
   auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWrite));

@@ -23,7 +23,7 @@ TEST_CASE("LiveSource: from receiving to sending nothing is allocated", "[live_s
   auto targets = std::make_shared<SourceTargets>();
   targets->v4.push_back({.listener = Get(audience.Add(keys.code, "ann")),
                          .destination = Get(Destination::Parse("127.0.0.1", listener.port())),
-                         .projection = OutputProjection::Random(111)});
+                         .projection = OutputProjection::Derive(Key(), "mic", 111)});
   UdpSocket socket = Get(UdpSocket::Bind("127.0.0.1", 0));
   const Destination to = Get(Destination::Parse("127.0.0.1", socket.port()));
   auto source = Get(LiveSource::Create({.format = format}, keys, std::move(socket), clock, audience, recorder));

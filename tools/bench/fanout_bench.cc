@@ -71,7 +71,7 @@ void BenchFanout() {
   for (int i = 0; i < kListeners; ++i) {
     auto listener = audience.Add(Key(), "account-" + std::to_string(i));
     auto destination = Destination::Parse("127.0.0.1", ports[static_cast<std::size_t>(i) % ports.size()]);
-    targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Random(111)});
+    targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(Key(), "mic", 111)});
   }
   std::vector<std::uint8_t> packets(4 * kPacketBytes, 1);
   Slot slot;
