@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace earmark {
@@ -39,17 +40,21 @@ std::int64_t Recorder::Open(const Recording& recording) {
   return number;
 }
 
-Result<void> Recorder::Close(std::int64_t recording, milliseconds patience) {
+void Recorder::Close(std::int64_t recording, milliseconds patience) {
   const auto deadline = steady_clock::now() + patience;
   std::unique_lock lock(mutex_);
-  const auto empty = [&] { return queue_.Front() == nullptr || stopping_; };
-  while (!empty() && steady_clock::now() < deadline) changed_.wait_for(lock, kSealerSleep);
+  while (queue_.Front() != nullptr && !stopping_ && steady_clock::now() < deadline) changed_.wait_for(lock, kSealerSleep);
   const auto found = sealing_.find(recording);
-  if (found == sealing_.end()) return {};
+  if (found == sealing_.end()) return;
   (void)found->second.recorder->Flush();
-  const bool stored = changed_.wait_until(lock, deadline, [&] { return found->second.num_waiting == 0 || stopping_; });
-  const std::string stream_id = found->second.what.stream_id;
   sealing_.erase(found);
+}
+
+Result<void> Recorder::WaitUntilStored(const std::string& stream_id, milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  const bool stored = changed_.wait_for(lock, patience, [&] {
+    return std::none_of(waiting_.begin(), waiting_.end(), [&](const WaitingChunk& chunk) { return chunk.what.stream_id == stream_id; });
+  });
   if (stored) return {};
   return Fail(ErrorCode::kUnavailable, "stream '" + stream_id + "': the store has not yet taken all of its reference; try again");
 }
@@ -99,8 +104,7 @@ Result<void> Recorder::Enqueue(std::int64_t recording, ReferenceChunk chunk) {
     return Fail(ErrorCode::kResourceExhausted, "the reference does not fit into memory");
   }
   waiting_bytes_ += chunk.sealed.size();
-  ++sealing.num_waiting;
-  waiting_.push_back({.recording = recording, .what = sealing.what, .chunk = std::move(chunk)});
+  waiting_.push_back({.what = sealing.what, .chunk = std::move(chunk)});
   changed_.notify_all();
   return {};
 }
@@ -119,7 +123,6 @@ void Recorder::Write() {
       continue;
     }
     waiting_bytes_ -= first.chunk.sealed.size();
-    if (const auto found = sealing_.find(first.recording); found != sealing_.end()) --found->second.num_waiting;
     waiting_.pop_front();
     changed_.notify_all();
   }

@@ -50,8 +50,10 @@ class Recorder {
   };
   // A number for SlotQueue::Push.
   std::int64_t Open(const Recording& recording);
-  // Nothing is pushed under this number any more: stores the rest. kUnavailable: the store did not take all of it by then, but may still.
-  Result<void> Close(std::int64_t recording, std::chrono::milliseconds patience);
+  // Nothing is pushed under this number any more: what is left goes on its way to the store.
+  void Close(std::int64_t recording, std::chrono::milliseconds patience);
+  // Waits until the store has all that has been given out of a stream. kUnavailable: it had not by then, but may still; to be called again.
+  Result<void> WaitUntilStored(const std::string& stream_id, std::chrono::milliseconds patience);
 
   SlotQueue& queue() { return queue_; }  // Push is for one thread
   std::size_t bytes_waiting() const;
@@ -62,10 +64,8 @@ class Recorder {
     std::unique_ptr<ReferenceRecorder> recorder;
     std::chrono::steady_clock::time_point last_slot;
     bool has_rest = false;
-    int num_waiting = 0;  // chunks on their way to the store
   };
   struct WaitingChunk {
-    std::int64_t recording = 0;
     Recording what;
     ReferenceChunk chunk;
   };

@@ -36,7 +36,7 @@ Result<void> Room::AddSource(const std::string& name, const SourceSettings& sett
                                   .recording = source.recording},
                                  keys_, std::move(socket), clock_, audience_, recorder_.queue());
   if (!live) {
-    (void)recorder_.Close(source.recording, std::chrono::milliseconds(0));
+    recorder_.Close(source.recording, std::chrono::milliseconds(0));
     return Pass(live);
   }
   source.live = std::move(*live);
@@ -53,16 +53,13 @@ Result<void> Room::RemoveSource(const std::string& name, std::chrono::millisecon
   media_.Remove(found->second.in_media);
   const std::int64_t recording = found->second.recording;
   sources_.erase(found);
-  return recorder_.Close(recording, patience);
+  recorder_.Close(recording, patience);
+  return recorder_.WaitUntilStored(record_.id, patience);
 }
 
 Result<void> Room::CloseSources(std::chrono::milliseconds patience) {
-  Result<void> outcome;
-  while (!sources_.empty()) {
-    auto removed = RemoveSource(sources_.begin()->first, patience);
-    if (!removed) outcome = removed;
-  }
-  return outcome;
+  while (!sources_.empty()) (void)RemoveSource(sources_.begin()->first, patience);
+  return recorder_.WaitUntilStored(record_.id, patience);
 }
 
 std::vector<Room::SourceView> Room::Sources() const {

@@ -48,8 +48,9 @@ class Room {
   bool HasSource(const std::string& name) const { return sources_.contains(name); }
   // Begins to listen. kAlreadyExists: there is one of this name; kInternal as LiveSource::Create.
   Result<void> AddSource(const std::string& name, const SourceSettings& settings, UdpSocket socket);
-  // Stops listening and stores the rest. kNotFound; kUnavailable as Recorder::Close, the source is gone all the same.
+  // Stops listening and stores the rest. kNotFound; kUnavailable as Recorder::WaitUntilStored, the source is gone all the same.
   Result<void> RemoveSource(const std::string& name, std::chrono::milliseconds patience);
+  // All of them; also those of an earlier call that did not get all stored.
   Result<void> CloseSources(std::chrono::milliseconds patience);
   struct SourceView {
     std::string name;
