@@ -57,7 +57,7 @@ Result<void> CheckHeader(const v1::SubmitScanHeader& header, double most_false_a
   if (header.name().empty()) return Refuse("name: wanted what to call the clip, got none");
   if (auto name = CheckLength("name", header.name(), kMostNameBytes); !name) return name;
   if (auto label = CheckLength("case_label", header.case_label(), kMostBytes); !label) return label;
-  if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMostBytes); !key) return key;
+  if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMostNameBytes); !key) return key;
   const std::string& digest = header.sha256();
   if (!digest.empty() && (digest.size() != kDigestDigits || !std::all_of(digest.begin(), digest.end(), [](unsigned char c) { return std::isxdigit(c); }))) {
     return Refuse("sha256: wanted 64 hex digits, got another text");

@@ -12,12 +12,18 @@ Result<Destination> Destination::Parse(const std::string& host, int port) {
   Destination destination;
   const auto network_port = htons(static_cast<std::uint16_t>(port));
   if (inet_pton(AF_INET, host.c_str(), &destination.address_.v4.sin_addr) == 1) {
+    const std::uint32_t first_byte = ntohl(destination.address_.v4.sin_addr.s_addr) >> 24;
+    if (first_byte == 0 || first_byte >= 224) return Fail(ErrorCode::kInvalidArgument, "destination.host: want one machine's address, got " + host);
     destination.address_.v4.sin_family = AF_INET;
     destination.address_.v4.sin_port = network_port;
     return destination;
   }
   destination.address_.v6 = {};
   if (inet_pton(AF_INET6, host.c_str(), &destination.address_.v6.sin6_addr) == 1) {
+    const in6_addr& address = destination.address_.v6.sin6_addr;
+    if (IN6_IS_ADDR_UNSPECIFIED(&address) || IN6_IS_ADDR_MULTICAST(&address) || IN6_IS_ADDR_V4MAPPED(&address)) {
+      return Fail(ErrorCode::kInvalidArgument, "destination.host: want one machine's address, got " + host);
+    }
     destination.address_.v6.sin6_family = AF_INET6;
     destination.address_.v6.sin6_port = network_port;
     return destination;

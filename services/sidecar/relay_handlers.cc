@@ -99,7 +99,8 @@ Result<std::optional<StreamFormat>> FormatOf(const v1::OpenStreamRequest& reques
 
 // Runs a call once under its idempotency key.
 template <typename Request, typename Response, typename Call>
-grpc::Status Change(Sidecar& sidecar, const char* scope, const Request& request, Response& response, const Call& call) {
+grpc::Status Change(Sidecar& sidecar, KeyLocks& locks, const char* scope, const Request& request, Response& response, const Call& call) {
+  const auto lock = locks.Lock(request.idempotency_key());
   auto store = sidecar.pool().Borrow();
   if (!store) return ToStatus(store.error());
   return ToStatus(Once(**store, scope, request, response, call));
@@ -108,7 +109,7 @@ grpc::Status Change(Sidecar& sidecar, const char* scope, const Request& request,
 }  // namespace
 
 grpc::Status RelayHandlers::OpenStream(grpc::ServerContext*, const v1::OpenStreamRequest* request, v1::Stream* stream) {
-  return Change(sidecar_, "OpenStream", *request, *stream, [&]() -> Result<void> {
+  return Change(sidecar_, key_locks_, "OpenStream", *request, *stream, [&]() -> Result<void> {
     const std::uint32_t days = request->retention_days();
     if (auto right = Want(days <= kMaxRetentionDays, "retention_days: wanted 0 to 3650, got " + std::to_string(days)); !right) return right;
     auto format = FormatOf(*request);
@@ -121,7 +122,7 @@ grpc::Status RelayHandlers::OpenStream(grpc::ServerContext*, const v1::OpenStrea
 }
 
 grpc::Status RelayHandlers::CloseStream(grpc::ServerContext*, const v1::CloseStreamRequest* request, v1::Stream* stream) {
-  return Change(sidecar_, "CloseStream", *request, *stream, [&]() -> Result<void> {
+  return Change(sidecar_, key_locks_, "CloseStream", *request, *stream, [&]() -> Result<void> {
     auto view = sidecar_.CloseStream(request->stream_id());
     if (!view) return Pass(view);
     Fill(sidecar_, *view, *stream);
@@ -155,7 +156,7 @@ grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStre
 }
 
 grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceRequest* request, v1::AddSourceResponse* response) {
-  return Change(sidecar_, "AddSource", *request, *response, [&]() -> Result<void> {
+  return Change(sidecar_, key_locks_, "AddSource", *request, *response, [&]() -> Result<void> {
     const std::uint32_t payload_type = request->has_payload_type() ? request->payload_type() : kDefaultPayloadType;
     const std::uint32_t red = request->has_red_payload_type() ? request->red_payload_type() : kDefaultRedPayloadType;
     auto port = sidecar_.AddSource(request->stream_id(), request->source(), static_cast<int>(std::min(payload_type, 1000U)), static_cast<int>(std::min(red, 1000U)));
@@ -167,11 +168,11 @@ grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceR
 }
 
 grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext*, const v1::RemoveSourceRequest* request, v1::RemoveSourceResponse* response) {
-  return Change(sidecar_, "RemoveSource", *request, *response, [&] { return sidecar_.RemoveSource(request->stream_id(), request->source()); });
+  return Change(sidecar_, key_locks_, "RemoveSource", *request, *response, [&] { return sidecar_.RemoveSource(request->stream_id(), request->source()); });
 }
 
 grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* request, v1::GrantResponse* response) {
-  return Change(sidecar_, "Grant", *request, *response, [&]() -> Result<void> {
+  return Change(sidecar_, key_locks_, "Grant", *request, *response, [&]() -> Result<void> {
     const v1::Destination& destination = request->destination();
     const std::uint32_t payload_type = destination.has_payload_type() ? destination.payload_type() : kDefaultPayloadType;
     auto grant = sidecar_.AddGrant(request->stream_id(), request->account(),
@@ -184,7 +185,7 @@ grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* 
 }
 
 grpc::Status RelayHandlers::Revoke(grpc::ServerContext*, const v1::RevokeRequest* request, v1::RevokeResponse* response) {
-  return Change(sidecar_, "Revoke", *request, *response, [&] { return sidecar_.Revoke(request->grant_id()); });
+  return Change(sidecar_, key_locks_, "Revoke", *request, *response, [&] { return sidecar_.Revoke(request->grant_id()); });
 }
 
 grpc::Status RelayHandlers::WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request, grpc::ServerWriter<v1::StreamStats>* writer) {

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "earmark/v1/relay.grpc.pb.h"
+#include "services/common/idempotency.h"
 #include "services/sidecar/sidecar.h"
 
 namespace earmark {
@@ -27,6 +28,7 @@ class RelayHandlers final : public v1::Relay::Service {
 
  private:
   Sidecar& sidecar_;
+  KeyLocks key_locks_;
   std::atomic<bool> draining_ = false;
 };
 

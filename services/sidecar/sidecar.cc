@@ -233,6 +233,9 @@ Result<UdpSocket> Sidecar::BindPort(int wanted) const {
 Result<int> Sidecar::AddSource(const std::string& stream_id, const std::string& source, int payload_type, int red_payload_type) {
   if (auto checked = CheckPayloadType("payload_type", payload_type); !checked) return Pass(checked);
   if (auto checked = CheckPayloadType("red_payload_type", red_payload_type); !checked) return Pass(checked);
+  if (payload_type == red_payload_type) {
+    return Fail(ErrorCode::kInvalidArgument, "payload_type: wanted another one than red_payload_type, got " + std::to_string(payload_type) + " for both");
+  }
   const std::lock_guard lock(mutex_);
   auto room = FindRoom(stream_id);
   if (!room) return Pass(room);
@@ -273,6 +276,12 @@ Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const
   if (auto checked = (*room)->CheckDelivery(delivery); !checked) return Pass(checked);
   auto store = pool_.Borrow();
   if (!store) return Pass(store);
+  for (const auto& [id, other] : rooms_) {
+    for (const auto& source : other->Sources()) {
+      if (source.port != delivery.port || options_.media_host != delivery.host) continue;
+      return Fail(ErrorCode::kInvalidArgument, "destination: wanted a listener's, got a source's port of this sidecar");
+    }
+  }
   const std::string grant_id = RandomHex();
   const std::int64_t now_us = (*room)->clock().NowUs();
   const Grant grant{.account = account, .from_stream_us = std::max<std::int64_t>(0, now_us - kGrantMarginUs), .id = grant_id, .delivery = ToJson(delivery)};
@@ -402,7 +411,7 @@ void Sidecar::ResumeSources(Store& store, Room& room) {
     auto socket = BindPort(settings.port);
     const auto added = socket ? room.AddSource(source.name, {.number = source.source, .payload_type = settings.payload_type, .red_payload_type = settings.red_payload_type}, std::move(*socket))
                               : Result<void>(Pass(socket));
-    if (!added) spdlog::error("a source cannot be resumed: {}", added.error().message);
+    if (!added) spdlog::error("stream '{}': source '{}' cannot be resumed; add it again: {}", room.record().id, source.name, added.error().message);
   }
 }
 

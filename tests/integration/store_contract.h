@@ -833,6 +833,22 @@ inline std::vector<Case> LiveCases() {
          RequireOk(store->CloseGrant("g2", 50));  // before it began: it keeps an instant
          CHECK(RequireValue(store->FindGrant("g2")).grant.to_stream_us == 101);
        }},
+      {"Store: one account may hold several live grants of one interval, and each is closed by itself",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         for (const char* id : {"g1", "g2", "g3"}) {
+           const Grant grant{.account = "ann", .id = id};
+           RequireOk(store->AddGrants("s", std::span(&grant, 1)));
+         }
+         CHECK(AllGrants(*store, "s").size() == 3);
+         RequireOk(store->CloseGrant("g1", 500));
+         RequireOk(store->CloseGrant("g2", 500));
+         CHECK(RequireValue(store->FindGrant("g1")).grant.to_stream_us == 500);
+         CHECK(RequireValue(store->FindGrant("g2")).grant.to_stream_us == 500);
+         CHECK(RequireValue(store->ListGrants("s", 500, 501)) == std::vector<Grant>{{.account = "ann", .id = "g3"}});
+         CHECK(Accounts(*store, "s") == std::vector<AccountLine>{{"ann", 3, 0}});
+       }},
       {"Store: an unknown grant is not found",
        [](Database& db) {
          auto store = db.Open();

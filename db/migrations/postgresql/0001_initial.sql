@@ -58,16 +58,19 @@ CREATE TABLE sources (
   UNIQUE (stream_key, name)
 );
 
+-- One account may hold several live grants of one interval, told apart by their ids; those without an id are told apart by what they say.
 CREATE TABLE grants (
+  grant_key      BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
   stream_key     BIGINT NOT NULL REFERENCES streams ON DELETE CASCADE,
   account        TEXT COLLATE "C" NOT NULL CHECK (account <> ''),
   from_stream_us BIGINT NOT NULL,
   to_stream_us   BIGINT NOT NULL,
   grant_id       TEXT COLLATE "C",
   delivery       TEXT,
-  PRIMARY KEY (stream_key, account, from_stream_us, to_stream_us),
   CHECK (from_stream_us < to_stream_us)
 );
+CREATE INDEX grants_by_stream ON grants (stream_key, account, from_stream_us, to_stream_us);
+CREATE UNIQUE INDEX grants_without_id ON grants (stream_key, account, from_stream_us, to_stream_us) WHERE grant_id IS NULL;
 CREATE INDEX grants_by_account ON grants (account);
 CREATE UNIQUE INDEX grants_by_id ON grants (grant_id) WHERE grant_id IS NOT NULL;
 

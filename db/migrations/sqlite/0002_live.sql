@@ -17,9 +17,25 @@ CREATE TABLE sources (
   UNIQUE (stream_key, name)
 ) STRICT, WITHOUT ROWID;
 
-ALTER TABLE grants ADD COLUMN grant_id TEXT;
-ALTER TABLE grants ADD COLUMN delivery TEXT;
+-- One account may hold several live grants of one interval, told apart by their ids; those without an id are told apart by what they say.
+CREATE TABLE new_grants (
+  grant_key      INTEGER PRIMARY KEY,
+  stream_key     INTEGER NOT NULL REFERENCES streams ON DELETE CASCADE,
+  account        TEXT    NOT NULL CHECK (account <> ''),
+  from_stream_us INTEGER NOT NULL,
+  to_stream_us   INTEGER NOT NULL,
+  grant_id       TEXT,
+  delivery       TEXT,
+  CHECK (from_stream_us < to_stream_us)
+) STRICT;
+INSERT INTO new_grants (stream_key, account, from_stream_us, to_stream_us)
+  SELECT stream_key, account, from_stream_us, to_stream_us FROM grants ORDER BY stream_key, account, from_stream_us, to_stream_us;
+DROP TABLE grants;
+ALTER TABLE new_grants RENAME TO grants;
+CREATE INDEX grants_by_stream ON grants (stream_key, account, from_stream_us, to_stream_us);
+CREATE UNIQUE INDEX grants_without_id ON grants (stream_key, account, from_stream_us, to_stream_us) WHERE grant_id IS NULL;
 CREATE UNIQUE INDEX grants_by_id ON grants (grant_id) WHERE grant_id IS NOT NULL;
+CREATE INDEX grants_by_account ON grants (account);
 
 -- A new table, because SQLite cannot change the CHECK of an old one; accusations are kept aside meanwhile, since dropping the findings
 -- would take them along.

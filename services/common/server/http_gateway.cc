@@ -25,6 +25,8 @@ constexpr const char* kJson = "application/json";
 constexpr const char* kJsonLines = "application/x-ndjson";
 // Streams and slow uploads hold a thread each; more than these wait their turn.
 constexpr std::size_t kNumThreads = 64;
+// Streams at one time, so that threads are left for other calls and for /healthz.
+constexpr int kMaxStreams = 32;
 // A stream that says nothing for so long begins anyway, so that its client learns that it was accepted.
 constexpr milliseconds kPatienceForFirst{1000};
 // How often a quiet stream looks whether its client is still there.
@@ -158,6 +160,7 @@ class HttpGateway::Impl {
   const google::protobuf::MethodDescriptor* Find(const std::string& service, const std::string& method) const;
   void Call(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader);
   void CallUnary(const google::protobuf::MethodDescriptor& method, RawCall& call, httplib::Response& response);
+  std::atomic<int> num_streams_ = 0;
   void CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call, httplib::Response& response);
   void CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request, httplib::Response& response,
                   const httplib::ContentReader& reader);
@@ -332,6 +335,11 @@ void HttpGateway::Impl::CallUnary(const google::protobuf::MethodDescriptor& meth
 
 void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
                                    httplib::Response& response) {
+  auto place = std::shared_ptr<void>(nullptr, [this](void*) { --num_streams_; });
+  if (++num_streams_ > kMaxStreams) {
+    return Answer(response, grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED,
+                                         "streams over HTTP: " + std::to_string(kMaxStreams) + " are open already; try again later, or use gRPC"));
+  }
   // The first message decides between an HTTP error and a stream.
   auto state = std::make_shared<RawCall::ReadState>(call->Read(kPatienceForFirst));
   if (*state == RawCall::ReadState::kEnd) {
@@ -344,7 +352,7 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
   response.set_chunked_content_provider(kJsonLines,
-                                        [type, call, state, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
+                                        [type, call, state, place, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
                                           if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
                                           if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
                                           std::string line;

@@ -1,6 +1,7 @@
 // The command line of a daemon.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -33,6 +34,8 @@ void Declare(CLI::App& app, Options& options) {
 }
 
 Result<std::string> ReadFile(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, "--config: wanted a file, got the folder " + path);
   std::ifstream file(path, std::ios::binary);
   std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file) return Fail(ErrorCode::kNotFound, "--config: cannot read " + path);
