@@ -1,5 +1,7 @@
 #include "dsp/marking/carrier.h"
 
+#include <algorithm>
+
 #include "dsp/marking/trace_code.h"
 
 namespace earmark {
@@ -7,14 +9,15 @@ namespace earmark {
 const SymbolSigns& CarrierSigns::At(std::int64_t symbol) noexcept {
   if (symbol == symbol_) return signs_;
   symbol_ = symbol;
-  constexpr int kBytesPerSymbol = 16;
+  const int bytes_per_symbol = code_version_ == 1 ? 16 : kCodeBlockBytes;
   std::array<std::uint8_t, kCodeBlockBytes> block;
-  CodeKeystream(key_, symbol * kBytesPerSymbol / kCodeBlockBytes, block);
-  const auto* word = block.data() + symbol * kBytesPerSymbol % kCodeBlockBytes;
+  CodeKeystream(key_, symbol * bytes_per_symbol / kCodeBlockBytes, block);
+  const auto* word = block.data() + symbol * bytes_per_symbol % kCodeBlockBytes;
   for (auto& carrier : signs_) {
     for (std::size_t band = 0; band < carrier.size(); ++band) carrier[band] = ((word[band / 8] >> (band % 8)) & 1) != 0 ? -1.0F : 1.0F;
     word += 4;
   }
+  if (code_version_ > 1) std::copy_n(word, draws_.size(), draws_.begin());
   return signs_;
 }
 

@@ -5,6 +5,23 @@
 #include "dsp/core/resample.h"
 
 namespace earmark {
+namespace {
+
+Spectrogram MeanOf(const std::vector<Spectrogram>& spectrograms) {
+  const auto scale = 1.0F / static_cast<float>(spectrograms.size());
+  Spectrogram mean = spectrograms[0];
+  for (int bin = 0; bin < kReadBins; ++bin) {
+    auto sum = mean.Bin(bin);
+    for (std::size_t v = 1; v < spectrograms.size(); ++v) {
+      const auto variant = spectrograms[v].Bin(bin);
+      for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += variant[t];
+    }
+    for (auto& x : sum) x *= scale;
+  }
+  return mean;
+}
+
+}  // namespace
 
 ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip& clip, const VariantAudio& variants) {
   ReadingSpectra spectra;
@@ -25,15 +42,10 @@ ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip&
                          clip.present.begin() + skipped + static_cast<std::ptrdiff_t>(packets * kFramesPerPacket));
   for (const auto& variant : variants.variants) spectra.deviations.emplace_back(cut(variant, variants.first_packet), fft);
 
-  const auto scale = 1.0F / static_cast<float>(spectra.deviations.size());
-  spectra.mean = spectra.deviations[0];
+  spectra.num_phases = variants.num_phases;
+  spectra.mean = variants.host.empty() ? MeanOf(spectra.deviations) : Spectrogram(cut(variants.host, variants.first_packet), fft);
   for (int bin = 0; bin < kReadBins; ++bin) {
-    auto mean = spectra.mean.Bin(bin);
-    for (std::size_t v = 1; v < spectra.deviations.size(); ++v) {
-      const auto variant = std::as_const(spectra.deviations[v]).Bin(bin);
-      for (std::size_t t = 0; t < mean.size(); ++t) mean[t] += variant[t];
-    }
-    for (auto& x : mean) x *= scale;
+    const auto mean = std::as_const(spectra.mean).Bin(bin);
     for (auto& deviation : spectra.deviations) {
       auto series = deviation.Bin(bin);
       for (std::size_t t = 0; t < mean.size(); ++t) series[t] -= mean[t];

@@ -143,13 +143,21 @@ class Reading {
     }
   }
 
+  // What is known by now of the deviation that was sent in a phase.
+  Complex ExpectedOfPhase(int phase, int bin, int t) const {
+    const int symbol = x_.SymbolInPhase(t, phase);
+    if (symbol < 0) return {0, 0};
+    const auto& p = posterior_[static_cast<std::size_t>(symbol)];
+    Complex sum(0, 0);
+    for (int k = 0; k < x_.num_variants(); ++k) sum += p[static_cast<std::size_t>(k)] * x_.Deviation(phase, k).Bin(bin)[static_cast<std::size_t>(t)];
+    return sum;
+  }
+
+  // … and in all of them, as far as it got through.
   Complex PosteriorDeviation(int bin, int t) const {
     if (!has_posterior_) return {0, 0};
-    const auto& p = posterior_[static_cast<std::size_t>(x_.SymbolOf(t))];
     Complex sum(0, 0);
-    for (int k = 0; k < x_.num_variants(); ++k) {
-      sum += p[static_cast<std::size_t>(k)] * x_.deviations[static_cast<std::size_t>(k)].Bin(bin)[static_cast<std::size_t>(t)];
-    }
+    for (int phase = 0; phase < x_.num_phases; ++phase) sum += ExpectedOfPhase(phase, bin, t);
     return sum * survival_[static_cast<std::size_t>(RegionOf(bin))];
   }
 
@@ -284,25 +292,44 @@ class Reading {
 
   std::vector<Match> MatchDeviations() const {
     std::vector<Match> matches(posterior_.size());
+    std::vector<Complex> others(static_cast<std::size_t>(n_));
     for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
-      const auto region = static_cast<std::size_t>(RegionOf(bin));
-      for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) {
-        const auto deviation = x_.deviations[k].Bin(bin);
-        for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
-          const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
-          for (int t = edges_[block]; t < edges_[block + 1]; ++t) {
-            const auto i = static_cast<std::size_t>(t);
-            const Complex r = s[i] - gain_[i] * prediction_[At(bin) + i];
-            const Complex p = gain_[i] * Filter(deviation, h, t);
-            Match& match = matches[static_cast<std::size_t>(x_.SymbolOf(t))];
-            match.cross[k][region] += 2 * MulConj(r, p).real() * weight_[At(bin) + i];
-            match.power[k][region] += std::norm(p) * weight_[At(bin) + i];
-          }
-        }
+      for (int phase = 0; phase < x_.num_phases; ++phase) {
+        for (int t = 0; t < n_; ++t) others[static_cast<std::size_t>(t)] = OthersThan(phase, bin, t);
+        MatchPhase(bin, phase, others, matches);
       }
     }
     return matches;
+  }
+
+  // What symbols of other phases are expected to have added to a frame.
+  Complex OthersThan(int phase, int bin, int t) const {
+    if (!has_posterior_ || x_.num_phases == 1) return {0, 0};
+    Complex sum(0, 0);
+    for (int other = 0; other < x_.num_phases; ++other) {
+      if (other != phase) sum += ExpectedOfPhase(other, bin, t);
+    }
+    return sum * survival_[static_cast<std::size_t>(RegionOf(bin))];
+  }
+
+  void MatchPhase(int bin, int phase, std::span<const Complex> others, std::vector<Match>& matches) const {
+    const auto s = x_.clip.Bin(bin);
+    const auto region = static_cast<std::size_t>(RegionOf(bin));
+    for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
+      const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
+      for (int t = edges_[block]; t < edges_[block + 1]; ++t) {
+        const auto i = static_cast<std::size_t>(t);
+        const int symbol = x_.SymbolInPhase(t, phase);
+        if (symbol < 0 || weight_[At(bin) + i] == 0) continue;
+        Match& match = matches[static_cast<std::size_t>(symbol)];
+        const Complex r = s[i] - gain_[i] * (prediction_[At(bin) + i] + Filter(others, h, t));
+        for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) {
+          const Complex p = gain_[i] * Filter(x_.Deviation(phase, static_cast<int>(k)).Bin(bin), h, t);
+          match.cross[k][region] += 2 * MulConj(r, p).real() * weight_[At(bin) + i];
+          match.power[k][region] += std::norm(p) * weight_[At(bin) + i];
+        }
+      }
+    }
   }
 
   // The share of the deviations that got through, region by region: what makes the clip likeliest when every variant is as likely as the others.

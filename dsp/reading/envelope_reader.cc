@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dsp/marking/carrier.h"
+#include "dsp/opus/celt_tables.h"
 
 namespace earmark {
 namespace {
@@ -15,19 +16,34 @@ constexpr int kColumns = kTaps + 1;  // and the noise floor
 constexpr int kRobustPasses = 3;
 constexpr int kDriftHalfUnits = 30;  // slow drift of a band's level is taken out over 61 units
 constexpr float kTemperature = 0.5F;
+constexpr int kCancelPasses = 3;     // where symbols reach into one another
 
 using Bands = std::array<float, kNumBands>;
 
 float Db(float ratio) { return 10 * std::log10(ratio); }
 
+// The bands that a code version's carriers move.
+std::array<int, kNumBands + 1> EdgesHz(int code_version) {
+  if (code_version == 1) return kBandEdgesHz;
+  std::array<int, kNumBands + 1> edges{};
+  for (std::size_t b = 0; b < edges.size(); ++b) edges[b] = 200 * celt::kBandEdges[b];
+  return edges;
+}
+
+// Their bins of a Spectrogram: band b is [edge b, edge b + 1); empty where it lies outside.
+std::array<int, kNumBands + 1> EdgeBins(int code_version) {
+  constexpr int kBinHz = 50;
+  auto edges = EdgesHz(code_version);
+  for (int& edge : edges) edge = std::clamp((edge + kBinHz / 2) / kBinHz - kFirstReadBin, 0, kReadBins);
+  return edges;
+}
+
 // [unit][band] power of a signal given as the sum of two spectrograms (the second may be null).
-std::vector<Bands> Powers(const Spectrogram& a, const Spectrogram* b, int num_units) {
+std::vector<Bands> Powers(const std::array<int, kNumBands + 1>& edges, const Spectrogram& a, const Spectrogram* b, int num_units) {
   std::vector<Bands> powers(static_cast<std::size_t>(num_units));
   for (auto& row : powers) row.fill(1e-9F);
   for (std::size_t band = 0; band < kNumBands; ++band) {
-    const int low = BandEdgeBin(static_cast<int>(band), Spectrogram::kWindowSamples * 2) - kFirstReadBin;
-    const int high = std::min(kReadBins, BandEdgeBin(static_cast<int>(band) + 1, Spectrogram::kWindowSamples * 2) - kFirstReadBin);
-    for (int bin = low; bin < high; ++bin) {
+    for (int bin = edges[band]; bin < edges[band + 1]; ++bin) {
       const auto x = a.Bin(bin);
       for (int t = 0; t < num_units * kFramesPerPacket; ++t) {
         const auto i = static_cast<std::size_t>(t);
@@ -66,15 +82,9 @@ void SolveNonNegative(const std::array<std::array<double, kColumns>, kColumns>& 
 class Reading {
  public:
   explicit Reading(const ReadingSpectra& spectra)
-      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), clip_(Powers(spectra.clip, nullptr, n_)) {
-    const auto q = static_cast<std::size_t>(x_.num_variants());
-    mean_.assign(static_cast<std::size_t>(n_), Bands{});
-    for (std::size_t k = 0; k < q; ++k) {
-      shift_db_.push_back(Powers(x_.mean, &x_.deviations[k], n_));
-      for (std::size_t u = 0; u < mean_.size(); ++u) {
-        for (std::size_t b = 0; b < kNumBands; ++b) mean_[u][b] += shift_db_[k][u][b] / static_cast<float>(q);
-      }
-    }
+      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), edges_(EdgeBins(spectra.format.code_version)), clip_(Powers(edges_, spectra.clip, nullptr, n_)) {
+    for (const Spectrogram& deviation : x_.deviations) shift_db_.push_back(Powers(edges_, x_.mean, &deviation, n_));
+    mean_ = x_.num_phases > 1 ? Powers(edges_, x_.mean, nullptr, n_) : MeanOfVariants();
     for (auto& variant : shift_db_) {
       for (std::size_t u = 0; u < mean_.size(); ++u) {
         for (std::size_t b = 0; b < kNumBands; ++b) variant[u][b] = Db(variant[u][b] / mean_[u][b]);
@@ -87,22 +97,34 @@ class Reading {
   }
 
   LogLikelihoodTable Run() {
-    for (std::size_t b = 0; b < kNumBands; ++b) FitBand(b);
+    residual_db_.assign(static_cast<std::size_t>(n_), Bands{});
+    share_.assign(static_cast<std::size_t>(n_), {});
+    explained_.assign(static_cast<std::size_t>(n_), Bands{});
+    for (std::size_t b = 0; b < kNumBands; ++b) {
+      if (edges_[b] < edges_[b + 1]) FitBand(b);
+    }
     TakeOutCommonGain();
     TakeOutDrift();
     Weigh();
-    return Likelihoods();
+    LogLikelihoodTable table = Likelihoods(nullptr);
+    for (int pass = 1; pass < kCancelPasses && x_.num_phases > 1; ++pass) table = Likelihoods(&table);
+    return table;
   }
 
  private:
+  std::vector<Bands> MeanOfVariants() const {
+    std::vector<Bands> mean(static_cast<std::size_t>(n_), Bands{});
+    for (const auto& variant : shift_db_) {
+      for (std::size_t u = 0; u < mean.size(); ++u) {
+        for (std::size_t b = 0; b < kNumBands; ++b) mean[u][b] += variant[u][b] / static_cast<float>(shift_db_.size());
+      }
+    }
+    return mean;
+  }
+
   // Fits one band's filter and floor; leaves residual_db_ and the share of the prediction that each tap carries.
   void FitBand(std::size_t b) {
     const auto n = static_cast<std::size_t>(n_);
-    if (b == 0) {
-      residual_db_.assign(n, Bands{});
-      share_.assign(n, {});
-      explained_.assign(n, Bands{});
-    }
     std::vector<float> levels;
     float most = 0;
     for (std::size_t u = 0; u < n; ++u) {
@@ -219,21 +241,70 @@ class Reading {
     }
   }
 
-  LogLikelihoodTable Likelihoods() const {
+  // [phase][unit][band]: by how much the symbols are expected to move the source's level, by what is known of them.
+  std::vector<std::vector<Bands>> ExpectedShifts(const LogLikelihoodTable& known) const {
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    std::vector<std::vector<Bands>> expected(static_cast<std::size_t>(x_.num_phases), std::vector<Bands>(static_cast<std::size_t>(n_), Bands{}));
+    for (std::size_t phase = 0; phase < expected.size(); ++phase) {
+      for (int u = 0; u < n_; ++u) {
+        const int symbol = x_.SymbolInPhase(u * kFramesPerPacket, static_cast<int>(phase));
+        if (symbol < 0) continue;
+        const auto& likelihood = known[static_cast<std::size_t>(symbol)];
+        const float top = *std::max_element(likelihood.begin(), likelihood.begin() + static_cast<std::ptrdiff_t>(q));
+        float total = 0;
+        for (std::size_t k = 0; k < q; ++k) total += std::exp(likelihood[k] - top);
+        for (std::size_t k = 0; k < q; ++k) {
+          const float p = std::exp(likelihood[k] - top) / total;
+          for (std::size_t b = 0; b < kNumBands; ++b) expected[phase][static_cast<std::size_t>(u)][b] += p * shift_db_[phase * q + k][static_cast<std::size_t>(u)][b];
+        }
+      }
+    }
+    return expected;
+  }
+
+  // The residual that is left when all expected shifts are taken out.
+  std::vector<Bands> WithoutShifts(const std::vector<std::vector<Bands>>& expected) const {
+    auto rest = residual_db_;
+    for (std::size_t at = 0; at < rest.size(); ++at) {
+      for (std::size_t l = 0; l < kTaps && l <= at; ++l) {
+        for (const auto& phase : expected) {
+          for (std::size_t b = 0; b < kNumBands; ++b) rest[at][b] -= share_[at][l][b] * phase[at - l][b];
+        }
+      }
+    }
+    return rest;
+  }
+
+  // `known`: likelihoods of a pass before, with which the shifts of other phases' symbols are taken out.
+  LogLikelihoodTable Likelihoods(const LogLikelihoodTable* known) const {
     LogLikelihoodTable table(static_cast<std::size_t>(x_.num_symbols()));
     for (auto& row : table) row.fill(0);
-    for (int u = 0; u < n_; ++u) {
-      auto& row = table[static_cast<std::size_t>(x_.SymbolOf(u * kFramesPerPacket))];
-      // The sound of unit u appears, through tap l, in unit u + l: a matched filter over the taps.
-      for (int l = 0; l < kTaps && u + l < n_; ++l) {
-        const auto at = static_cast<std::size_t>(u + l);
-        for (std::size_t k = 0; k < shift_db_.size(); ++k) {
-          float sum = 0;
-          for (std::size_t b = 0; b < kNumBands; ++b) {
-            const float expected = share_[at][static_cast<std::size_t>(l)][b] * shift_db_[k][static_cast<std::size_t>(u)][b];
-            sum += (residual_db_[at][b] * expected - 0.5F * expected * expected) * weight_[at][b];
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    const bool cancel = known != nullptr;
+    const auto expected = cancel ? ExpectedShifts(*known) : std::vector<std::vector<Bands>>();
+    const auto rest = cancel ? WithoutShifts(expected) : residual_db_;
+    for (std::size_t phase = 0; phase < static_cast<std::size_t>(x_.num_phases); ++phase) {
+      for (int u = 0; u < n_; ++u) {
+        const int symbol = x_.SymbolInPhase(u * kFramesPerPacket, static_cast<int>(phase));
+        if (symbol < 0) continue;
+        auto& row = table[static_cast<std::size_t>(symbol)];
+        // The sound of unit u appears, through tap l, in unit u + l: a matched filter over the taps.
+        for (int l = 0; l < kTaps && u + l < n_; ++l) {
+          const auto at = static_cast<std::size_t>(u + l);
+          const Bands& share = share_[at][static_cast<std::size_t>(l)];
+          Bands residual = rest[at];
+          if (cancel) {
+            for (std::size_t b = 0; b < kNumBands; ++b) residual[b] += share[b] * expected[phase][static_cast<std::size_t>(u)][b];
           }
-          row[k] += kTemperature * sum;
+          for (std::size_t k = 0; k < q; ++k) {
+            const Bands& shift = shift_db_[phase * q + k][static_cast<std::size_t>(u)];
+            float sum = 0;
+            for (std::size_t b = 0; b < kNumBands; ++b) {
+              const float moved = share[b] * shift[b];
+              sum += (residual[b] * moved - 0.5F * moved * moved) * weight_[at][b];
+            }
+            row[k] += kTemperature * sum;
+          }
         }
       }
     }
@@ -242,9 +313,10 @@ class Reading {
 
   const ReadingSpectra& x_;
   int n_;
+  std::array<int, kNumBands + 1> edges_;              // bins
   std::vector<Bands> clip_;                           // [unit][band] power
-  std::vector<Bands> mean_;                           // mean power of the variants
-  std::vector<std::vector<Bands>> shift_db_;          // [variant][unit][band]
+  std::vector<Bands> mean_;                           // power of the source, or the variants' mean
+  std::vector<std::vector<Bands>> shift_db_;          // [phase · num_variants + variant][unit][band]
   std::vector<std::uint8_t> present_;                 // [unit]
   std::vector<Bands> residual_db_;                    // clip over prediction
   std::vector<std::array<Bands, kTaps>> share_;       // [unit][tap][band] of the prediction

@@ -14,10 +14,16 @@
 namespace earmark {
 
 // A stretch of one source's variants, mono (mean of the channels), at kDetectRateHz, in stream time. Where the source was away there is silence.
+//
+// Where each variant has been encoded for itself, a variant's sound is the same whatever was sent before. Where packets were patched, a decoder carries a change
+// on for some packets, since levels are predicted from those before. So there the sound is given in *phases*: phase j has the variant in every symbol whose
+// index is j modulo the number of phases, and the source's packets as they came in all others: one symbol's doing, and how it fades.
 struct VariantAudio {
   std::int64_t first_packet = 0;
   std::int64_t num_packets = 0;
-  std::vector<std::vector<float>> variants;  // [variant][sample]; num_packets · kDetectPacketSamples each
+  int num_phases = 1;
+  std::vector<std::vector<float>> variants;  // [phase · num_variants + variant][sample]; num_packets · kDetectPacketSamples each
+  std::vector<float> host;                   // the source's packets; empty with one phase, where the variants' mean stands for it
 
   std::int64_t first_sample() const;
 };

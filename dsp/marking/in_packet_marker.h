@@ -1,0 +1,56 @@
+// Marks a source's own Opus packets by moving the levels that they code: no decoding, no encoding, no delay, and not a byte more.
+//
+// Variants 2j and 2j+1 move each band by carrier j's sign and its opposite. How far is what the band may move (level_masking.h), to a whole number of the
+// steps that the packet codes its level in; a band whose steps are too coarse stays. docs/formats/trace-code.md, code version 2.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "dsp/core/secret.h"
+#include "dsp/core/stream_format.h"
+#include "dsp/marking/carrier.h"
+#include "dsp/marking/level_masking.h"
+#include "dsp/opus/opus_frames.h"
+#include "dsp/opus/patch.h"
+
+namespace earmark {
+
+// One packet of the source and what its variants differ by. Valid until the next call.
+struct PatchedPacket {
+  std::span<const Patch> patches;  // [variant]
+  bool erased = true;              // all of them are empty: nothing can be moved, or it is no Opus packet
+};
+
+// One source. One object serves one thread at a time. No call allocates, locks or does I/O.
+class InPacketMarker {
+ public:
+  struct Options {
+    LevelMasking::Options masking = {};
+    float max_step_db = 1.6F;  // bands of coarser steps stay
+    int first_band = 2;
+    int end_band = 19;
+  };
+  InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options);
+  InPacketMarker(const StreamFormat& format, const Key& carrier_key) : InPacketMarker(format, carrier_key, OptionsFor(format)) {}
+  // What StreamFormat::strength stands for.
+  static Options OptionsFor(const StreamFormat& format);
+
+  // `packet`: the slot, on the room's clock, in which `opus` starts. It decides the symbol of the whole packet. Packets come in order; what is left out is
+  // no matter. All bytes are welcome: what is no Opus packet is erased.
+  PatchedPacket Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept;
+
+ private:
+  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, const SymbolSigns& signs) noexcept;
+
+  StreamFormat format_;
+  Options options_;
+  CarrierSigns signs_;
+  LevelMasking masking_;
+  std::vector<Patch> patches_;
+};
+
+}  // namespace earmark
