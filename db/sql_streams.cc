@@ -11,12 +11,12 @@ namespace {
 
 constexpr char kInsertStream[] =
     "INSERT INTO streams (id, num_variants, packets_per_symbol, num_channels, bitrate_bps, reference_kind, code_version, state,"
-    " key_id, salt, input_digest, created_unix_us, updated_unix_us, live, retention_days, owner, lease_us, leased_until_unix_us)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11, $11, $12, $13, $14, $15, $16) ON CONFLICT (id) DO NOTHING";
+    " key_id, salt, input_digest, created_unix_us, updated_unix_us, live, retention_days, owner, lease_us, leased_until_unix_us, strength)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT (id) DO NOTHING";
 constexpr char kSelectStreams[] =
     "SELECT id, num_variants, packets_per_symbol, num_channels, bitrate_bps, reference_kind, code_version, state, key_id, salt,"
     " input_digest, created_unix_us, updated_unix_us, num_packets, num_erased_slots, num_samples, live, retention_days, owner, epoch,"
-    " leased_until_unix_us FROM streams";
+    " leased_until_unix_us, strength FROM streams";
 constexpr char kWhereId[] = " WHERE id = $1";
 constexpr char kByCreation[] = " ORDER BY created_unix_us, id";
 constexpr char kFindStream[] = "SELECT stream_key, state, epoch, owner, leased_until_unix_us FROM streams WHERE id = $1";
@@ -114,6 +114,7 @@ Result<StreamRecord> ReadStream(const SqlRow& row) {
   stream.owner = row.Text(18);
   stream.epoch = row.Integer(19);
   stream.leased_until_unix_us = row.Integer(20);
+  stream.format.strength = static_cast<int>(row.Integer(21));
   return stream;
 }
 
@@ -166,7 +167,8 @@ Result<void> SqlStore::CreateStream(const StreamRecord& stream, std::span<const 
         kInsertStream, {stream.id, std::int64_t{format.num_variants}, std::int64_t{format.packets_per_symbol}, std::int64_t{format.num_channels},
                         std::int64_t{format.bitrate_bps}, static_cast<std::int64_t>(format.kind), std::int64_t{format.code_version}, stream.key_id,
                         std::span<const std::uint8_t>(stream.salt), stream.input_digest, now, std::int64_t{stream.live ? 1 : 0},
-                        std::int64_t{stream.retention_days}, lease.owner, lease.duration_us, now + lease.duration_us});
+                        std::int64_t{stream.retention_days}, lease.owner, lease.duration_us, now + lease.duration_us,
+                        std::int64_t{format.strength}});
     if (inserted == 0) return Fail(ErrorCode::kAlreadyExists, Quoted(stream.id) + ": the store has one of this id; choose another");
     if (grants.empty()) return {};
     auto row = FindStream(stream.id);

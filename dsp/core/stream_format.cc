@@ -21,10 +21,16 @@ Result<StreamFormat> Validate(const StreamFormat& format) {
     return Wrong("bitrate_bps", "12000 to 256000", format.bitrate_bps);
   }
   // Formats come back from the store and over the wire as numbers, so an enum can hold anything.
-  if (format.kind != ReferenceKind::kVariantPackets && format.kind != ReferenceKind::kHostPackets) {
-    return Wrong("kind", "0 (variant packets) or 1 (host packets)", static_cast<int>(format.kind));
+  const int kind = static_cast<int>(format.kind);
+  if (kind < 0 || kind > static_cast<int>(ReferenceKind::kSourcePackets)) {
+    return Wrong("kind", "0 (variant packets), 1 (host packets) or 2 (source packets)", kind);
   }
-  if (format.code_version != 1) return Wrong("code_version", "1", format.code_version);
+  // The two ways of marking have carriers of their own, so neither can be read with the other's.
+  const int code_version = format.kind == ReferenceKind::kSourcePackets ? 2 : 1;
+  if (format.code_version != code_version) {
+    return Wrong("code_version", std::to_string(code_version) + " for kind " + std::to_string(kind), format.code_version);
+  }
+  if (format.strength < 1 || format.strength > 100) return Wrong("strength", "1 to 100", format.strength);
   return format;
 }
 

@@ -40,7 +40,7 @@ std::vector<std::uint8_t> IdentificationHeader(const OggOpusWriter::Options& opt
       .LittleEndian(static_cast<std::uint32_t>(options.num_channels), 1)
       .LittleEndian(static_cast<std::uint32_t>(options.pre_skip_samples), 2)
       .LittleEndian(static_cast<std::uint32_t>(options.input_sample_rate_hz), 4)
-      .LittleEndian(0, 2)  // output gain
+      .LittleEndian(static_cast<std::uint16_t>(options.output_gain_q8_db), 2)
       .LittleEndian(0, 1)  // mapping family: mono or stereo
       .Take();
 }
@@ -49,6 +49,11 @@ std::vector<std::uint8_t> IdentificationHeader(const OggOpusWriter::Options& opt
 std::vector<std::uint8_t> CommentHeader() {
   constexpr std::string_view kVendor = "earmark";
   return Bytes().Text("OpusTags").LittleEndian(kVendor.size(), 4).Text(kVendor).LittleEndian(0, 4).Take();
+}
+
+// 120 to 5760 at 48 kHz, or 0 or less if it is no Opus packet.
+int DurationSamples(std::span<const std::uint8_t> packet) {
+  return packet.empty() ? 0 : opus_packet_get_nb_samples(packet.data(), static_cast<opus_int32>(packet.size()), kSampleRateHz);
 }
 
 class Writer final : public OggOpusWriter {
@@ -70,15 +75,11 @@ class Writer final : public OggOpusWriter {
 
   Result<void> Write(std::span<const std::uint8_t> packet) override {
     if (is_last_) return Fail(ErrorCode::kFailedPrecondition, "the Ogg Opus file is finished already");
-    const int num_samples =
-        packet.empty() ? 0 : opus_packet_get_nb_samples(packet.data(), static_cast<opus_int32>(packet.size()), kSampleRateHz);
-    if (num_samples != kPacketSamples) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  "packet: an Opus packet of 20 ms (960 samples) wanted, got " +
-                      (num_samples > 0 ? std::to_string(num_samples) + " samples" : "no Opus packet"));
-    }
-    if (Result<void> written = SubmitHeldPacket(); !written) return written;
+    const int num_samples = DurationSamples(packet);
+    if (num_samples <= 0) return Fail(ErrorCode::kInvalidArgument, "packet: an Opus packet wanted, got none");
+    if (Result<void> written = SubmitHeldPacket(num_samples); !written) return written;
     held_packet_.assign(packet.begin(), packet.end());
+    held_samples_ = num_samples;
     return {};
   }
 
@@ -86,7 +87,7 @@ class Writer final : public OggOpusWriter {
     if (is_last_) return Fail(ErrorCode::kFailedPrecondition, "the Ogg Opus file is finished already");
     if (held_packet_.empty()) return Fail(ErrorCode::kFailedPrecondition, "no packets to finish an Ogg Opus file with");
     const std::int64_t end = options_.pre_skip_samples + num_samples;
-    const std::int64_t decoded = (num_packets_ + 1) * kPacketSamples;
+    const std::int64_t decoded = num_decoded_ + held_samples_;
     // A page that is out cannot be taken back, and a granule position must not fall.
     if (num_samples < 0 || end > decoded || end < written_granule_) {
       return Fail(ErrorCode::kInvalidArgument,
@@ -102,12 +103,13 @@ class Writer final : public OggOpusWriter {
  private:
   enum class PageEnd { kHere, kWhenFull };
 
-  // The last packet must say that it is the last, so each waits here until the next one comes.
-  Result<void> SubmitHeldPacket() {
+  // The last packet must say that it is the last, so each waits here until the next one comes, which lasts `next_samples`.
+  Result<void> SubmitHeldPacket(int next_samples) {
     if (held_packet_.empty()) return {};
-    ++num_packets_;
-    const PageEnd page_end = num_packets_ % kPacketsPerSecond == 0 ? PageEnd::kHere : PageEnd::kWhenFull;
-    return Submit(held_packet_, num_packets_ * kPacketSamples, page_end);
+    num_decoded_ += held_samples_;
+    const bool is_second = num_decoded_ + next_samples > page_start_ + kSampleRateHz;
+    if (is_second) page_start_ = num_decoded_;
+    return Submit(held_packet_, num_decoded_, is_second ? PageEnd::kHere : PageEnd::kWhenFull);
   }
 
   Result<void> Submit(const std::vector<std::uint8_t>& bytes, std::int64_t granule_position, PageEnd page_end) {
@@ -138,7 +140,9 @@ class Writer final : public OggOpusWriter {
   const Options options_;
   ogg_stream_state stream_{};
   std::vector<std::uint8_t> held_packet_;
-  std::int64_t num_packets_ = 0;    // given to libogg, headers aside
+  int held_samples_ = 0;
+  std::int64_t num_decoded_ = 0;    // samples of the packets given to libogg
+  std::int64_t page_start_ = 0;     // samples before the last page that was ended for its length
   std::int64_t num_submitted_ = 0;  // headers too
   std::int64_t written_granule_ = 0;
   bool is_last_ = false;
@@ -157,6 +161,9 @@ Result<std::unique_ptr<OggOpusWriter>> OggOpusWriter::Create(const std::string& 
   if (options.input_sample_rate_hz < 0) {
     return Fail(ErrorCode::kInvalidArgument,
                 "input_sample_rate_hz: 0 (unknown) or more wanted, got " + std::to_string(options.input_sample_rate_hz));
+  }
+  if (options.output_gain_q8_db < -32768 || options.output_gain_q8_db > 32767) {
+    return Fail(ErrorCode::kInvalidArgument, "output_gain_q8_db: -32768 to 32767 wanted, got " + std::to_string(options.output_gain_q8_db));
   }
   Result<std::unique_ptr<AtomicFile>> file = AtomicFile::Create(path, 0666);
   if (!file) return Pass(file);

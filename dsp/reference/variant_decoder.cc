@@ -127,7 +127,7 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
   if (!chunks) return Pass(chunks);
   std::int64_t packet = start;
   for (const auto& chunk : *chunks) {
-    if (chunk->data.num_variants() != StreamMarker::PacketsPerSlot(format)) return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");
+    if (chunk->data.is_source_packets() || chunk->data.num_variants() != StreamMarker::PacketsPerSlot(format)) return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");
     const std::int64_t from = std::max(packet, chunk->first_packet);
     const std::int64_t to = std::min(end_packet, chunk->end_packet());
     if (from > packet) {

@@ -1,10 +1,12 @@
-// What is inside a sealed chunk: whatever the bytes are, they open to slots within bounds, or not at all. They are sealed here under the right key, so
+// What is inside a sealed chunk: whatever the bytes are, they open to slots or source packets within bounds, or not at all. They are sealed here under the right key, so
 // that the fuzzer gets past the seal.
 #include "dsp/reference/reference_chunk.h"
 
 #include <sodium.h>
 
 #include <cstdint>
+#include <cstdlib>
+#include <string>
 #include <vector>
 
 namespace {
@@ -36,6 +38,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (int v = 0; v < chunk->num_variants(); ++v) {
       for (const std::uint8_t byte : slot.packets[static_cast<std::size_t>(v)]) last = byte;
     }
+  }
+  int last_start = -1;
+  for (int i = 0; i < chunk->num_source_packets(); ++i) {
+    const earmark::SourcePacketRecord record = chunk->SourcePacketAt(i);
+    const int start = record.packet * earmark::kPacketSamples + record.offset_samples;
+    if (record.packet >= chunk->num_packets() || record.offset_samples < 0 || start <= last_start || record.opus.empty()) std::abort();
+    last_start = start;
+    for (const std::uint8_t byte : record.opus) last = byte;
   }
   (void)last;
   return 0;

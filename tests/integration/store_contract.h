@@ -196,6 +196,23 @@ inline std::vector<Case> StreamCases() {
          CHECK(got.created_unix_us <= NowUnixUs());
          CHECK(got.updated_unix_us == got.created_unix_us);
        }},
+      {"Store: a stream of source packets comes back whole, and its strength is nobody else's",
+       [](Database& db) {
+         auto store = db.Open();
+         StreamRecord in_packets = MakeStream("in packets");
+         in_packets.format = {.num_variants = 4, .kind = ReferenceKind::kSourcePackets, .code_version = 2, .strength = 73};
+         RequireOk(store->CreateStream(in_packets, {}));
+         RequireOk(store->CreateStream(MakeStream("of before"), {}));
+         CHECK(RequireValue(db.Open()->GetStream("in packets")).format == in_packets.format);
+         const auto streams = RequireValue(store->ListStreams());
+         REQUIRE(streams.size() == 2);
+         CHECK(streams[0].format == in_packets.format);
+         CHECK(streams[1].format.kind == ReferenceKind::kHostPackets);
+         CHECK(streams[1].format.strength == 50);
+         in_packets.id = "of neither";
+         in_packets.format.code_version = 1;
+         RequireError(store->CreateStream(in_packets, {}), ErrorCode::kInvalidArgument);
+       }},
       {"Store: a new stream starts empty and recording, whatever the given record says",
        [](Database& db) {
          auto store = db.Open();

@@ -327,6 +327,48 @@ TEST_CASE("Store: one of the first release is brought up to date with all its da
   RequireOk(store->RemoveStream("old"));
 }
 
+// As the second schema left it: a stream of host packets that is live, one of variants, and what belongs to them.
+void MakeStoreOfSchema2(const std::string& path) {
+  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  for (int i = 0; i < 2; ++i) db.exec(SqliteMigrations()[static_cast<std::size_t>(i)].sql);
+  db.exec("PRAGMA user_version = 2");
+  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
+  db.exec(
+      "INSERT INTO streams VALUES (7, 'host', 8, 3, 2, 64000, 1, 1, 0, 'key-1', x'000102030405060708090a0b0c0d0e0f', '', 1000, 2000, 500, 3, 0, 1, 30,"
+      " 'sidecar', 4, 5000, 6000), (8, 'variants', 4, 2, 1, 32000, 0, 1, 1, 'key-1', x'000102030405060708090a0b0c0d0e0f', 'c0ffee', 1001, 2001, 500, 0,"
+      " 479000, 0, 0, '', 1, 0, 0);"
+      "INSERT INTO sources VALUES (7, 0, 'desk', '{}');"
+      "INSERT INTO reference_chunks VALUES (7, 0, 0, 500, 3, x'0badcafe'), (8, 0, 0, 500, 0, x'cafe');"
+      "INSERT INTO fingerprints VALUES (7, 0, 0, x'12345678');"
+      "INSERT INTO grants VALUES (1, 7, 'ann', 0, 9223372036854775807, 'grant-1', '{}');");
+}
+
+TEST_CASE("Store: one of the second schema keeps its streams and may get those of source packets", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStoreOfSchema2(folder.File("store.db"));
+  auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  const StreamRecord host = RequireValue(store->GetStream("host"));
+  CHECK(host.format == StreamFormat{.num_variants = 8, .packets_per_symbol = 3, .num_channels = 2, .bitrate_bps = 64000, .kind = ReferenceKind::kHostPackets});
+  CHECK(host.live);
+  CHECK(host.owner == "sidecar");
+  CHECK(host.epoch == 4);
+  CHECK(host.leased_until_unix_us == 6000);
+  CHECK(RequireValue(store->GetStream("variants")).format == StreamFormat{});
+  CHECK(store_contract::Ids(RequireValue(store->ListStreams())) == std::vector<std::string>{"host", "variants"});
+  CHECK(AllChunks(*store, "host").size() == 1);
+  CHECK(AllChunks(*store, "variants").size() == 1);
+  CHECK(store_contract::Fingerprints(*store, "host").size() == 1);
+  CHECK(RequireValue(store->ListSources("host")).size() == 1);
+  REQUIRE(AllGrants(*store, "host").size() == 1);
+  CHECK(AllGrants(*store, "host")[0].id == "grant-1");
+  StreamRecord stream = MakeStream("new");
+  stream.format = {.kind = ReferenceKind::kSourcePackets, .code_version = 2, .strength = 7};
+  RequireOk(store->CreateStream(stream, {}));
+  CHECK(RequireValue(store->GetStream("new")).format == stream.format);
+  RequireOk(store->RemoveStream("host"));
+  CHECK(AllChunks(*store, "host").empty());
+}
+
 // ---- locks and journals
 
 TEST_CASE("Store: a writer that waits too long for another is told to try again", "[store_sqlite]") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/marked_stream.h"
@@ -135,6 +136,154 @@ TEST_CASE("ReferenceChunk: a chunk without gaps is laid out as ever", "[referenc
   CHECK(Get(ReferenceChunkData::Open(sealed, TestKey(1), kContext)).num_packets() == 1);
 }
 
+// An Opus packet of `num_bytes` whose content is noise: one frame, of 20 ms unless another TOC is given.
+std::vector<std::uint8_t> OpusPacket(std::size_t num_bytes, Random& random, std::uint8_t toc = 0xF8) {
+  std::vector<std::uint8_t> packet(num_bytes);
+  for (auto& byte : packet) byte = static_cast<std::uint8_t>(random.Bits());
+  packet[0] = toc;
+  return packet;
+}
+
+constexpr std::uint8_t kToc2Point5Ms = 0xE0;
+constexpr std::uint8_t kToc10Ms = 0xF0;
+constexpr std::uint8_t kToc60Ms = 0x18;
+
+struct SourcePackets {
+  void Add(int start_samples, std::vector<std::uint8_t> bytes) {
+    starts.push_back(start_samples);
+    packets.push_back(std::move(bytes));
+    INFO(start_samples);
+    const auto added = builder.AddSourcePacket(start_samples / kPacketSamples, start_samples % kPacketSamples, packets.back());
+    CHECK(added);
+  }
+  // That the opened chunk holds just these.
+  void Check(const ReferenceChunkData& opened) const {
+    CHECK(opened.is_source_packets());
+    CHECK(opened.num_variants() == 1);
+    REQUIRE(opened.num_source_packets() == static_cast<int>(packets.size()));
+    for (std::size_t i = 0; i < packets.size(); ++i) {
+      const SourcePacketRecord record = opened.SourcePacketAt(static_cast<int>(i));
+      INFO(i);
+      CHECK(record.packet * kPacketSamples + record.offset_samples == starts[i]);
+      CHECK((record.offset_samples >= 0 && record.offset_samples < kPacketSamples));
+      CHECK(std::equal(record.opus.begin(), record.opus.end(), packets[i].begin(), packets[i].end()));
+    }
+  }
+  ReferenceChunkBuilder builder = ReferenceChunkBuilder::ForSourcePackets();
+  std::vector<int> starts;
+  std::vector<std::vector<std::uint8_t>> packets;
+};
+
+TEST_CASE("ReferenceChunk: a source's packets come out again, whatever their durations and starts", "[reference_chunk]") {
+  Random random(6);
+  SourcePackets source;
+  source.Add(317, OpusPacket(50, random));                       // not on the grid
+  source.Add(1277, OpusPacket(1, random));                       // at its end; silence
+  source.Add(2237, OpusPacket(kMaxPacketBytes, random));
+  source.Add(3197 + 5 * 960, OpusPacket(63, random, kToc10Ms));  // after five lost ones
+  source.Add(8477, OpusPacket(64, random, kToc2Point5Ms));
+  source.Add(8597, OpusPacket(300, random, kToc60Ms));
+  source.Add(9000, OpusPacket(20, random));                      // before the end of the one before
+  source.Add(9001, OpusPacket(20, random));
+  CHECK(source.builder.num_packets() == 12);
+  source.builder.AddGap(3);
+  std::vector<std::uint8_t> longest(kMaxSourcePacketBytes, 1);
+  longest[0] = 0xE3;                                             // frames of 2.5 ms, of any number,
+  longest[1] = 48;                                               // namely this, of one length
+  source.Add(14 * 960, longest);
+  source.Add(479'999, OpusPacket(30, random, kToc60Ms));         // goes on beyond the chunk's end
+  CHECK(source.builder.num_packets() == kPacketsPerChunk);
+  CHECK(source.builder.num_erased() == 0);
+  const auto opened = Get(ReferenceChunkData::Open(source.builder.Seal(TestKey(1), kContext), TestKey(1), kContext));
+  CHECK(opened.num_packets() == kPacketsPerChunk);
+  source.Check(opened);
+  CHECK(opened.SlotAt(kPacketsPerChunk - 1).packets[0].empty());  // it has no slots
+}
+
+TEST_CASE("ReferenceChunk: source packets and how far their chunk reaches begin anew when it is sealed", "[reference_chunk]") {
+  Random random(7);
+  SourcePackets first;
+  first.Add(100 * 960, OpusPacket(40, random));
+  first.builder.AddGap(9);
+  CHECK(Get(ReferenceChunkData::Open(first.builder.Seal(TestKey(1), kContext), TestKey(1), kContext)).num_packets() == 110);
+  SourcePackets second;
+  second.builder = std::move(first.builder);
+  second.Add(5, OpusPacket(40, random));
+  CHECK(second.builder.num_packets() == 2);
+  second.Check(Get(ReferenceChunkData::Open(second.builder.Seal(TestKey(1), kContext), TestKey(1), kContext)));
+  // One without a packet is still one of source packets.
+  second.builder.AddGap(7);
+  const auto nothing = Get(ReferenceChunkData::Open(second.builder.Seal(TestKey(1), kContext), TestKey(1), kContext));
+  CHECK(nothing.is_source_packets());
+  CHECK(nothing.num_packets() == 7);
+  CHECK(nothing.num_source_packets() == 0);
+  const Slots slots(3, 4, 8);
+  CHECK_FALSE(Get(ReferenceChunkData::Open(Seal(slots, 4, TestKey(1), kContext), TestKey(1), kContext)).is_source_packets());
+}
+
+TEST_CASE("ReferenceChunk: source packets out of order, out of place or not Opus are refused and leave no trace", "[reference_chunk]") {
+  Random random(8);
+  const auto code = [](const Result<void>& result) { return result ? ErrorCode::kInternal : result.error().code; };
+  const auto packet = OpusPacket(40, random);
+  SourcePackets source;
+  source.Add(960, packet);
+  auto& builder = source.builder;
+  CHECK(code(builder.AddSourcePacket(1, 0, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(0, 959, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(2, -1, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(2, 960, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(-1, 0, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(kPacketsPerChunk, 0, packet)) == ErrorCode::kInvalidArgument);
+  CHECK(code(builder.AddSourcePacket(2, 0, {})) == ErrorCode::kInvalidArgument);
+  const std::vector<std::uint8_t> too_long(kMaxSourcePacketBytes + 1, 0);
+  CHECK(code(builder.AddSourcePacket(2, 0, too_long)) == ErrorCode::kInvalidArgument);
+  for (const std::vector<std::uint8_t>& no_opus : {std::vector<std::uint8_t>{0xFB}, {0xFB, 0}, {0xFB, 7}}) {  // without a count, of 0 frames, of 140 ms
+    CHECK(code(builder.AddSourcePacket(2, 0, no_opus)) == ErrorCode::kInvalidArgument);
+  }
+  builder.Add({});
+  CHECK(builder.num_packets() == 2);
+  source.Check(Get(ReferenceChunkData::Open(builder.Seal(TestKey(1), kContext), TestKey(1), kContext)));
+  ReferenceChunkBuilder of_slots(1);
+  CHECK(code(of_slots.AddSourcePacket(0, 0, packet)) == ErrorCode::kFailedPrecondition);
+}
+
+TEST_CASE("ReferenceChunk: whatever a source sends, a chunk has a bound", "[reference_chunk]") {
+  auto builder = ReferenceChunkBuilder::ForSourcePackets();
+  std::vector<std::uint8_t> packet(kMaxSourcePacketBytes, 0);
+  int added = 0;
+  for (; added < kPacketsPerChunk; ++added) {
+    const auto result = builder.AddSourcePacket(added, 0, packet);
+    if (result) continue;
+    CHECK(result.error().code == ErrorCode::kResourceExhausted);
+    break;
+  }
+  CHECK(added == static_cast<int>(kMaxSourceChunkBytes / (kMaxSourcePacketBytes + 3)));
+  CHECK(builder.AddSourcePacket(added, 0, std::span(packet).first(9)));
+  const auto sealed = builder.Seal(TestKey(1), kContext);
+  CHECK(sealed.size() <= kMaxSourceChunkBytes + 41);
+  CHECK(ReferenceChunkData::Open(sealed, TestKey(1), kContext));
+}
+
+TEST_CASE("ReferenceChunk: source packets cost a twentieth more than their bytes at most, from 16 kb/s on", "[reference_chunk]") {
+  Random random(9);
+  for (const int bitrate_bps : {16000, 24000, 32000, 64000, 128000}) {
+    for (const bool constant : {true, false}) {
+      auto builder = ReferenceChunkBuilder::ForSourcePackets();
+      const int mean = bitrate_bps / 8 / kPacketsPerSecond;
+      std::size_t num_bytes = 0;
+      for (int i = 0; i < kPacketsPerChunk; ++i) {
+        const int varied = constant ? mean : mean / 2 + static_cast<int>(random.Below(mean + 1));
+        const auto packet = OpusPacket(static_cast<std::size_t>(varied), random);
+        REQUIRE(builder.AddSourcePacket(i, 0, packet));
+        num_bytes += packet.size();
+      }
+      const auto ratio = static_cast<double>(builder.Seal(TestKey(1), kContext).size()) / static_cast<double>(num_bytes);
+      INFO(bitrate_bps << " b/s, " << (constant ? "constant" : "variable"));
+      CHECK(ratio < 1.05);
+    }
+  }
+}
+
 TEST_CASE("ReferenceChunk: sealing twice gives other bytes, and both open", "[reference_chunk]") {
   const Slots slots(3, 4, 1);
   const auto a = Seal(slots, 4, TestKey(1), kContext);
@@ -167,8 +316,10 @@ TEST_CASE("ReferenceChunk: another key or another place does not open it", "[ref
 }
 
 TEST_CASE("ReferenceChunk: any damaged byte, and any length but the true one, is noticed", "[reference_chunk]") {
-  const auto sealed = Seal(Slots(20, 4, 2), 4, TestKey(1), kContext);
   Random random(3);
+  SourcePackets source;
+  for (int i = 0; i < 50; ++i) source.Add(i * 960 + i % 3, OpusPacket(static_cast<std::size_t>(1 + random.Below(200)), random));
+  const auto sealed = GENERATE_COPY(false, true) ? source.builder.Seal(TestKey(1), kContext) : Seal(Slots(20, 4, 2), 4, TestKey(1), kContext);
   for (int i = 0; i < 400; ++i) {
     auto damaged = sealed;
     const auto at = static_cast<std::size_t>(i < 60 ? i : random.Below(static_cast<std::int64_t>(sealed.size())));
@@ -226,7 +377,30 @@ TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[re
   CheckDamaged(open({2, 2, 1, 0, 0, 0, 9}));        // a byte too many
   CheckDamaged(open({2, 2, 2, 0, 0, 0}));           // a slot is announced and missing
   CheckDamaged(open({2, 2, 2, 0, 0, 0, 1, 0, 9}));  // one variant missing
-  const auto newer = open({3, 4, 0, 0});
+  // Version 3 has source packets: twice the length, and 1 more where a distance follows. 0xF8 is one of 20 ms.
+  CHECK(open({3, 1, 0, 0}));
+  CHECK(open({3, 1, 2, 0}));
+  CHECK(open({3, 1, 2, 0, 2, 0xF8, 4, 0xF8, 9}));
+  CHECK(open({3, 1, 1, 0, 3, 0xFE, 0x0E, 0xF8}));                    // 959 behind the start
+  CHECK(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFD, 0x0E, 0xF8}));           // 959 before the end of the one before: 1 behind its start
+  CheckDamaged(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFF, 0x0E, 0xF8}));    // at its start
+  CheckDamaged(open({3, 1, 1, 0, 3, 0x01, 0xF8}));                   // before the chunk
+  CheckDamaged(open({3, 1, 1, 0, 3, 0x80, 0x0F, 0xF8}));             // 960 behind the start of a chunk of one slot
+  CheckDamaged(open({3, 1, 0, 0, 2, 0xF8}));                         // a packet in a chunk of no slots
+  CheckDamaged(open({3, 0, 0, 0}));                                  // not one a slot
+  CheckDamaged(open({3, 2, 0, 0}));
+  CheckDamaged(open({3, 1, 0xF5, 1}));                               // 501 slots
+  CheckDamaged(open({3, 1, 1, 0, 0}));                               // a length of nothing
+  CheckDamaged(open({3, 1, 1, 0, 4, 0xF8}));                         // a byte too few
+  CheckDamaged(open({3, 1, 1, 0, 2, 0xF8, 7}));                      // a byte too many
+  CheckDamaged(open({3, 1, 1, 0, 3}));                               // a distance is announced and missing
+  CheckDamaged(open({3, 1, 1, 0, 0x82}));                            // half a length
+  CheckDamaged(open({3, 1, 1, 0, 2, 0xFB}));                         // no Opus packet
+  CheckDamaged(open({3, 1, 1, 0, 4, 0xFB, 0}));
+  CheckDamaged(open({3, 1, 1, 0, 0x82, 0x80, 0x80, 0x80, 0, 0xF8}));  // a length of five bytes
+  CheckDamaged(open({3, 1, 1, 0, 0xFE, 0xFF, 0xFF, 0x7F, 0xF8}));     // longer than any packet
+  CheckDamaged(open({3, 1, 1, 0, 3, 0xFE, 0xFF, 0xFF, 0x7F, 0xF8}));  // farther than any
+  const auto newer = open({4, 4, 0, 0});
   REQUIRE_FALSE(newer);
   CHECK(newer.error().code == ErrorCode::kFailedPrecondition);
   // Random contents under a valid seal: any outcome but a crash (sanitizers look).
@@ -234,9 +408,10 @@ TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[re
   for (int i = 0; i < 3000; ++i) {
     std::vector<std::uint8_t> plain(static_cast<std::size_t>(random.Below(200)));
     for (auto& byte : plain) byte = static_cast<std::uint8_t>(random.Below(6));
-    if (!plain.empty()) plain[0] = static_cast<std::uint8_t>(1 + i % 2);
+    if (!plain.empty()) plain[0] = static_cast<std::uint8_t>(1 + i % 3);
     const auto opened = open(plain);
     if (!opened) continue;
+    for (int s = 0; s < opened->num_source_packets(); ++s) CHECK(opened->SourcePacketAt(s).packet < opened->num_packets());
     for (int p = 0; p < opened->num_packets(); ++p) {
       const Slot slot = opened->SlotAt(p);
       unsigned sum = 0;

@@ -19,6 +19,9 @@ TEST_CASE("StreamFormat: the default and the ends of every range are valid", "[s
   for (const int value : {1, 2}) CHECK(Validate(With(&StreamFormat::num_channels, value)));
   for (const int value : {12000, 256000}) CHECK(Validate(With(&StreamFormat::bitrate_bps, value)));
   CHECK(Validate(With(&StreamFormat::kind, ReferenceKind::kHostPackets)));
+  for (const int value : {1, 100}) {
+    CHECK(Validate(StreamFormat{.kind = ReferenceKind::kSourcePackets, .code_version = 2, .strength = value}));
+  }
 }
 
 TEST_CASE("StreamFormat: a field out of range is named with what was wanted and what came", "[stream_format]") {
@@ -37,8 +40,16 @@ TEST_CASE("StreamFormat: a field out of range is named with what was wanted and 
   check(With(&StreamFormat::num_channels, 3), "num_channels: 1 or 2 wanted, got 3");
   check(With(&StreamFormat::bitrate_bps, 11999), "bitrate_bps: 12000 to 256000 wanted, got 11999");
   check(With(&StreamFormat::bitrate_bps, 256001), "bitrate_bps: 12000 to 256000 wanted, got 256001");
-  check(With(&StreamFormat::kind, static_cast<ReferenceKind>(7)), "kind: 0 (variant packets) or 1 (host packets) wanted, got 7");
-  check(With(&StreamFormat::code_version, 2), "code_version: 1 wanted, got 2");
+  for (const int value : {-1, 3, 7}) {
+    check(With(&StreamFormat::kind, static_cast<ReferenceKind>(value)),
+          "kind: 0 (variant packets), 1 (host packets) or 2 (source packets) wanted, got " + std::to_string(value));
+  }
+  check(With(&StreamFormat::code_version, 2), "code_version: 1 for kind 0 wanted, got 2");
+  check({.kind = ReferenceKind::kHostPackets, .code_version = 2}, "code_version: 1 for kind 1 wanted, got 2");
+  check({.kind = ReferenceKind::kSourcePackets}, "code_version: 2 for kind 2 wanted, got 1");
+  check({.kind = ReferenceKind::kSourcePackets, .code_version = 3}, "code_version: 2 for kind 2 wanted, got 3");
+  check({.kind = ReferenceKind::kSourcePackets, .code_version = 2, .strength = 0}, "strength: 1 to 100 wanted, got 0");
+  check({.kind = ReferenceKind::kSourcePackets, .code_version = 2, .strength = 101}, "strength: 1 to 100 wanted, got 101");
 }
 
 }  // namespace
