@@ -16,7 +16,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import attacks, audio, ogg, quality, run, tables
+from . import attacks, audio, corpus, ogg, quality, run, tables
 from .common import DEFAULT_OUT, LabError, Progress, require_tools, say
 from .earmark import Earmark, write_accounts
 from .quality import ADVANCED, BASIC, Measurements, mean
@@ -320,8 +320,7 @@ def add_parser(commands, common, under_test):
         epilog="examples:\n  tools/lab packets --peaq ~/bin/peaq --quick\n"
                "  tools/lab packets --peaq ~/bin/peaq --set dev-fullband --sources audio64 --strengths 30,50,100\n"
                "  tools/lab packets --strengths none --reencode 64000 --only evidence --lengths 2,3")
-    parser.add_argument("--set", default="heldout-fullband", choices=["dev", "heldout", "demo", "dev-fullband", "heldout-fullband"],
-                        help="(default: heldout-fullband)")
+    parser.add_argument("--set", default="heldout-fullband", choices=corpus.SETS, help="(default: heldout-fullband)")
     parser.add_argument("--items", help="only these, with commas between")
     parser.add_argument("--sources", default="audio64", help="application and kb/s, such as audio64,voip32,audio32 (default: audio64)")
     parser.add_argument("--strengths", default="default", help="--strength of the marks, with commas between; default: without the option; "
