@@ -1,8 +1,8 @@
 """tools/lab corpus: real speech and music out of Debian packages.
 
 Packages are fetched with `apt-get download` and unpacked beside the corpus, never installed; one that happens to be
-installed is read in place. Every item becomes a 48 kHz 16-bit WAV at -20 LUFS, 83 to 150 s long. The recipe has no
-randomness but fixed seeds, so the same packages give the same samples.
+installed is read in place. Every item becomes a 48 kHz 16-bit WAV at -20 LUFS, 83 to 150 s long (20 s in the
+full-band sets). The recipe has no randomness but fixed seeds, so the same packages give the same samples.
 
 `dev` is for tuning. `heldout` shares no speaker and no piece with it: figures for the README come from there only.
 `demo` is a download of 30 MB with items of both. `dev-fullband` and `heldout-fullband` are pieces of 20 s with sound above
