@@ -428,7 +428,8 @@ def add_parser(commands, common):
         description="Builds 48 kHz WAVs of real speech and music at -20 LUFS out of Debian packages, which are downloaded and "
                     "unpacked but not installed. A second run does nothing. Needs apt-get update to have run once.",
         epilog="examples:\n  tools/lab corpus --set demo            three items, 30 MB of downloads\n"
-               "  tools/lab corpus --set heldout         18 items, 250 MB\n  tools/lab corpus --set heldout-fullband  9 pieces of 20 s, 400 MB of downloads\n  tools/lab corpus --set all --out /data/corpus")
+               "  tools/lab corpus --set heldout         18 items, 250 MB\n"
+               "  tools/lab corpus --set heldout-fullband  9 pieces of 20 s\n  tools/lab corpus --set all --out /data/corpus")
     parser.add_argument("--set", choices=[*SETS, "all"], default="all", help="which items (default: all of dev and heldout)")
     parser.add_argument("--out", type=Path, default=None, help="folder to build in (default: the corpus folder, see --corpus)")
     parser.set_defaults(run=main)
