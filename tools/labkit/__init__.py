@@ -1,1 +1,1 @@
-"""Modules behind tools/lab: corpus, attacks, benchmark, quality and speed of the earmark command line."""
+"""Modules behind tools/lab: corpus, attacks, benchmark, quality, packets and speed of the earmark command line."""

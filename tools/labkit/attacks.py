@@ -345,6 +345,7 @@ def register_all():
 
     register("resample_8k", extra, "resampled to 8 kHz", resample(8000))
     register("opus_12k", extra, "Opus 12 kb/s, mono, speech mode", opus(12, "--speech", "--hard-cbr", channels=1))
+    register("aac_64k", extra, "AAC-LC 64 kb/s", aac(64))
     register("amr_nb", extra, "AMR-NB 12.2 kb/s, 8 kHz", amr_nb)
     register("speex", extra, "Speex wide-band quality 5", speex)
     register("bits_8", extra, "8-bit samples", samples(lambda x, rate_hz, context: np.round(x * 127) / 127))

@@ -1,11 +1,12 @@
 """tools/lab corpus: real speech and music out of Debian packages.
 
 Packages are fetched with `apt-get download` and unpacked beside the corpus, never installed; one that happens to be
-installed is read in place. Every item becomes a 48 kHz 16-bit WAV at -20 LUFS, 83 to 150 s long. The recipe has no
-randomness but fixed seeds, so the same packages give the same samples.
+installed is read in place. Every item becomes a 48 kHz 16-bit WAV at -20 LUFS, 83 to 150 s long (20 s in the
+full-band sets). The recipe has no randomness but fixed seeds, so the same packages give the same samples.
 
 `dev` is for tuning. `heldout` shares no speaker and no piece with it: figures for the README come from there only.
-`demo` is a download of 30 MB with items of both.
+`demo` is a download of 30 MB with items of both. `dev-fullband` and `heldout-fullband` are pieces of 20 s with sound above
+16 kHz, as differently made as Debian has them, for grades.
 """
 import csv
 import hashlib
@@ -187,9 +188,25 @@ def stems(folder, start_s, length_s=120):
     return build
 
 
+PIECE_S = 20                # of the full-band sets
+
+
+def hedgewars(voice):
+    pattern = f"usr/share/games/hedgewars/Data/Sounds/voices/{voice}/*.ogg"
+    return lambda root: monologue(utterances(files(root, pattern, 9000)), PIECE_S)
+
+
+def samples(*names):
+    """Recordings of single instruments, whole, one after another."""
+    def build(root):
+        return np.concatenate([audio.decode(root / f"usr/share/sonic-pi/samples/{name}.flac", 2) for name in names])[:PIECE_S * RATE_HZ]
+    return build
+
+
 CC_BY_SA = "CC-BY-SA-3.0"
 SECTOID = "usr/share/games/fretsonfire/data/songs/sectoid"
-DEV, HELDOUT, DEMO = "dev", "heldout", "demo"
+DEV, HELDOUT, DEMO, DEV_FULL, HELDOUT_FULL = SETS = "dev", "heldout", "demo", "dev-fullband", "heldout-fullband"
+ISLANDS = "usr/share/unknown-horizons/content/audio/music"
 
 ITEMS = [
     Item("en_allison", (DEV, DEMO), "speech", "asterisk-core-sounds-en-g722", CC_BY_SA,
@@ -257,6 +274,37 @@ ITEMS = [
          excerpt("usr/share/games/asc/music/frontiers.mp3", 90)),
     Item("asc_machine_wars", (HELDOUT,), "music", "asc-music", "GPL-2+", "22.05 kHz MP3 80 kb/s source",
          excerpt("usr/share/games/asc/music/machine_wars.mp3", 60)),
+
+    Item("voices_british", (DEV_FULL,), "speech", "hedgewars-data", "GFDL-1.3", "shouted lines of a game, one man, 44.1 kHz Vorbis source",
+         hedgewars("British")),
+    Item("voices_fr", (DEV_FULL,), "speech", "tuxpaint-stamps-default", "GPL-2", "volunteers, French", tuxpaint("fr", PIECE_S)),
+    Item("folk_irelands_coast", (DEV_FULL,), "music", "unknown-horizons", CC_BY_SA, "folk instruments",
+         excerpt(f"{ISLANDS}/irelands_coast.ogg", 30, PIECE_S)),
+    Item("single_tabla_guitar", (DEV_FULL,), "music", "sonic-pi-samples", "CC0", "single instruments: tabla, guitar",
+         samples("loop_tabla", "guit_em9")),
+    Item("orchestra_northerners", (DEV_FULL,), "music", "wesnoth-1.16-music", "GPL-2+", "orchestral, sampled",
+         excerpt("usr/share/games/wesnoth/1.16/data/core/music/northerners.ogg", 60, PIECE_S)),
+    Item("band_chaos_god", (DEV_FULL,), "music", "fretsonfire-songs-muldjord", CC_BY_SA, "metal band, mix of two stems",
+         stems("usr/share/games/fretsonfire/data/songs/muldjord/chaos_god", 60, PIECE_S)),
+    Item("electronic_awakening", (DEV_FULL,), "music", "singularity-music", CC_BY_SA, "sparse electronic, 48 kHz Vorbis source",
+         excerpt("usr/share/games/singularity/music/Awakening.ogg", 60, PIECE_S)),
+
+    Item("voices_es", (HELDOUT_FULL,), "speech", "tuxpaint-stamps-default", "GPL-2", "volunteers, Spanish", tuxpaint("es", PIECE_S)),
+    Item("voices_da", (HELDOUT_FULL,), "speech", "tuxpaint-stamps-default", "GPL-2", "volunteers, Danish", tuxpaint("da", PIECE_S)),
+    Item("meeting_bg_ru", (HELDOUT_FULL,), "speech", "tuxpaint-stamps-default", "GPL-2", "conversation in stereo, two voices left and right",
+         lambda root: tuxpaint_meeting(root)[:PIECE_S * RATE_HZ]),
+    Item("folk_golden_valley", (HELDOUT_FULL,), "music", "unknown-horizons", CC_BY_SA, "folk instruments",
+         excerpt(f"{ISLANDS}/goldenvalley.ogg", 30, PIECE_S)),
+    Item("single_bell_percussion", (HELDOUT_FULL,), "music", "sonic-pi-samples", "CC0", "single instruments: bell, drum roll, percussion",
+         samples("perc_bell", "drum_roll", "loop_safari")),
+    Item("orchestra_maze", (HELDOUT_FULL,), "music", "pathological", "GPL-2+", "orchestral, sampled, Vorbis 229 kb/s",
+         excerpt("usr/share/games/pathological/music/intro.ogg", 20, PIECE_S)),
+    Item("band_war_of_freedom", (HELDOUT_FULL,), "music", "fretsonfire-songs-sectoid", "MIT", "instrumental rock, mix of two stems",
+         stems(f"{SECTOID}/War of freedom", 60, PIECE_S)),
+    Item("band_metal_madness", (HELDOUT_FULL,), "music", "fretsonfire-songs-sectoid", "MIT", "instrumental metal, mix of two stems",
+         stems(f"{SECTOID}/Metal madness", 60, PIECE_S)),
+    Item("electronic_zaz", (HELDOUT_FULL,), "music", "zaz-data", CC_BY_SA, "electronic (Leonard Ritter)",
+         excerpt("usr/share/games/zaz/mus1.ogg", 60, PIECE_S)),
 ]
 
 
@@ -380,8 +428,9 @@ def add_parser(commands, common):
         description="Builds 48 kHz WAVs of real speech and music at -20 LUFS out of Debian packages, which are downloaded and "
                     "unpacked but not installed. A second run does nothing. Needs apt-get update to have run once.",
         epilog="examples:\n  tools/lab corpus --set demo            three items, 30 MB of downloads\n"
-               "  tools/lab corpus --set heldout         18 items, 250 MB\n  tools/lab corpus --set all --out /data/corpus")
-    parser.add_argument("--set", choices=["dev", "heldout", "demo", "all"], default="all", help="which items (default: all of dev and heldout)")
+               "  tools/lab corpus --set heldout         18 items, 250 MB\n"
+               "  tools/lab corpus --set heldout-fullband  9 pieces of 20 s\n  tools/lab corpus --set all --out /data/corpus")
+    parser.add_argument("--set", choices=[*SETS, "all"], default="all", help="which items (default: all of dev and heldout)")
     parser.add_argument("--out", type=Path, default=None, help="folder to build in (default: the corpus folder, see --corpus)")
     parser.set_defaults(run=main)
 

@@ -146,12 +146,13 @@ def grade(args, row, copy):
         return results
 
 
-def measure(args, rows, measurements):
+def measure(args, rows, measurements, copies_of=make_copies):
+    """Grades what is missing of copies_of(args, row): tuples as make_copies returns them."""
     # Marking first and one at a time (one writer per store), grading then in parallel: the work is in child processes.
     jobs = []
     progress = Progress("marking", len(rows))
     for row in rows:
-        for copy in make_copies(args, row):
+        for copy in copies_of(args, row):
             what, bitrate, name, _ = copy
             if any((row["item"], what, bitrate, name, model) not in measurements.rows for model in models_for(row)):
                 jobs.append((row, copy))
@@ -238,14 +239,20 @@ def add_parser(commands, common, under_test):
     parser.set_defaults(run=main)
 
 
-def main(args):
+def peaq_command(args):
     if not args.peaq:
         raise LabError("give a PEAQ program with --peaq or $PEAQ; it is called as PEAQ [--advanced] REF.wav TEST.wav and prints an ODG")
-    args.peaq_command = shlex.split(args.peaq)
+    command = shlex.split(args.peaq)
+    require_tools(command[0])
+    return command
+
+
+def main(args):
+    args.peaq_command = peaq_command(args)
     args.bitrates = args.bitrate.split(",")
     args.set_folder, args.out = args.corpus.resolve() / args.set, args.out.resolve()
     args.earmark = Path(args.earmark).resolve()
-    require_tools("ffmpeg", "ffprobe", args.peaq_command[0])
+    require_tools("ffmpeg", "ffprobe")
     args.out.mkdir(parents=True, exist_ok=True)
     rows, measurements = choose_items(args), Measurements(args.out / "quality.csv")
     measure(args, rows, measurements)

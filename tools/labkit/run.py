@@ -57,6 +57,7 @@ class Trial:
     scan_s: float = 0.0
     peak_rss_mb: float = 0.0
     error: str = ""
+    log10_p: str = ""           # of the right account, if it is accused
 
     @property
     def key(self):
@@ -219,6 +220,8 @@ def fill(trial, scan, expected_account, expected_stream):
     trial.named = " ".join(sorted(account for account, _ in scan.accused))
     if scan.accusations:
         trial.log10_bound = f"{min(a['log10_bound'] for a in scan.accusations):.2f}"
+    right = [a["log10_p"] for a in scan.accusations if (a["account"], a["stream"]) == (expected_account, expected_stream)]
+    trial.log10_p = f"{right[0]:.2f}" if right else ""
     if scan.verdict == "error":
         trial.outcome = ERROR
     elif scan.accused:
@@ -339,8 +342,11 @@ def read_trials(path):
 def append_trials(path, trials):
     names = [f.name for f in fields(Trial)]
     new = not path.exists()
+    if not new:                                 # a file of an older lab has fewer columns
+        with open(path, newline="") as f:
+            names = next(csv.reader(f))
     with open(path, "a", newline="") as f:
-        writer = csv.DictWriter(f, names, lineterminator="\n")
+        writer = csv.DictWriter(f, names, extrasaction="ignore", lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerows(asdict(t) for t in trials)
@@ -443,11 +449,11 @@ def report(args, trials, rows, chosen, negatives):
 
 # ---- the command -------------------------------------------------------------------------------------------------------
 
-def numbers(text):
+def numbers(text, option="--clip-s"):
     try:
         return [float(v) for v in text.split(",")]
     except ValueError:
-        raise LabError(f"--clip-s wants seconds with commas between, got '{text}'") from None
+        raise LabError(f"{option} wants seconds with commas between, got '{text}'") from None
 
 
 def choose_items(args):
