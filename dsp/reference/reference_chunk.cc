@@ -67,9 +67,10 @@ ReferenceChunkBuilder::ReferenceChunkBuilder(int num_variants) : num_variants_(n
   Clear();
 }
 
-ReferenceChunkBuilder ReferenceChunkBuilder::ForSourcePackets() {
+ReferenceChunkBuilder ReferenceChunkBuilder::ForSourcePackets(int max_packets) {
   ReferenceChunkBuilder builder(1);
   builder.is_source_packets_ = true;
+  builder.max_packets_ = max_packets;
   return builder;
 }
 
@@ -83,7 +84,7 @@ void ReferenceChunkBuilder::Clear() {
 }
 
 void ReferenceChunkBuilder::AddGap(int num_packets) {
-  const int added = std::clamp(num_packets, 0, kPacketsPerChunk - num_packets_);
+  const int added = std::clamp(num_packets, 0, max_packets_ - num_packets_);
   if (!is_source_packets_) bytes_.resize(bytes_.size() + 2 * static_cast<std::size_t>(added), 0);
   num_packets_ += added;
   num_gap_packets_ += added;
@@ -109,7 +110,7 @@ Result<void> ReferenceChunkBuilder::AddSourcePacket(int packet_in_chunk, int off
     return Fail(ErrorCode::kInvalidArgument, what + " wanted, got " + std::to_string(got));
   };
   if (!is_source_packets_) return Fail(ErrorCode::kFailedPrecondition, "reference chunk: its builder is one of slots, and got a source packet");
-  if (packet_in_chunk < 0 || packet_in_chunk >= kPacketsPerChunk) return wrong("packet_in_chunk: 0 to 499", packet_in_chunk);
+  if (packet_in_chunk < 0 || packet_in_chunk >= max_packets_) return wrong("packet_in_chunk: 0 to " + std::to_string(max_packets_ - 1), packet_in_chunk);
   if (offset_samples < 0 || offset_samples >= kPacketSamples) return wrong("offset_samples: 0 to 959", offset_samples);
   const int start = packet_in_chunk * kPacketSamples + offset_samples;
   if (start <= last_start_samples_) return wrong("start of a source packet: more than " + std::to_string(last_start_samples_) + " samples", start);
@@ -125,7 +126,7 @@ Result<void> ReferenceChunkBuilder::AddSourcePacket(int packet_in_chunk, int off
   bytes_.insert(bytes_.end(), opus.begin(), opus.end());
   last_start_samples_ = start;
   last_end_samples_ = start + duration;
-  num_packets_ = std::clamp((last_end_samples_ + kPacketSamples - 1) / kPacketSamples, num_packets_, kPacketsPerChunk);
+  num_packets_ = std::clamp((last_end_samples_ + kPacketSamples - 1) / kPacketSamples, num_packets_, max_packets_);
   return {};
 }
 

@@ -79,11 +79,12 @@ class ReferenceChunkData {
 class ReferenceChunkBuilder {
  public:
   explicit ReferenceChunkBuilder(int num_variants);  // of slots
-  static ReferenceChunkBuilder ForSourcePackets();
+  // `max_packets`: the slots that a chunk may cover.
+  static ReferenceChunkBuilder ForSourcePackets(int max_packets = kPacketsPerChunk);
   // Of a builder of slots; one for source packets ignores it.
   void Add(const Slot& slot);
   // Of a builder for source packets: the packet that starts `offset_samples` (0 to 959, at 48 kHz) behind the start of slot `packet_in_chunk` (0 to
-  // kPacketsPerChunk - 1), later than the one added before. The chunk then covers the slots up to the packet's end, as far as it may; slots without a
+  // max_packets - 1), later than the one added before. The chunk then covers the slots up to the packet's end, as far as it may; slots without a
   // packet are gaps. kInvalidArgument: out of range, not later, or not an Opus packet of up to kMaxSourcePacketBytes; kResourceExhausted: the chunk has
   // kMaxSourceChunkBytes; kFailedPrecondition: a builder of slots. What was added before stays.
   Result<void> AddSourcePacket(int packet_in_chunk, int offset_samples, std::span<const std::uint8_t> opus);
@@ -99,6 +100,7 @@ class ReferenceChunkBuilder {
   void Clear();
 
   int num_variants_;
+  int max_packets_ = kPacketsPerChunk;
   bool is_source_packets_ = false;
   int last_start_samples_ = -1;  // of source packets, from the start of the chunk
   int last_end_samples_ = 0;

@@ -81,12 +81,10 @@ Lease MarkingLease() {
   return {.owner = std::string("earmark mark ") + hex.data(), .duration_us = kDurationUs};
 }
 
-Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
-                                       const Progress& progress) {
+Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark) {
   StreamRecord stream;
   stream.id = options.stream_id;
   stream.format = options.format;
-  stream.format.num_channels = host.num_channels();
   stream.key_id = master.id;
   stream.input_digest = options.input_digest;
   randombytes_buf(stream.salt.data(), stream.salt.size());
@@ -95,12 +93,20 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
   grants.reserve(options.accounts.size());
   for (const std::string& account : options.accounts) grants.push_back({.account = account});
   if (auto created = store.CreateStream(stream, grants, MarkingLease()); !created) return Pass(created);
-  auto summary = MarkAll(store, host, stream, DeriveStreamKeys(master.key, stream.id, stream.salt), progress);
+  auto summary = mark(stream, DeriveStreamKeys(master.key, stream.id, stream.salt));
   if (!summary) {
     auto removed = store.RemoveStream(stream.id);
     if (!removed) return Fail(summary.error().code, summary.error().message + "; and the stream could not be taken out again: " + removed.error().message);
   }
   return summary;
+}
+
+Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
+                                       const Progress& progress) {
+  RegisterOptions with_channels = options;
+  with_channels.format.num_channels = host.num_channels();
+  return RegisterMarked(store, master, with_channels,
+                        [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, host, stream, keys, progress); });
 }
 
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {

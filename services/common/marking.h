@@ -32,6 +32,11 @@ struct RegisterSummary {
   std::int64_t num_erased_slots = 0;
 };
 
+// Makes a new stream in the store and has `mark` fill and complete it. On any failure, also when cancelled, the stream is taken out of the store again.
+// options.format says all. kAlreadyExists: the id is taken; otherwise `mark`'s errors.
+using MarkIntoStore = std::function<Result<RegisterSummary>(const StreamRecord& stream, const StreamKeys& keys)>;
+Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark);
+
 // Marks the whole of `host` as a new stream and keeps its reference and grants. On any failure, also when cancelled, the stream is taken out
 // of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off.
 Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,

@@ -15,7 +15,10 @@ ReferenceRecorder::ReferenceRecorder(std::string stream_id, const StreamFormat& 
       source_(source),
       packets_per_chunk_(packets_per_chunk),
       sink_(std::move(sink)),
-      chunk_(StreamMarker::PacketsPerSlot(format)) {}
+      chunk_(format.kind == ReferenceKind::kSourcePackets ? ReferenceChunkBuilder::ForSourcePackets(packets_per_chunk)
+                                                          : ReferenceChunkBuilder(StreamMarker::PacketsPerSlot(format))) {
+  if (format.kind == ReferenceKind::kSourcePackets) player_.emplace(kSampleRateHz, format.num_channels);
+}
 
 Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> mono_host) {
   if (open_ && slot.packet - next_packet_ > kMaxGapInChunk) {
@@ -35,13 +38,49 @@ Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> mon
   return next_packet_ % packets_per_chunk_ == 0 ? GiveOut() : Result<void>();
 }
 
-// The fingerprint is in stream time, which the host runs ahead of.
+Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) {
+  if (open_ && packet - next_packet_ > kMaxGapInChunk) {
+    if (auto flushed = Flush(); !flushed) return flushed;
+  }
+  if (!open_) Start(packet);
+  const std::int64_t start = packet * kPacketSamples + offset_samples;
+  const std::int64_t heard = next_packet_ * kPacketSamples + num_ahead_;
+  if (packet < first_packet_ || start < heard) return {};  // too close behind what was flushed, or a source whose clock was set right
+  sound_.clear();
+  if (start > heard) player_->Miss(start - heard, sound_);
+  if (auto given = Hear(sound_); !given) return given;
+  sound_.clear();
+  if (!player_->Play(opus, sound_)) return {};
+  if (auto added = chunk_.AddSourcePacket(static_cast<int>(packet - first_packet_), offset_samples, opus); !added) return added;
+  return Hear(sound_);
+}
+
+// Takes sound into the fingerprint, and gives chunks out where they end.
+Result<void> ReferenceRecorder::Hear(std::span<const float> mono) {
+  while (!mono.empty()) {
+    const std::int64_t end_of_chunk = (next_packet_ / packets_per_chunk_ + 1) * packets_per_chunk_;
+    const std::int64_t left = (end_of_chunk - next_packet_) * kPacketSamples - num_ahead_;
+    const auto now = static_cast<std::size_t>(std::min<std::int64_t>(left, static_cast<std::int64_t>(mono.size())));
+    fingerprint_->Process(mono.first(now));
+    mono = mono.subspan(now);
+    num_ahead_ += static_cast<std::int64_t>(now);
+    next_packet_ += num_ahead_ / kPacketSamples;
+    num_ahead_ %= kPacketSamples;
+    if (next_packet_ < end_of_chunk) continue;
+    chunk_.AddGap(static_cast<int>(end_of_chunk - first_packet_) - chunk_.num_packets());
+    if (auto given = GiveOut(); !given) return given;
+  }
+  return {};
+}
+
+// The fingerprint is in stream time, which a host that is marked runs ahead of.
 void ReferenceRecorder::Start(std::int64_t packet) {
   constexpr std::int64_t kGrid = kPacketsPerFingerprintWord;
   const std::int64_t earliest = (end_of_stored_ + kGrid - 1) / kGrid * kGrid;
   first_packet_ = next_packet_ = std::max(packet / kGrid * kGrid, earliest);
   fingerprint_.emplace(kSampleRateHz);
-  const std::vector<float> lead(kTotalLatencySamples, 0.0F);
+  num_ahead_ = 0;
+  const std::vector<float> lead(format_.kind == ReferenceKind::kSourcePackets ? 0 : kTotalLatencySamples, 0.0F);
   fingerprint_->Process(lead);
   open_ = true;
 }
@@ -67,6 +106,7 @@ Result<void> ReferenceRecorder::GiveOut() {
 
 Result<void> ReferenceRecorder::Flush() {
   open_ = false;
+  next_packet_ = std::max(next_packet_, first_packet_ + chunk_.num_packets());  // a packet that has begun covers its slot
   return chunk_.num_packets() > 0 ? GiveOut() : Result<void>();
 }
 

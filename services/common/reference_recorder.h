@@ -12,6 +12,7 @@
 #include "dsp/core/result.h"
 #include "dsp/core/secret.h"
 #include "dsp/core/stream_format.h"
+#include "dsp/reference/mono_player.h"
 #include "dsp/reference/reference_chunk.h"
 #include "dsp/search/fingerprint.h"
 
@@ -29,6 +30,9 @@ class ReferenceRecorder {
   // One slot, and 20 ms of the host that went in with it, mono. Slot::packet tells its place, and grows from call to call: what is left out is a gap, within
   // a chunk if it is short, between chunks otherwise. Errors are the sink's.
   Result<void> Add(const Slot& slot, std::span<const float> mono_host);
+  // For streams of kind kSourcePackets, in place of Add: the source's packet that starts `offset_samples` (0 to 959 at 48 kHz) behind the start of slot `packet`.
+  // It is decoded here, for the fingerprint; what libopus rejects is left out.
+  Result<void> AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus);
   // Gives out what has been collected. Slots that come afterwards start a new chunk, at the next packet where a word of the fingerprint may begin.
   Result<void> Flush();
 
@@ -36,6 +40,7 @@ class ReferenceRecorder {
   static constexpr std::int64_t kMaxGapInChunk = kPacketsPerSecond;  // within a chunk; the fingerprint runs through it as through silence
 
   void Start(std::int64_t packet);
+  Result<void> Hear(std::span<const float> mono);
   void AddSilence(std::int64_t num_packets);
   Result<void> GiveOut();
 
@@ -49,6 +54,9 @@ class ReferenceRecorder {
   std::int64_t first_packet_ = 0;  // of the chunk that is being collected
   std::int64_t next_packet_ = 0;
   std::int64_t end_of_stored_ = 0;  // what was given out ends here
+  std::int64_t num_ahead_ = 0;      // samples that the fingerprint has taken in behind next_packet_; of source packets alone
+  std::optional<MonoPlayer> player_;
+  std::vector<float> sound_;
   ReferenceChunkBuilder chunk_;
   std::optional<FingerprintExtractor> fingerprint_;
 };

@@ -60,6 +60,7 @@ struct MarkRequest {
   std::optional<int> bitrate_bps = {};
   std::optional<int> num_variants = {};
   std::optional<int> packets_per_symbol = {};
+  std::optional<int> strength = {};
   std::optional<bool> opus = {};  // --codec
   bool plain = false;             // no mark, nothing registered
   CommonOptions common;

@@ -15,6 +15,7 @@
 #include "dsp/media/ogg_opus.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
+#include "services/common/packet_marking.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/terminal.h"
 
@@ -69,7 +70,7 @@ class TrimmedWav {
   }
 
  private:
-  static constexpr std::size_t kHeldBack = 8 * kPacketSamples;  // more than padding and delays can add, in two channels
+  static constexpr std::size_t kHeldBack = 100 * kPacketSamples;  // more than padding, delays and a file's end trim can add, in two channels
 
   TrimmedWav(std::unique_ptr<WavWriter> wav, int num_channels, int delay_samples)
       : wav_(std::move(wav)), num_channels_(num_channels), skip_(static_cast<std::size_t>(delay_samples * num_channels)) {}
@@ -91,29 +92,42 @@ class TrimmedWav {
 // Where the packets of a copy go: into an Ogg file as they are, or decoded into a WAV, as OUT's name says.
 class CopyWriter {
  public:
-  static Result<CopyWriter> Create(const std::string& path, int num_channels) {
+  struct Options {
+    int num_channels = 1;
+    int pre_skip_samples = kTotalLatencySamples;
+    int output_gain_q8_db = 0;
+    int input_sample_rate_hz = kSampleRateHz;
+  };
+  static Result<CopyWriter> Create(const std::string& path, const Options& options) {
     CopyWriter writer;
+    const int num_channels = options.num_channels;
     if (EndsWith(path, ".opus")) {
-      auto ogg = OggOpusWriter::Create(path, {.num_channels = num_channels, .pre_skip_samples = kTotalLatencySamples, .serial = 1});
+      auto ogg = OggOpusWriter::Create(path, {.num_channels = num_channels,
+                                              .pre_skip_samples = options.pre_skip_samples,
+                                              .input_sample_rate_hz = options.input_sample_rate_hz,
+                                              .output_gain_q8_db = options.output_gain_q8_db,
+                                              .serial = 1});
       if (!ogg) return Pass(ogg);
       writer.ogg_ = std::move(*ogg);
       return writer;
     }
-    auto wav = TrimmedWav::Create(path, num_channels, kTotalLatencySamples);
+    auto wav = TrimmedWav::Create(path, num_channels, options.pre_skip_samples);
     if (!wav) return Pass(wav);
     writer.wav_.emplace(std::move(*wav));
     int error = OPUS_OK;
     writer.decoder_.reset(opus_decoder_create(kSampleRateHz, num_channels, &error));
     if (error != OPUS_OK) return Fail(ErrorCode::kInternal, "libopus gives no decoder");
-    writer.pcm_.resize(static_cast<std::size_t>(kPacketSamples * num_channels));
+    opus_decoder_ctl(writer.decoder_.get(), OPUS_SET_GAIN(options.output_gain_q8_db));
+    writer.num_channels_ = num_channels;
+    writer.pcm_.resize(static_cast<std::size_t>(kMaxPacketSamples * num_channels));
     return writer;
   }
 
   Result<void> Write(std::span<const std::uint8_t> packet) {
     if (ogg_) return ogg_->Write(packet);
-    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), pcm_.data(), kPacketSamples, 0);
-    if (got != kPacketSamples) return Fail(ErrorCode::kInternal, "libopus rejects its own packet");
-    return wav_->Write(pcm_);
+    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), pcm_.data(), kMaxPacketSamples, 0);
+    if (got < 0) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet");
+    return wav_->Write(std::span(pcm_).first(static_cast<std::size_t>(got * num_channels_)));
   }
 
   Result<void> Finish(std::int64_t num_samples) { return ogg_ ? ogg_->Finish(num_samples) : wav_->Finish(num_samples); }
@@ -122,9 +136,11 @@ class CopyWriter {
   struct DecoderDeleter {
     void operator()(OpusDecoder* decoder) const { opus_decoder_destroy(decoder); }
   };
+  static constexpr int kMaxPacketSamples = 5760;  // 120 ms
   std::unique_ptr<OggOpusWriter> ogg_;
   std::optional<TrimmedWav> wav_;
   std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
+  int num_channels_ = 1;
   std::vector<float> pcm_;
 };
 
@@ -148,12 +164,32 @@ Result<void> WritePcmCopy(const MarkRequest& request, StreamFormat format, const
   return wav->Finish(*samples);
 }
 
+// The account's packets of a stream whose packets are the recording's own.
+Result<void> WritePatchedCopy(Store& store, const StreamRecord& stream, const StreamKeys& keys, const MarkRequest& request, const Progress& progress) {
+  auto source = OggOpusReader::Open(request.input);
+  if (!source) return Pass(source);
+  auto writer = CopyWriter::Create(request.output, {.num_channels = (*source)->num_channels(),
+                                                    .pre_skip_samples = (*source)->pre_skip_samples(),
+                                                    .output_gain_q8_db = (*source)->output_gain_q8_db(),
+                                                    .input_sample_rate_hz = (*source)->input_sample_rate_hz()});
+  if (!writer) return Pass(writer);
+  auto patched = PatchPackets(store, stream, keys, request.account, **source, [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
+  if (!patched) return patched;
+  return writer->Finish((*source)->num_samples());
+}
+
+// Whether marks go into the recording's own packets: it is Ogg Opus, and nobody wants it encoded.
+bool HasPacketsToMark(const MarkRequest& request) {
+  if (request.bitrate_bps || request.opus) return false;
+  return OggOpusReader::Open(request.input).has_value();
+}
+
 // --plain: one ordinary encode with the same settings and the same delay, so that it compares sample by sample with a marked copy.
 Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress) {
   auto host = AudioReader::Open(request.input);
   if (!host) return Pass(host);
   const int channels = (*host)->num_channels();
-  auto writer = CopyWriter::Create(request.output, channels);
+  auto writer = CopyWriter::Create(request.output, {.num_channels = channels});
   if (!writer) return Pass(writer);
   auto encoder = VariantEncoder::Create({.num_encoders = 1, .num_channels = channels, .bitrate_bps = request.bitrate_bps.value_or(StreamFormat{}.bitrate_bps)});
   if (!encoder) return Pass(encoder);
@@ -184,7 +220,15 @@ Result<void> CheckAgainst(const StreamRecord& stream, const MarkRequest& request
                                                " away for another copy of it, or choose another --stream");
   };
   const StreamFormat& format = stream.format;
-  const bool opus = format.kind == ReferenceKind::kVariantPackets;
+  if (format.kind == ReferenceKind::kSourcePackets) {
+    if (request.bitrate_bps || request.opus) {
+      return Fail(ErrorCode::kAlreadyExists, which + "was registered with the recording's own packets; leave --bitrate and --codec away for another copy of it, or choose another --stream");
+    }
+    if (request.strength.value_or(format.strength) != format.strength) return other("--strength", std::to_string(format.strength), std::to_string(*request.strength));
+  } else if (request.strength) {
+    return Fail(ErrorCode::kInvalidArgument, which + "was encoded, and --strength is for marks in a recording's own Opus packets");
+  }
+  const bool opus = format.kind != ReferenceKind::kHostPackets;
   if (request.opus.value_or(opus) != opus) return other("--codec", opus ? "opus" : "none", opus ? "none" : "opus");
   if (!opus && !EndsWith(request.output, ".wav")) {
     return Fail(ErrorCode::kInvalidArgument, which + "was registered with --codec none, which is PCM: --out wants a name that ends in .wav");
@@ -209,11 +253,25 @@ tl::unexpected<Error> NotAListener(const MarkRequest& request) {
   return Fail(ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + request.listeners_file + "; only listeners get a copy");
 }
 
+Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const MarkRequest& request, RegisterOptions options, const Progress& progress) {
+  auto source = OggOpusReader::Open(request.input);
+  if (!source) return Pass(source);
+  options.format.kind = ReferenceKind::kSourcePackets;
+  options.format.code_version = 2;
+  options.format.packets_per_symbol = request.packets_per_symbol.value_or(1);
+  options.format.strength = request.strength.value_or(options.format.strength);
+  return RegisterPackets(store, master, **source, options, progress);
+}
+
+Result<RegisterSummary> RegisterEncoded(Store& store, const MasterKey& master, const MarkRequest& request, const RegisterOptions& options, const Progress& progress) {
+  auto host = AudioReader::Open(request.input);
+  if (!host) return Pass(host);
+  return RegisterStream(store, master, **host, options, progress);
+}
+
 Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkRequest& request, const std::string& digest,
                               const std::vector<std::string>& accounts, MarkOutcome& outcome, const Progress& progress) {
   if (!Holds(accounts, request.account)) return NotAListener(request);
-  auto host = AudioReader::Open(request.input);
-  if (!host) return Pass(host);
   RegisterOptions options;
   options.stream_id = request.stream_id;
   options.accounts = accounts;
@@ -223,7 +281,9 @@ Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkR
   options.format.bitrate_bps = request.bitrate_bps.value_or(options.format.bitrate_bps);
   options.format.kind = request.opus.value_or(true) ? ReferenceKind::kVariantPackets : ReferenceKind::kHostPackets;
   outcome.num_listeners = static_cast<std::int64_t>(accounts.size());
-  auto summary = RegisterStream(store, master, **host, options, progress);
+  const bool in_packets = HasPacketsToMark(request);
+  if (request.strength && !in_packets) return Fail(ErrorCode::kInvalidArgument, "--strength is for marks in a recording's own packets: IN is an Ogg Opus file, without --bitrate and --codec");
+  auto summary = in_packets ? RegisterOwnPackets(store, master, request, options, progress) : RegisterEncoded(store, master, request, options, progress);
   if (!summary) return Pass(summary);
   outcome.registered = true;
   return store.GetStream(request.stream_id);
@@ -383,7 +443,11 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
     if (!written) return Pass(written);
     return outcome;
   }
-  auto writer = CopyWriter::Create(request.output, stream->format.num_channels);
+  if (stream->format.kind == ReferenceKind::kSourcePackets) {
+    if (auto written = WritePatchedCopy(*store, *stream, *keys, request, progress); !written) return Pass(written);
+    return outcome;
+  }
+  auto writer = CopyWriter::Create(request.output, {.num_channels = stream->format.num_channels});
   if (!writer) return Pass(writer);
   auto chosen = ChoosePackets(*store, *stream, *keys, request.account,
                               [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
@@ -408,10 +472,11 @@ void AddMarkCommand(CLI::App& app, Action& action) {
   command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line");
   command->add_option("--for", request.account, "The listener whose copy to write");
   command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
-  command->add_option("--bitrate", state->bitrate, "Of the Opus stream, 12k to 256k; 32k unless given");
+  command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, with a few bits changed, and all else is encoded at 32k");
   command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus; opus unless given")->check(CLI::IsMember({"opus", "none"}));
+  command->add_option("--strength", request.strength, "Of the mark in IN's own packets: 1, not to be heard by any measure, to 100, shortest clips; 50 unless given")->check(CLI::Range(1, 100));
   command->add_option("--variants", request.num_variants, "Variants of every symbol; 4 unless given")->check(CLI::IsMember({2, 4, 8}));
-  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 2 unless given")->check(CLI::Range(1, 10));
+  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 2 unless given, 1 in IN's own packets")->check(CLI::Range(1, 10));
   command->add_flag("--plain", request.plain, "The same encode without any mark; registers nothing (to compare quality)");
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, request.common);

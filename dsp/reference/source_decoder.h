@@ -1,0 +1,15 @@
+// From a source's own packets to the sound of the variants, which are these packets with a few bits changed: marked again as they were, and played.
+#pragma once
+
+#include "dsp/reference/variant_decoder.h"
+
+namespace earmark {
+
+// In how many phases (see VariantAudio) the variants of such a stream are given. A change of level fades by half in 20 ms.
+int NumPhases(const StreamFormat& format);
+
+// DecodeVariants for streams of kind kSourcePackets: the same contract.
+Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load, std::int64_t first_packet,
+                                          std::int64_t end_packet, int num_variants_wanted);
+
+}  // namespace earmark

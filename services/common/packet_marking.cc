@@ -1,0 +1,93 @@
+#include "services/common/packet_marking.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "dsp/marking/in_packet_marker.h"
+#include "dsp/marking/trace_code.h"
+#include "services/common/reference_recorder.h"
+
+namespace earmark {
+namespace {
+
+// Each packet of the file with the sample, at 48 kHz, that it starts at.
+Result<void> ForEachPacket(OggOpusReader& source, const char* stage, const Progress& progress,
+                           const std::function<Result<std::int64_t>(std::int64_t start_samples, std::span<const std::uint8_t> opus)>& visit) {
+  std::int64_t start = 0;
+  for (std::int64_t count = 0;; ++count) {
+    auto opus = source.Next();
+    if (!opus) return Pass(opus);
+    if (!*opus) return {};
+    auto duration = visit(start, **opus);
+    if (!duration) return Pass(duration);
+    start += *duration;
+    if (count % 50 == 0 && progress && !progress(stage, -1)) return Fail(ErrorCode::kCancelled, "cancelled");
+  }
+}
+
+Result<std::int64_t> DurationOf(std::span<const std::uint8_t> opus) {
+  const auto split = SplitOpusPacket(opus);
+  if (!split) return Fail(ErrorCode::kDataLoss, "the recording holds a packet that is not Opus");
+  return split->num_samples();
+}
+
+Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const StreamRecord& stream, const StreamKeys& keys, const Progress& progress) {
+  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk, [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
+  InPacketMarker marker(stream.format, keys.carrier);
+  RegisterSummary summary;
+  std::int64_t num_samples = 0;
+  std::int64_t erased_samples = 0;
+  auto read = ForEachPacket(source, "marking", progress, [&](std::int64_t start, std::span<const std::uint8_t> opus) -> Result<std::int64_t> {
+    auto duration = DurationOf(opus);
+    if (!duration) return duration;
+    const std::int64_t packet = start / kPacketSamples;
+    if (marker.Mark(packet, opus).erased) erased_samples += *duration;
+    num_samples += *duration;
+    if (auto added = recorder.AddSourcePacket(packet, static_cast<int>(start % kPacketSamples), opus); !added) return Pass(added);
+    return duration;
+  });
+  if (!read) return Pass(read);
+  if (source.num_samples() == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
+  constexpr double kLeastMarked = 0.02;
+  if (static_cast<double>(num_samples - erased_samples) < kLeastMarked * static_cast<double>(num_samples)) {
+    return Fail(ErrorCode::kFailedPrecondition, "hardly any of the recording's packets has room for a mark; --bitrate encodes it again, with one");
+  }
+  if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
+  if (auto complete = store.CompleteStream(stream.id, source.num_samples()); !complete) return Pass(complete);
+  summary.num_packets = (num_samples + kPacketSamples - 1) / kPacketSamples;
+  summary.num_erased_slots = erased_samples / kPacketSamples;
+  return summary;
+}
+
+}  // namespace
+
+Result<RegisterSummary> RegisterPackets(Store& store, const MasterKey& master, OggOpusReader& source, const RegisterOptions& options, const Progress& progress) {
+  RegisterOptions with_channels = options;
+  with_channels.format.num_channels = source.num_channels();
+  return RegisterMarked(store, master, with_channels,
+                        [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, source, stream, keys, progress); });
+}
+
+Result<void> PatchPackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account, OggOpusReader& source, const PacketSink& sink,
+                          const Progress& progress) {
+  auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
+  if (!grants) return Pass(grants);
+  if (std::none_of(grants->begin(), grants->end(), [&](const Grant& g) { return g.account == account; })) {
+    return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
+  }
+  TraceCode code(keys.code, account, stream.format.num_variants);
+  InPacketMarker marker(stream.format, keys.carrier);
+  std::vector<std::uint8_t> copy;
+  return ForEachPacket(source, "writing", progress, [&](std::int64_t start, std::span<const std::uint8_t> opus) -> Result<std::int64_t> {
+    const std::int64_t packet = start / kPacketSamples;
+    const PatchedPacket patched = marker.Mark(packet, opus);
+    copy.assign(opus.begin(), opus.end());
+    patched.patches[static_cast<std::size_t>(code.VariantAt(packet / stream.format.packets_per_symbol))].Apply(copy);
+    if (auto sent = sink(copy); !sent) return Pass(sent);
+    return DurationOf(opus);
+  });
+}
+
+}  // namespace earmark
