@@ -13,11 +13,13 @@ const SymbolSigns& CarrierSigns::At(std::int64_t symbol) noexcept {
   std::array<std::uint8_t, kCodeBlockBytes> block;
   CodeKeystream(key_, symbol * bytes_per_symbol / kCodeBlockBytes, block);
   const auto* word = block.data() + symbol * bytes_per_symbol % kCodeBlockBytes;
-  for (auto& carrier : signs_) {
+  for (std::size_t j = 0; j < signs_.size(); ++j) {
+    auto& carrier = signs_[j];
     for (std::size_t band = 0; band < carrier.size(); ++band) carrier[band] = ((word[band / 8] >> (band % 8)) & 1) != 0 ? -1.0F : 1.0F;
+    draws_.gain_signs[j] = ((word[kGainField / 8] >> (kGainField % 8)) & 1) != 0 ? -1.0F : 1.0F;
     word += 4;
   }
-  if (code_version_ > 1) std::copy_n(word, draws_.size(), draws_.begin());
+  if (code_version_ > 1) std::copy_n(word, draws_.draws.size(), draws_.draws.begin());
   return signs_;
 }
 

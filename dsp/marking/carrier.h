@@ -5,7 +5,7 @@
 // keystream of the stream's carrier key (a set bit is -1).
 //
 // Code version 2: variants 2j and 2j + 1 of q are the host plus and minus carrier j, j < q / 2. The signs stand in keystream block number `symbol` (64 bytes), as above
-// from its start; byte 16 + b of it is band b's *draw*, which decides whether a band that may only be moved now and then is moved in this symbol.
+// from its start; byte 16 + b of it is band b's *draw*, which decides whether a band that may only be moved now and then is moved in this symbol. Field 21 is SILK's gain.
 #pragma once
 
 #include <array>
@@ -31,8 +31,12 @@ constexpr int BandEdgeBin(int edge, int fft_size) {
 
 // Signs of one symbol: [carrier][band], ±1.
 using SymbolSigns = std::array<std::array<float, kNumBands>, kMaxCarriers>;
-// Draws of one symbol, 0 … 255.
-using SymbolDraws = std::array<std::uint8_t, kNumBands>;
+// What code version 2 has besides.
+inline constexpr int kGainField = kNumBands;
+struct SymbolDraws {
+  std::array<std::uint8_t, kNumBands + 1> draws{};    // [field] 0 … 255
+  std::array<float, kMaxCarriers> gain_signs{};       // [carrier] ±1, of kGainField
+};
 
 // Reads what is keyed, in any order of symbols; fastest in sequence. Real-time safe; one object serves one thread at a time.
 class CarrierSigns {

@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "dsp/opus/celt_frame.h"
+#include "dsp/opus/silk_frame.h"
+#include "dsp/opus/symbol_exchange.h"
 
 namespace earmark {
 namespace {
 
 constexpr float kCoarseStepDb = 6.0206F;
-constexpr std::size_t kMaxFineBytes = 2 * celt::kNumBands + 2;  // 21 bands of 8 bits in two channels
+constexpr std::size_t kMaxFineBytes = 12;  // of a hybrid frame: 4 bands of up to 8 bits in two channels, and those that are read before
 
 CeltLayout LayoutOf(const OpusFrames& packet) noexcept {
   constexpr std::array<int, 5> kEndBands = {13, 17, 17, 19, 21};
@@ -27,21 +32,43 @@ int StepsFor(float wanted, int draw) noexcept {
   return whole + (static_cast<float>(draw) + 0.5F < 256 * (wanted * wanted - below) / (above - below) ? 1 : 0);
 }
 
+// A frame's bytes as a variant has them.
+struct ChangedFrame {
+  std::array<std::uint8_t, 1276> bytes;
+  std::size_t size = 0;
+
+  explicit ChangedFrame(std::span<const std::uint8_t> frame) : size(std::min(frame.size(), bytes.size())) { std::copy_n(frame.begin(), size, bytes.begin()); }
+  std::span<std::uint8_t> view() { return std::span(bytes).first(size); }
+};
+
+std::optional<SilkOptions> SilkOptionsOf(const OpusFrames& packet) noexcept {
+  if (packet.mode == OpusMode::kCelt) return std::nullopt;
+  SilkOptions options{.num_channels = packet.num_channels, .duration_ms = packet.samples_per_frame / 48, .hybrid = packet.mode == OpusMode::kHybrid};
+  options.bandwidth = packet.bandwidth == OpusBandwidth::kNarrow ? SilkBandwidth::kNarrow : packet.bandwidth == OpusBandwidth::kMedium ? SilkBandwidth::kMedium : SilkBandwidth::kWide;
+  return options;
+}
+
 }  // namespace
 
-InPacketMarker::Options InPacketMarker::OptionsFor(const StreamFormat&) { return {}; }
+InPacketMarker::Options InPacketMarker::OptionsFor(const StreamFormat& format) {
+  constexpr int kUsual = 50;
+  const auto from_usual = static_cast<float>(format.strength - kUsual);
+  Options options;
+  options.masking.move_db *= std::exp2(from_usual / 40);
+  options.gain_share = std::min(1.0F, options.gain_share * std::exp2(from_usual / 25));
+  return options;
+}
 
 InPacketMarker::InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options)
-    : format_(format), options_(options), signs_(carrier_key, 2), masking_(options.masking), patches_(static_cast<std::size_t>(format.num_variants)) {}
+    : format_(format), options_(options), carrier_(carrier_key, 2), masking_(options.masking), patches_(static_cast<std::size_t>(format.num_variants)) {}
 
 PatchedPacket InPacketMarker::Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept {
   for (Patch& patch : patches_) patch.Clear();
-  const auto split = SplitOpusPacket(opus);
-  if (split && split->mode == OpusMode::kCelt) {
-    const SymbolSigns& signs = signs_.At(packet / format_.packets_per_symbol);
+  if (const auto split = SplitOpusPacket(opus)) {
+    signs_ = &carrier_.At(packet / format_.packets_per_symbol);
     for (std::size_t i = 0; i < static_cast<std::size_t>(split->num_frames); ++i) {
       const auto frame = split->frames[i];
-      if (frame.size() > 1) MarkCelt(*split, frame, static_cast<std::size_t>(frame.data() - opus.data()), signs);  // one byte or none is a loss that was signalled
+      if (frame.size() > 1) MarkFrame(*split, frame, static_cast<std::size_t>(frame.data() - opus.data()));  // one byte or none is a loss that was signalled
     }
   }
   PatchedPacket patched{.patches = patches_};
@@ -49,8 +76,35 @@ PatchedPacket InPacketMarker::Mark(std::int64_t packet, std::span<const std::uin
   return patched;
 }
 
-void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, const SymbolSigns& signs) noexcept {
+void InPacketMarker::MarkFrame(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset) noexcept {
   RangeDecoder decoder(frame);
+  if (packet.mode != OpusMode::kCelt) MarkSilk(packet, frame, offset, decoder);
+  // In a hybrid frame there may be a redundant CELT frame at a change of mode (RFC 6716, section 4.5.1), which moves the end of this one; such a frame is rare.
+  if (packet.mode == OpusMode::kSilk || (packet.mode == OpusMode::kHybrid && (decoder.Tell() + 37 > 8 * decoder.num_bytes() || decoder.BitLogp(12)))) return;
+  MarkCelt(packet, frame, offset, decoder);
+}
+
+void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
+  const auto layer = ParseSilk(decoder, *SilkOptionsOf(packet));
+  if (!layer || layer->num_gains == 0) return;
+  const SymbolDraws& keyed = carrier_.draws();
+  if (static_cast<float>(keyed.draws[kGainField]) + 0.5F >= 256 * options_.gain_share) return;
+  if (layer->gains[0].index() < options_.least_gain || layer->gains[0].signal == SilkSignal::kInactive) return;
+  for (std::size_t v = 0; v < patches_.size(); ++v) {
+    const int move = static_cast<int>(keyed.gain_signs[v / 2]) * (v % 2 == 0 ? 1 : -1);
+    ChangedFrame changed(frame);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(layer->num_gains); ++i) {
+      const SilkGain& gain = layer->gains[i];
+      const auto exchanged = ExchangeSymbol(changed.view(), {gain.range, gain.num_front_bytes}, gain.lsb, gain.lsb + move);
+      // The bytes that both layers of a hybrid frame could want are not touched.
+      if (!exchanged || (packet.mode == OpusMode::kHybrid && static_cast<std::size_t>(exchanged->first + exchanged->count) + kMaxFineBytes > frame.size())) continue;
+      std::copy_n(exchanged->bytes.begin(), exchanged->count, changed.view().begin() + exchanged->first);
+    }
+    (void)patches_[v].Add(offset, frame.first(changed.size), changed.view());
+  }
+}
+
+void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
   const auto front = ParseCeltFront(LayoutOf(packet), decoder);
   if (!front) return;
   const BandMovesDb& moves = masking_.Update(*front, frame);
@@ -58,24 +112,20 @@ void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uin
   std::array<int, celt::kNumBands> steps{};
   for (auto b = static_cast<std::size_t>(options_.first_band); b < static_cast<std::size_t>(options_.end_band); ++b) {
     const float step_db = kCoarseStepDb / static_cast<float>(1 << front->num_fine_bits[b]);
-    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = StepsFor(moves[b] / step_db, signs_.draws()[b]);
+    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
   }
-  const std::size_t tail = std::min(kMaxFineBytes + static_cast<std::size_t>(decoder.num_raw_bits()) / 8, frame.size());
-  std::array<std::uint8_t, kMaxFineBytes + 8> changed{};
   for (std::size_t v = 0; v < patches_.size(); ++v) {
-    const auto bytes = std::span(changed).first(std::min(tail, changed.size()));
-    const auto original = frame.last(bytes.size());
-    std::copy(original.begin(), original.end(), bytes.begin());
+    ChangedFrame changed(frame);
     for (std::size_t b = 0; b < steps.size(); ++b) {
       if (steps[b] == 0) continue;
-      const int move = static_cast<int>(signs[v / 2][b]) * (v % 2 == 0 ? steps[b] : -steps[b]);
+      const int move = static_cast<int>((*signs_)[v / 2][b]) * (v % 2 == 0 ? steps[b] : -steps[b]);
       const int bits = front->num_fine_bits[b];
       for (int c = 0; c < front->layout.num_channels; ++c) {
         const int at = front->first_fine_bit[b] + c * bits;
-        WriteRawBits(bytes, at, bits, std::clamp(ReadRawBits(bytes, at, bits) + move, 0, (1 << bits) - 1));
+        WriteRawBits(changed.view(), at, bits, std::clamp(ReadRawBits(frame, at, bits) + move, 0, (1 << bits) - 1));
       }
     }
-    (void)patches_[v].Add(offset + frame.size() - bytes.size(), original, bytes);
+    (void)patches_[v].Add(offset, frame, changed.view());
   }
 }
 

@@ -1,7 +1,8 @@
 // Marks a source's own Opus packets by moving the levels that they code: no decoding, no encoding, no delay, and not a byte more.
 //
 // Variants 2j and 2j+1 move each band by carrier j's sign and its opposite. How far is what the band may move (level_masking.h), to a whole number of the
-// steps that the packet codes its level in; a band whose steps are too coarse stays. docs/formats/trace-code.md, code version 2.
+// steps that the packet codes its level in; a band whose steps are too coarse stays. Where a packet is coded by SILK (and so up to 8 kHz in hybrid ones), it is the
+// frame's gain that moves, by a step of 1.37 dB, in some of the frames. docs/formats/trace-code.md, code version 2.
 #pragma once
 
 #include <array>
@@ -16,6 +17,7 @@
 #include "dsp/marking/level_masking.h"
 #include "dsp/opus/opus_frames.h"
 #include "dsp/opus/patch.h"
+#include "dsp/opus/range_decoder.h"
 
 namespace earmark {
 
@@ -31,6 +33,8 @@ class InPacketMarker {
   struct Options {
     LevelMasking::Options masking = {};
     float max_step_db = 1.6F;  // bands of coarser steps stay
+    float gain_share = 0.4F;    // of SILK frames, to be moved
+    int least_gain = 8;         // gain index below which a frame is silence
     int first_band = 2;
     int end_band = 19;
   };
@@ -44,11 +48,14 @@ class InPacketMarker {
   PatchedPacket Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept;
 
  private:
-  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, const SymbolSigns& signs) noexcept;
+  void MarkFrame(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset) noexcept;
+  void MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept;
+  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept;
 
   StreamFormat format_;
   Options options_;
-  CarrierSigns signs_;
+  CarrierSigns carrier_;
+  const SymbolSigns* signs_ = nullptr;  // of the packet's symbol
   LevelMasking masking_;
   std::vector<Patch> patches_;
 };

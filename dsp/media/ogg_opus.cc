@@ -28,6 +28,8 @@ class Bytes {
   }
   std::vector<std::uint8_t> Take() { return std::move(bytes_); }
 
+  Bytes() { bytes_.reserve(64); }
+
  private:
   std::vector<std::uint8_t> bytes_;
 };

@@ -16,6 +16,9 @@ constexpr int kNoiseHalfFrames = 4;       // W is the mean over 9 frames …
 constexpr int kNoiseHalfBins = 2;         // … and 5 bins
 constexpr float kLeastNoise = 3e-4F;      // of the predicted power: the model is never trusted beyond -35 dB
 constexpr float kLeakage = 1e-6F;         // of a frame's power: -60 dB
+constexpr int kHalfOverGain = 2;          // the gain is the mean over 5 frames, …
+constexpr int kHalfOverMarkedGain = 25;   // … but over half a second where the mark is such a gain
+constexpr float kSharedGain = 0.25F;      // which it is from this share on
 constexpr float kOverlap = 0.5F;          // neighbouring frames share half their samples
 constexpr float kTemperature = 0.6F;      // noise is not quite Gaussian, nor independent between bins
 
@@ -215,16 +218,40 @@ class Reading {
         power[i] += weight_[At(bin) + i] * std::norm(p);
       }
     }
-    constexpr int kHalf = 2;
+    const std::vector<float> shared = SharedGains();
     for (int t = 0; t < n_; ++t) {
       float c = 1;  // as if one cell of unit evidence said 1
       float p = 1;
-      for (int u = std::max(0, t - kHalf); u <= std::min(n_ - 1, t + kHalf); ++u) {
+      const int half = shared[static_cast<std::size_t>(t)] > kSharedGain ? kHalfOverMarkedGain : kHalfOverGain;
+      for (int u = std::max(0, t - half); u <= std::min(n_ - 1, t + half); ++u) {
         c += cross[static_cast<std::size_t>(u)];
         p += power[static_cast<std::size_t>(u)];
       }
       gain_[static_cast<std::size_t>(t)] = std::clamp(c / p, 0.05F, 20.0F);
     }
+  }
+
+  // How far the deviations of a frame are one gain for all bins, 0 … 1: then the gain is the mark, and must not be taken out with the channel's.
+  std::vector<float> SharedGains() const {
+    std::vector<float> shared(static_cast<std::size_t>(n_), 0.0F);
+    if (x_.num_phases == 1) return shared;
+    for (const Spectrogram& deviation : x_.deviations) {
+      std::vector<float> cross(shared.size(), 0.0F);
+      std::vector<float> power(shared.size(), 1e-30F);
+      std::vector<float> host(shared.size(), 1e-30F);
+      for (int bin = 0; bin < kReadBins; ++bin) {
+        const auto d = deviation.Bin(bin);
+        const auto m = x_.mean.Bin(bin);
+        for (std::size_t t = 0; t < shared.size(); ++t) {
+          const float w = 1 / (std::norm(m[t]) + 1e-12F);
+          cross[t] += w * MulConj(d[t], m[t]).real();
+          power[t] += w * std::norm(d[t]);
+          host[t] += w * std::norm(m[t]);
+        }
+      }
+      for (std::size_t t = 0; t < shared.size(); ++t) shared[t] = std::max(shared[t], cross[t] * cross[t] / (power[t] * host[t]));
+    }
+    return shared;
   }
 
   // Residual without the posterior-mean deviation, its local power, and from it the weights.

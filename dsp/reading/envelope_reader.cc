@@ -15,6 +15,8 @@ constexpr int kTaps = 16;
 constexpr int kColumns = kTaps + 1;  // and the noise floor
 constexpr int kRobustPasses = 3;
 constexpr int kDriftHalfUnits = 30;  // slow drift of a band's level is taken out over 61 units
+constexpr int kGainHalfUnits = 12;     // a gain that the mark moves is followed over half a second alone
+constexpr float kSharedGain = 0.3F;    // of the shifts' power, from which on the mark is such a gain
 constexpr float kTemperature = 0.5F;
 constexpr int kCancelPasses = 3;     // where symbols reach into one another
 
@@ -22,18 +24,18 @@ using Bands = std::array<float, kNumBands>;
 
 float Db(float ratio) { return 10 * std::log10(ratio); }
 
-// The bands that a code version's carriers move.
-std::array<int, kNumBands + 1> EdgesHz(int code_version) {
-  if (code_version == 1) return kBandEdgesHz;
+// The bands that the carriers move.
+std::array<int, kNumBands + 1> EdgesHz(ReferenceKind kind) {
+  if (kind != ReferenceKind::kSourcePackets) return kBandEdgesHz;
   std::array<int, kNumBands + 1> edges{};
   for (std::size_t b = 0; b < edges.size(); ++b) edges[b] = 200 * celt::kBandEdges[b];
   return edges;
 }
 
 // Their bins of a Spectrogram: band b is [edge b, edge b + 1); empty where it lies outside.
-std::array<int, kNumBands + 1> EdgeBins(int code_version) {
+std::array<int, kNumBands + 1> EdgeBins(ReferenceKind kind) {
   constexpr int kBinHz = 50;
-  auto edges = EdgesHz(code_version);
+  auto edges = EdgesHz(kind);
   for (int& edge : edges) edge = std::clamp((edge + kBinHz / 2) / kBinHz - kFirstReadBin, 0, kReadBins);
   return edges;
 }
@@ -82,7 +84,7 @@ void SolveNonNegative(const std::array<std::array<double, kColumns>, kColumns>& 
 class Reading {
  public:
   explicit Reading(const ReadingSpectra& spectra)
-      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), edges_(EdgeBins(spectra.format.code_version)), clip_(Powers(edges_, spectra.clip, nullptr, n_)) {
+      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), edges_(EdgeBins(spectra.format.kind)), clip_(Powers(edges_, spectra.clip, nullptr, n_)) {
     for (const Spectrogram& deviation : x_.deviations) shift_db_.push_back(Powers(edges_, x_.mean, &deviation, n_));
     mean_ = x_.num_phases > 1 ? Powers(edges_, x_.mean, nullptr, n_) : MeanOfVariants();
     for (auto& variant : shift_db_) {
@@ -180,22 +182,58 @@ class Reading {
     row[kTaps] = floor;
   }
 
-  // The gain that all bands of a unit share, as a robust weighted mean.
+  // The gain that all bands of a unit share, as a robust weighted mean. Where the mark itself is such a gain, only what changes slowly is taken out.
   void TakeOutCommonGain() {
-    for (std::size_t u = 0; u < residual_db_.size(); ++u) {
-      float common = 0;
-      for (int pass = 0; pass < 3; ++pass) {
-        float sum = 0;
-        float total = 1e-9F;
-        for (std::size_t b = 0; b < kNumBands; ++b) {
-          const float w = explained_[u][b] / (1 + std::abs(residual_db_[u][b] - common) / 1.5F);
-          sum += w * residual_db_[u][b];
-          total += w;
-        }
-        common = sum / total;
-      }
-      for (float& r : residual_db_[u]) r -= common;
+    std::vector<float> common(residual_db_.size());
+    for (std::size_t u = 0; u < common.size(); ++u) common[u] = CommonGain(u);
+    for (int u = 0; u < n_; ++u) {
+      const auto i = static_cast<std::size_t>(u);
+      const float gain = MovesAllBands(i) ? MeanAround(common, u) : common[i];
+      for (float& r : residual_db_[i]) r -= gain;
     }
+  }
+
+  float CommonGain(std::size_t u) const {
+    float common = 0;
+    for (int pass = 0; pass < 3; ++pass) {
+      float sum = 0;
+      float total = 1e-9F;
+      for (std::size_t b = 0; b < kNumBands; ++b) {
+        const float w = explained_[u][b] / (1 + std::abs(residual_db_[u][b] - common) / 1.5F);
+        sum += w * residual_db_[u][b];
+        total += w;
+      }
+      common = sum / total;
+    }
+    return common;
+  }
+
+  bool MovesAllBands(std::size_t u) const {
+    if (x_.num_phases == 1) return false;
+    float shared = 0;
+    float all = 1e-9F;
+    for (const auto& variant : shift_db_) {
+      float sum = 0;
+      float weights = 1e-9F;
+      for (std::size_t b = 0; b < kNumBands; ++b) {
+        sum += explained_[u][b] * variant[u][b];
+        weights += explained_[u][b];
+        all += explained_[u][b] * variant[u][b] * variant[u][b];
+      }
+      shared += sum * sum / weights;
+    }
+    return shared > kSharedGain * all;
+  }
+
+  float MeanAround(const std::vector<float>& values, int u) const {
+    float sum = 0;
+    float count = 1e-9F;
+    for (int v = std::max(0, u - kGainHalfUnits); v <= std::min(n_ - 1, u + kGainHalfUnits); ++v) {
+      if (present_[static_cast<std::size_t>(v)] == 0) continue;
+      sum += values[static_cast<std::size_t>(v)];
+      count += 1;
+    }
+    return sum / count;
   }
 
   void TakeOutDrift() {

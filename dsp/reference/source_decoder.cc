@@ -78,7 +78,7 @@ class Players {
 
 }  // namespace
 
-int NumPhases(const StreamFormat& format) { return format.packets_per_symbol == 1 ? 5 : format.packets_per_symbol < 4 ? 3 : 2; }
+int NumPhases(const StreamFormat& format) { return format.packets_per_symbol <= 2 ? 3 : 2; }
 
 Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load, std::int64_t first_packet,
                                           std::int64_t end_packet, int num_variants_wanted) {

@@ -27,10 +27,24 @@ std::string Words(const SymbolSigns& signs) {
 TEST_CASE("Carrier: known answers", "[carrier]") {
   // Frozen for code_version 1: references in stores were marked with them. From an independent implementation (ChaCha20 in Python).
   CarrierSigns signs(TestKey(0));
-  CHECK(Words(signs.At(0)) == "0bfd39 19c5d9 03bd8d");
-  CHECK(Words(signs.At(5)) == "13b1f8 1bade1 1cf8ec");
-  CHECK(Words(signs.At(1'000'000)) == "190153 0b5779 199007");
-  CHECK(Words(signs.At(0)) == "0bfd39 19c5d9 03bd8d");
+  CHECK(Words(signs.At(0)) == "0bfd39 19c5d9 03bd8d 0adcb8");
+  CHECK(Words(signs.At(5)) == "13b1f8 1bade1 1cf8ec 15352a");
+  CHECK(Words(signs.At(1'000'000)) == "190153 0b5779 199007 18ac4d");
+  CHECK(Words(signs.At(0)) == "0bfd39 19c5d9 03bd8d 0adcb8");
+}
+
+TEST_CASE("Carrier: code version 2 has a block of the keystream to each symbol", "[carrier]") {
+  CarrierSigns before(TestKey(1));
+  CarrierSigns signs(TestKey(1), 2);
+  for (const std::int64_t symbol : {0, 1, 5, 250'000}) {
+    CHECK(Words(signs.At(symbol)) == Words(before.At(4 * symbol)));
+    // The draws are the next bytes, which version 1 reads as signs of the symbol after that.
+    const SymbolSigns& next = before.At(4 * symbol + 1);
+    for (int b = 0; b < 8; ++b) {
+      CHECK(((signs.draws().draws[0] >> b) & 1) == (next[0][static_cast<std::size_t>(b)] < 0 ? 1 : 0));
+      CHECK(((signs.draws().draws[5] >> b) & 1) == (next[1][static_cast<std::size_t>(b + 8)] < 0 ? 1 : 0));
+    }
+  }
 }
 
 TEST_CASE("Carrier: every sign is ±1, balanced over symbols, and depends on the key", "[carrier]") {
