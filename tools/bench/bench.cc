@@ -1,4 +1,4 @@
-// earmark_bench [marking|search|scoring|fanout|scan …] [--audio FILE] [--hours N]: measures the parts whose cost is promised, one thread. All but scan, which
+// earmark_bench [marking|in-packet|search|scoring|fanout|live|scan …] [--audio FILE] [--hours N]: measures the parts whose cost is promised, one thread. All but scan, which
 // fills a store of 6 GB in the temporary folder, if none is named.
 //
 // Every figure stands next to what it is compared with, measured alternately in the same run, because machines are noisy. CPU time, not wall time.
@@ -123,6 +123,7 @@ int main(int argc, char** argv) {
   }
   const auto wanted = [&](const char* name) { return names.empty() || std::find(names.begin(), names.end(), name) != names.end(); };
   if (wanted("marking")) earmark::BenchMarking(audio);
+  if (wanted("in-packet")) earmark::BenchInPacket(audio);
   if (wanted("search")) earmark::BenchSearch();
   if (wanted("scoring")) earmark::BenchScoring();
   if (wanted("fanout")) earmark::BenchFanout();

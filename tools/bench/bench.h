@@ -14,6 +14,9 @@ double Median(std::vector<double> values);
 // Up to ten minutes of the recording, or half a minute of something like speech; mono, 48 kHz, whole packets.
 std::vector<float> Host(const std::string& path);
 
+// Marking a source's own packets against decoding and encoding them again.
+void BenchInPacket(const std::string& audio);
+
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
 
