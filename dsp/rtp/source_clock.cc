@@ -24,21 +24,11 @@ constexpr std::int64_t kStale = Samples(SourceClock::kStaleUs);
 
 std::int64_t FloorToPacket(std::int64_t position) { return position / kPacketSamples * kPacketSamples; }
 
-// How long the packet sounds; 20 ms for what is no Opus, which the decoder will find.
-std::int64_t DurationSamples(std::span<const std::uint8_t> payload) {
-  const int samples = opus_packet_get_nb_samples(payload.data(), static_cast<opus_int32>(payload.size()), kSampleRateHz);
-  return samples > 0 ? samples : kPacketSamples;
-}
-
-// To the grid on which packets of this duration start.
-std::int64_t OnGrid(std::int64_t position, std::int64_t samples) {
-  const std::int64_t grid = kPacketSamples % samples == 0 ? samples : kPacketSamples;
-  return (position + grid / 2) / grid * grid;
-}
+constexpr std::int64_t kShortestSamples = 120;
 
 }  // namespace
 
-SourceClock::SourceClock() {
+SourceClock::SourceClock(const Options& options) : options_(options) {
   for (Held& held : held_) held.bytes.resize(kMaxPayloadBytes);
 }
 
@@ -63,12 +53,13 @@ void SourceClock::Push(const RtpPacket& packet, std::int64_t room_now_us, const 
     } else if (far) {
       ++counts_.unusable;
     } else {
-      CountOld(expected_ + ahead);
+      GiveLate(expected_ + ahead, {packet.header.timestamp, room_now_us, packet.payload}, sink);
     }
     return;
   }
   suspect_run_ = 0;
-  if (ahead == 0) Advance(expected_, {packet.header.timestamp, room_now_us, packet.payload}, sink);
+  if (!options_.wait_for_order) Advance(expected_ + ahead, {packet.header.timestamp, room_now_us, packet.payload}, sink);
+  else if (ahead == 0) Advance(expected_, {packet.header.timestamp, room_now_us, packet.payload}, sink);
   else if (!Hold(expected_ + ahead, packet, room_now_us)) ++counts_.duplicate;
   ReleaseHeld(room_now_us, sink);
 }
@@ -103,6 +94,7 @@ void SourceClock::StartSequence(std::uint16_t sequence) noexcept {
   anchored_ = false;
   expected_ = sequence + std::int64_t{0x10000};  // so that what is a little older is not negative
   seen_ = 0;
+  numbered_from_ = expected_;
   suspect_run_ = 0;
   lost_ = 0;
   missing_ = 0;
@@ -115,11 +107,28 @@ bool SourceClock::Restarts(std::uint16_t sequence, int run_needed) noexcept {
   return suspect_run_ >= run_needed;
 }
 
-void SourceClock::CountOld(std::int64_t sequence) noexcept {
+// Whether it is one to go on late: new, and not too old to tell.
+bool SourceClock::CountOld(std::int64_t sequence) noexcept {
   const std::int64_t back = expected_ - 1 - sequence;
   const bool seen = back < 64 && ((seen_ >> back) & 1) != 0;
   ++(seen ? counts_.duplicate : counts_.late);
-  if (!seen && back < 64) seen_ |= std::uint64_t{1} << back;
+  if (seen || back >= 64) return false;
+  seen_ |= std::uint64_t{1} << back;
+  return true;
+}
+
+void SourceClock::GiveLate(std::int64_t sequence, const Media& media, const SourcePacketSink& sink) noexcept {
+  if (!CountOld(sequence) || options_.wait_for_order || media.payload.empty() || !anchored_ || sequence < numbered_from_) return;
+  const std::int64_t by_timestamp = last_position_ + static_cast<std::int32_t>(media.timestamp - last_timestamp_);
+  const std::int64_t position = OnGrid(by_timestamp, SamplesOf(media.payload));
+  if (position < 0 || position >= last_position_ || IsStale(position, media)) return;
+  --counts_.lost;
+  ++counts_.given_out;
+  sink({.packet = position / kPacketSamples,
+        .offset_samples = static_cast<int>(position % kPacketSamples),
+        .number = sequence + number_offset_,
+        .late = true,
+        .payload = media.payload});
 }
 
 // Keeps a packet that came before its predecessors. False if it is there already.
@@ -167,12 +176,45 @@ void SourceClock::Advance(std::int64_t sequence, const Media& media, const Sourc
   missing_ += missing;
   seen_ = missing + 1 < 64 ? (seen_ << (missing + 1)) | 1 : 1;
   expected_ = sequence + 1;
-  if (!media.payload.empty()) Place(media, sink);  // padding alone takes up a sequence number and no time
+  if (!media.payload.empty()) {
+    Place(media, sink);
+    return;
+  }
+  // Padding alone takes up a sequence number and no time.
+  --number_offset_;
+  numbered_from_ = expected_;
+}
+
+// How long the packet sounds. What is no Opus, which others will find, is taken for 20 ms, or where packets are passed on for one like that before it.
+std::int64_t SourceClock::SamplesOf(std::span<const std::uint8_t> payload) const noexcept {
+  const int samples = opus_packet_get_nb_samples(payload.data(), static_cast<opus_int32>(payload.size()), kSampleRateHz);
+  if (samples > 0) return samples;
+  return options_.wait_for_order || last_samples_ == 0 ? kPacketSamples : last_samples_;
+}
+
+// To the grid on which packets of this duration start, so that slots can be filled with them; or just to one for rounding errors of theirs.
+std::int64_t SourceClock::OnGrid(std::int64_t position, std::int64_t samples) const noexcept {
+  const std::int64_t slot_grid = kPacketSamples % samples == 0 ? samples : kPacketSamples;
+  const std::int64_t grid = options_.wait_for_order ? slot_grid : kShortestSamples;
+  return (position + grid / 2) / grid * grid;
+}
+
+// Of a packet whose place its arrival says: the next start of a slot. (In one that has begun shorter packets can go on.)
+std::int64_t SourceClock::LeastPosition() const noexcept {
+  return (options_.wait_for_order ? next_position_ : next_position_ + kPacketSamples - 1) / kPacketSamples * kPacketSamples;
+}
+
+// Of the last packet in order.
+void SourceClock::Number(std::int64_t position, std::int64_t samples) noexcept {
+  const std::int64_t sequence = expected_ - 1;
+  if (!anchored_) number_offset_ = (numbered_ ? last_number_ + 1 : position / samples) - sequence;
+  numbered_ = true;
+  last_number_ = sequence + number_offset_;
 }
 
 void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexcept {
   const std::int64_t arrival = Samples(media.arrival_us);
-  const std::int64_t samples = DurationSamples(media.payload);
+  const std::int64_t samples = SamplesOf(media.payload);
   const std::int64_t lost_samples = lost_ * (anchored_ ? last_samples_ : samples);
   std::int64_t position = OnGrid(PositionOf(media), samples);
   if (position - arrival > kStale) position = FloorToPacket(arrival);
@@ -181,7 +223,12 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
     position = FloorToPacket(arrival);
     ++counts_.reanchored;
   }
-  const bool dropped = position / kPacketSamples < next_packet_ || IsStale(position, media);
+  const bool gone_by = options_.wait_for_order ? position / kPacketSamples < next_packet_ : position < next_position_;
+  const bool dropped = gone_by || IsStale(position, media);
+  const std::int64_t pause = position - last_position_ - last_samples_ - missing_ * std::max(samples, last_samples_);
+  const bool after_pause = !anchored_ || pause > 0;
+  if (position != OnGrid(last_position_ + static_cast<std::int32_t>(media.timestamp - last_timestamp_), samples)) numbered_from_ = expected_ - 1;
+  Number(position, samples);
   anchored_ = true;
   missing_ = 0;
   last_timestamp_ = media.timestamp;
@@ -198,16 +245,22 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
   const std::int64_t left_out = next_packet_ > 0 ? packet - next_packet_ : 0;
   const std::int64_t most_lost = (lost_samples + kPacketSamples - 1) / kPacketSamples;
   lost_ = 0;
-  next_packet_ = (position + samples) / kPacketSamples;
+  next_position_ = position + samples;
+  next_packet_ = next_position_ / kPacketSamples;
   ++counts_.given_out;
   WatchDrift(position, arrival);
-  sink({.packet = packet, .num_lost = static_cast<int>(std::min(left_out, most_lost)), .payload = media.payload});
+  sink({.packet = packet,
+        .offset_samples = static_cast<int>(position % kPacketSamples),
+        .num_lost = static_cast<int>(std::min(left_out, most_lost)),
+        .number = last_number_,
+        .after_pause = after_pause,
+        .payload = media.payload});
 }
 
 // Where the packet lies by its timestamp, or what is to be believed instead.
 std::int64_t SourceClock::PositionOf(const Media& media) noexcept {
   const std::int64_t arrival = Samples(media.arrival_us);
-  const std::int64_t least = next_packet_ * kPacketSamples;
+  const std::int64_t least = LeastPosition();
   if (!anchored_) {
     window_empty_ = true;
     last_was_stale_ = false;
@@ -241,6 +294,7 @@ void SourceClock::WatchDrift(std::int64_t position, std::int64_t arrival) noexce
   if (last_media_us_ - window_start_us_ < kDriftWindowUs) return;
   if (std::abs(least_lag_) > kMostDrift) {
     last_position_ += least_lag_ / kPacketSamples * kPacketSamples;
+    numbered_from_ = expected_;
     ++counts_.reanchored;
   }
   window_empty_ = true;

@@ -1,7 +1,8 @@
 // From one source's RTP packets, as the network brings them, to packets in order on the room's clock.
 //
 // Order: by sequence number, with up to kReorderPackets or kReorderUs of patience. What is missing after that is lost, and what comes after
-// that is late.
+// that is late. Without `wait_for_order` there is no patience: each packet goes on at once, late ones marked as such, but that those more than 64 sequence
+// numbers late, or from before a new start, are dropped.
 //
 // Place: the first packet lies where it arrived on the room's clock; from there on the RTP timestamps (48 kHz) count. They are left for what
 // sequence numbers and arrival say where they do not make sense:
@@ -33,7 +34,13 @@ namespace earmark {
 
 struct SourcePacket {
   std::int64_t packet = 0;  // the number, on the room's clock, of the slot (20 ms) in which it starts; grows strictly, but that packets shorter than 20 ms may share one
+  int offset_samples = 0;   // 0 … 959: how far into that slot it starts
   int num_lost = 0;         // how many slots right before this one were sent by the source and lost, as far as the sequence numbers say
+  // Its own sequence number, but that numbers go on by one where the source starts anew and over packets without sound. What did not come leaves a gap. The
+  // first one is how many packets like it fit before it on the room's clock, so that after a restart of ours numbers go on and not back.
+  std::int64_t number = 0;
+  bool after_pause = false;  // the first, or there was time before it in which the source sent nothing
+  bool late = false;         // its successors have been given out; `packet` and `number` go back for this one. Only without `wait_for_order`
   std::span<const std::uint8_t> payload;  // valid during the call of the sink
 };
 using SourcePacketSink = std::function<void(const SourcePacket&)>;
@@ -51,7 +58,7 @@ class SourceClock {
   struct Counts {
     std::int64_t given_out = 0;
     std::int64_t lost = 0;        // sequence numbers that never came in time
-    std::int64_t late = 0;        // came after they were given up, or too late for their place
+    std::int64_t late = 0;        // came after they were given up, or too late for their place; those given out all the same are not among `lost`
     std::int64_t duplicate = 0;
     std::int64_t other_ssrc = 0;  // of a source that has not taken over
     std::int64_t restarts = 0;    // of sequence or SSRC, after the first start
@@ -59,7 +66,12 @@ class SourceClock {
     std::int64_t unusable = 0;    // too large, or of a sequence that nothing came of
   };
 
-  SourceClock();
+  struct Options {
+    bool wait_for_order = true;
+  };
+
+  SourceClock() : SourceClock(Options{}) {}
+  explicit SourceClock(const Options& options);
 
   // `room_now_us`: time since packet 0 of the room.
   void Push(const RtpPacket& packet, std::int64_t room_now_us, const SourcePacketSink& sink) noexcept;
@@ -88,16 +100,22 @@ class SourceClock {
   bool IsOurs(std::uint32_t ssrc, std::int64_t now_us) noexcept;
   void StartSequence(std::uint16_t sequence) noexcept;
   bool Restarts(std::uint16_t sequence, int run_needed) noexcept;
-  void CountOld(std::int64_t sequence) noexcept;
+  bool CountOld(std::int64_t sequence) noexcept;
+  void GiveLate(std::int64_t sequence, const Media& media, const SourcePacketSink& sink) noexcept;
   bool Hold(std::int64_t sequence, const RtpPacket& packet, std::int64_t now_us) noexcept;
   Held* FirstHeld() noexcept;
   void ReleaseHeld(std::int64_t now_us, const SourcePacketSink& sink) noexcept;
   void Advance(std::int64_t sequence, const Media& media, const SourcePacketSink& sink) noexcept;
   void Place(const Media& media, const SourcePacketSink& sink) noexcept;
+  std::int64_t SamplesOf(std::span<const std::uint8_t> payload) const noexcept;
+  std::int64_t OnGrid(std::int64_t position, std::int64_t samples) const noexcept;
+  std::int64_t LeastPosition() const noexcept;
+  void Number(std::int64_t position, std::int64_t samples) noexcept;
   std::int64_t PositionOf(const Media& media) noexcept;
   bool IsStale(std::int64_t position, const Media& media) noexcept;
   void WatchDrift(std::int64_t position, std::int64_t arrival) noexcept;
 
+  Options options_;
   Counts counts_;
   // Who sends.
   bool started_ = false;
@@ -123,10 +141,16 @@ class SourceClock {
   std::int64_t last_samples_ = 0;
   std::int64_t last_media_us_ = 0;
   std::int64_t next_packet_ = 0;
+  std::int64_t next_position_ = 0;  // the end of what was given out
   bool last_was_stale_ = false;
   std::int64_t window_start_us_ = 0;
   std::int64_t least_lag_ = 0;
   bool window_empty_ = true;
+  // SourcePacket::number.
+  bool numbered_ = false;
+  std::int64_t number_offset_ = 0;  // to a sequence number
+  std::int64_t numbered_from_ = 0;  // the first sequence number for which that, and last_position_, hold
+  std::int64_t last_number_ = 0;
 };
 
 }  // namespace earmark

@@ -1,10 +1,16 @@
 // One speaker of a live room: a UDP port that takes RTP, and all that happens to a packet from there to the listeners.
+//
+// In rooms of kind kVariantPackets packets are put in order, decoded, marked and encoded again. In rooms of kind kSourcePackets each packet goes on the moment
+// it comes: as a copy with a listener's bytes changed, at its own place, with its own sequence number and timestamp but for constants, whatever its duration.
+// What no byte of can be changed goes on as it came, also what is no Opus, and what comes behind its successors: the detector has the packets as they were
+// marked, in order, so that it knows what the marker knew.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +18,7 @@
 #include "dsp/core/result.h"
 #include "dsp/core/stream_keys.h"
 #include "dsp/marking/audience.h"
+#include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/packet_marker.h"
 #include "dsp/rtp/output_projection.h"
 #include "dsp/rtp/source_clock.h"
@@ -46,9 +53,10 @@ struct SourceCounts {
   std::int64_t lost = 0;
   std::int64_t late = 0;
   std::int64_t duplicate = 0;
-  std::int64_t rejected = 0;  // not RTP, not Opus, or of another SSRC
-  std::int64_t marked = 0;    // slots
+  std::int64_t rejected = 0;  // not RTP; not Opus, where it is to be decoded
+  std::int64_t marked = 0;    // slots; of source packets, packets
   std::int64_t erased = 0;    // … that all listeners got alike
+  std::int64_t malformed = 0;  // … among those: source packets that are not Opus
   std::int64_t sent = 0;      // packets to listeners
   std::int64_t send_drops = 0;
   std::int64_t not_recorded = 0;  // slots that the recorder's queue had no room for
@@ -69,7 +77,7 @@ class LiveSource {
     int red_payload_type = 63;
     std::int64_t recording = 0;  // for the recorder
   };
-  // All references must outlive it. kInvalidArgument, kInternal: as ReencodeMarker::Create.
+  // All references must outlive it. kInvalidArgument: the format is not valid, or of kind kHostPackets; kInternal: as ReencodeMarker::Create.
   static Result<std::shared_ptr<LiveSource>> Create(const Options& options, const StreamKeys& keys, UdpSocket socket, const RoomClock& clock,
                                                     const Audience& audience, SlotQueue& recorder);
 
@@ -87,20 +95,28 @@ class LiveSource {
  private:
   static constexpr std::size_t kMaxDatagramBytes = 2048;
 
-  LiveSource(const Options& options, UdpSocket socket, std::unique_ptr<PacketMarker> marker, const RoomClock& clock, const Audience& audience, SlotQueue& recorder);
+  // One of the two.
+  struct Marker {
+    std::unique_ptr<PacketMarker> reencoding;
+    std::optional<InPacketMarker> in_packet;
+  };
+  LiveSource(const Options& options, UdpSocket socket, Marker marker, const RoomClock& clock, const Audience& audience, SlotQueue& recorder);
 
   void Take(std::span<const std::uint8_t> datagram, std::int64_t now_us, const SourcePacketSink& sink) noexcept;
   void TellClock() noexcept;
   void Mark(const SourcePacket& packet, Outlet& outlet) noexcept;
-  void Send(const Slot& slot, Outlet& outlet) noexcept;
+  void Reencode(const SourcePacket& packet, Outlet& outlet) noexcept;
+  void PassOn(const SourcePacket& packet, Outlet& outlet) noexcept;
+  Slot Patched(const SourcePacket& packet) noexcept;
+  void Send(const Slot& slot, const OutputPlace& place, Outlet& outlet) noexcept;
 
   struct AtomicCounts {
-    std::atomic<std::int64_t> received = 0, lost = 0, late = 0, duplicate = 0, rejected = 0, marked = 0, erased = 0, sent = 0, send_drops = 0, not_recorded = 0;
+    std::atomic<std::int64_t> received = 0, lost = 0, late = 0, duplicate = 0, rejected = 0, marked = 0, erased = 0, malformed = 0, sent = 0, send_drops = 0, not_recorded = 0;
   };
 
   Options options_;
   UdpSocket socket_;
-  std::unique_ptr<PacketMarker> marker_;
+  Marker marker_;
   const RoomClock& clock_;
   SlotQueue& recorder_;
   SourceClock source_clock_;
@@ -109,6 +125,7 @@ class LiveSource {
   Published<SourceTargets> targets_;
   Published<SourceTargets>::Reader targets_reader_;
   std::vector<std::uint8_t> buffer_;
+  std::vector<std::vector<std::uint8_t>> copies_;  // [variant] of a source's packet
   AtomicCounts counts_;
 };
 

@@ -80,7 +80,12 @@ bool Recorder::SealFront() {
   const QueuedSlot* const slot = queue_.Front();
   if (slot == nullptr) return false;
   if (const auto found = sealing_.find(slot->recording); found != sealing_.end()) {
-    (void)found->second.recorder->Add(slot->ToSlot(), slot->mono);  // Enqueue, its sink, counts what it cannot take
+    ReferenceRecorder& recorder = *found->second.recorder;  // Enqueue, its sink, counts what it cannot take
+    if (slot->kind == ReferenceKind::kSourcePackets) {
+      (void)recorder.AddSourcePacket(slot->packet, slot->offset_samples, slot->source_packet());
+    } else {
+      (void)recorder.Add(slot->ToSlot(), slot->mono);
+    }
     found->second.last_slot = steady_clock::now();
     found->second.has_rest = true;
   }

@@ -1,7 +1,7 @@
 // Keeps what the media thread sends: slots from the queue become sealed chunks, chunks go to the store.
 //
-// Two threads: one seals, one writes. While the store is slow or away, chunks wait in memory, up to a bound; what does not fit is a gap in the reference,
-// counted. Control calls are thread-safe and may block.
+// Two threads: one seals, and decodes a source's own packets for the fingerprint; one writes. While the store is slow or away, chunks wait in memory, up to a
+// bound; what does not fit is a gap in the reference, counted. Control calls are thread-safe and may block.
 #pragma once
 
 #include <atomic>

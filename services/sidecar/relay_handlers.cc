@@ -29,6 +29,17 @@ void FillTime(std::int64_t unix_us, google::protobuf::Timestamp& time) {
   time.set_nanos(static_cast<int>(unix_us % 1'000'000 * 1000));
 }
 
+void Fill(const StreamFormat& format, v1::StreamFormat& filled) {
+  filled.set_num_channels(static_cast<std::uint32_t>(format.num_channels));
+  if (format.kind == ReferenceKind::kSourcePackets) {
+    filled.set_marking(v1::IN_PACKET);
+    filled.set_strength(static_cast<std::uint32_t>(format.strength));
+  } else {
+    filled.set_marking(v1::REENCODE);
+    filled.set_bitrate_bps(static_cast<std::uint32_t>(format.bitrate_bps));
+  }
+}
+
 void Fill(const Sidecar& sidecar, const Sidecar::StreamView& view, v1::Stream& stream) {
   const StreamRecord& record = view.record;
   stream.set_stream_id(record.id);
@@ -36,8 +47,7 @@ void Fill(const Sidecar& sidecar, const Sidecar::StreamView& view, v1::Stream& s
   FillTime(record.created_unix_us, *stream.mutable_created_at());
   if (record.state == StreamState::kComplete) FillTime(record.updated_unix_us, *stream.mutable_closed_at());
   stream.set_retention_days(static_cast<std::uint32_t>(record.retention_days));
-  stream.mutable_format()->set_num_channels(static_cast<std::uint32_t>(record.format.num_channels));
-  stream.mutable_format()->set_bitrate_bps(static_cast<std::uint32_t>(record.format.bitrate_bps));
+  Fill(record.format, *stream.mutable_format());
   for (const Room::SourceView& source : view.sources) {
     v1::Source& filled = *stream.add_sources();
     filled.set_source(source.name);
@@ -56,6 +66,7 @@ void Fill(const Room::SourceView& source, v1::SourceStats& stats) {
   stats.set_packets_rejected(source.counts.rejected);
   stats.set_slots_marked(source.counts.marked);
   stats.set_slots_erased(source.counts.erased);
+  stats.set_packets_malformed(source.counts.malformed);
 }
 
 template <typename Message>
@@ -90,9 +101,21 @@ void Fill(const Sidecar::StatsView& view, v1::StreamStats& stats) {
 
 Result<std::optional<StreamFormat>> FormatOf(const v1::OpenStreamRequest& request) {
   if (!request.has_format()) return std::optional<StreamFormat>();
+  const v1::StreamFormat& wanted = request.format();
   StreamFormat format;
-  if (request.format().num_channels() != 0) format.num_channels = static_cast<int>(request.format().num_channels());
-  if (request.format().bitrate_bps() != 0) format.bitrate_bps = static_cast<int>(request.format().bitrate_bps());
+  if (wanted.num_channels() != 0) format.num_channels = static_cast<int>(wanted.num_channels());
+  if (wanted.bitrate_bps() != 0) format.bitrate_bps = static_cast<int>(wanted.bitrate_bps());
+  if (wanted.has_strength()) format.strength = static_cast<int>(std::min(wanted.strength(), 1000U));
+  if (wanted.marking() == v1::IN_PACKET) {
+    if (auto right = Want(wanted.bitrate_bps() == 0, "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps())); !right) return Pass(right);
+    format.kind = ReferenceKind::kSourcePackets;
+    format.code_version = 2;
+    format.packets_per_symbol = 1;
+  } else {
+    const bool known = wanted.marking() == v1::REENCODE || wanted.marking() == v1::MARKING_UNSPECIFIED;
+    if (auto right = Want(known, "format.marking: wanted REENCODE or IN_PACKET, got " + std::to_string(wanted.marking())); !right) return Pass(right);
+    if (auto right = Want(!wanted.has_strength(), "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength())); !right) return Pass(right);
+  }
   if (auto valid = Validate(format); !valid) return Pass(valid);
   return std::optional<StreamFormat>(format);
 }

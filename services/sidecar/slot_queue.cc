@@ -19,10 +19,11 @@ Slot QueuedSlot::ToSlot() const noexcept {
 }
 
 bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot, std::span<const float> host, int num_channels) noexcept {
-  const std::uint64_t pushed = num_pushed_.load(std::memory_order_relaxed);
-  if (pushed - num_popped_.load(std::memory_order_acquire) == ring_.size()) return false;
-  QueuedSlot& queued = ring_[pushed % ring_.size()];
+  QueuedSlot* const free = FreeOne();
+  if (free == nullptr) return false;
+  QueuedSlot& queued = *free;
   queued.recording = recording;
+  queued.kind = ReferenceKind::kVariantPackets;
   queued.packet = slot.packet;
   queued.erased = slot.erased;
   queued.num_variants = num_variants;
@@ -34,9 +35,30 @@ bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot,
     at += slot.packets[v].size();
   }
   MixToMono(host, num_channels, queued.mono);
-  num_pushed_.store(pushed + 1, std::memory_order_release);
+  Finish();
   return true;
 }
+
+bool SlotQueue::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) noexcept {
+  QueuedSlot* const free = FreeOne();
+  if (free == nullptr || opus.size() > free->bytes.size()) return false;
+  free->recording = recording;
+  free->kind = ReferenceKind::kSourcePackets;
+  free->packet = packet;
+  free->offset_samples = offset_samples;
+  free->num_bytes[0] = static_cast<std::uint16_t>(opus.size());
+  std::copy(opus.begin(), opus.end(), free->bytes.begin());
+  Finish();
+  return true;
+}
+
+// Where the next one goes; nullptr: full.
+QueuedSlot* SlotQueue::FreeOne() noexcept {
+  const std::uint64_t pushed = num_pushed_.load(std::memory_order_relaxed);
+  return pushed - num_popped_.load(std::memory_order_acquire) == ring_.size() ? nullptr : &ring_[pushed % ring_.size()];
+}
+
+void SlotQueue::Finish() noexcept { num_pushed_.fetch_add(1, std::memory_order_release); }
 
 const QueuedSlot* SlotQueue::Front() const noexcept {
   const std::uint64_t popped = num_popped_.load(std::memory_order_relaxed);

@@ -22,17 +22,17 @@ SECONDS_ON_AIR = 26
 class LiveRoom:
     """An open room with its speakers and its listeners, one account each."""
 
-    def __init__(self, sidecar, name, languages, num_listeners):
+    def __init__(self, sidecar, name, languages, num_listeners, **stream_format):
         self.sidecar, self.name, self.listeners = sidecar, name, Listeners(num_listeners)
-        sidecar.post("Relay", "OpenStream", {"stream_id": name})
+        self.stream = sidecar.post("Relay", "OpenStream", {"stream_id": name} | ({"format": stream_format} if stream_format else {}))
         self.ports = {language: sidecar.post("Relay", "AddSource", {"stream_id": name, "source": language})["rtp_port"] for language in languages}
         self.accounts = [f"{name}-{i:03}" for i in range(num_listeners)]
         self.grants = [sidecar.post("Relay", "Grant", {"stream_id": name, "account": account, "destination": self.listeners.destination(i)})
                        for i, account in enumerate(self.accounts)]
         self.speakers = []
 
-    def speak(self, seconds=SECONDS_ON_AIR):
-        self.speakers = [RtpSource(speech(language), port, start_s=20, seconds=seconds) for language, port in self.ports.items()]
+    def speak(self, seconds=SECONDS_ON_AIR, **options):
+        self.speakers = [RtpSource(speech(language), port, start_s=20, seconds=seconds, **options) for language, port in self.ports.items()]
 
     def ssrc(self, index, language):
         return next(s["ssrc"] for s in self.grants[index]["sources"] if s["source"] == language)
@@ -57,8 +57,8 @@ class Live(EndToEnd):
         self.addCleanup(daemon.__exit__)
         return daemon
 
-    def room(self, sidecar, name, languages, num_listeners):
-        room = LiveRoom(sidecar, name, languages, num_listeners)
+    def room(self, sidecar, name, languages, num_listeners, **stream_format):
+        room = LiveRoom(sidecar, name, languages, num_listeners, **stream_format)
         self.addCleanup(room.close)
         return room
 
@@ -161,6 +161,27 @@ class Live(EndToEnd):
         self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": "room"})["state"], "CLOSED")
         self.earmark("db", "check")
 
+    def test_in_packet(self):
+        """a live room whose listeners get the source's own packets: a leak of five seconds names its listener, at 20 ms a packet and at 10"""
+        sidecar, detectd = self.daemon(SIDECAR, self.store, relay={"name": "test"}), self.daemon(DETECTD, self.store)
+        rooms = [(self.room(sidecar, f"own{frame_ms}", ["en"], 20, marking="IN_PACKET"), frame_ms) for frame_ms in (20, 10)]
+        for room, frame_ms in rooms:
+            self.assertEqual(room.stream["format"], {"num_channels": 1, "bitrate_bps": 0, "marking": "IN_PACKET", "strength": 50})
+            room.speak(15, frame_ms=frame_ms)
+        for room, frame_ms in rooms:
+            room.speakers[0].wait()
+            room.listeners.wait_for(lambda: all(listener.count() > 14.5 * 1000 / frame_ms for listener in room.listeners), "everybody's sound")
+            heard = room.heard(4, "en")
+            self.assertEqual((heard.num_lost, heard.num_duplicate), (0, 0))
+            clip = leak(heard.decode(self.path(f"{room.name}.wav")), 6, 5, self.path(f"{room.name}.mp4"))
+            self.assert_names(self.submit(detectd, clip), f"{room.name}-004")
+            stats = next(sidecar.watch("Relay", "WatchStats", {"stream_id": room.name}))
+            self.assertEqual((stats["send_drops"], stats["reference_packets_dropped"]), ("0", "0"))
+            self.assertGreater(int(stats["sources"][0]["slots_marked"]), 10 * 1000 / frame_ms)
+            self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": room.name})["state"], "CLOSED")
+        report = self.submit(detectd, leak(speech("en"), 25, 8, self.path("unmarked.mp4")))
+        self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
+
     def test_mistakes(self):
         """earmark-sidecar: what an operator gets wrong is one clear line, and what a caller gets wrong is told by name"""
         sidecar = self.daemon(SIDECAR, self.store)
@@ -185,6 +206,12 @@ class Live(EndToEnd):
                                            ("Grant", {"stream_id": "room", "account": "", "destination": nowhere}, 400, "account"),
                                            ("Grant", {"stream_id": "room", "account": "a", "destination": {"host": "example.org", "port": 9}}, 400, "destination.host"),
                                            ("Grant", {"stream_id": "room", "account": "a"}, 400, "destination"), ("GetStream", {"stream_id": "none"}, 404, "none"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"strength": 50}}, 400, "format.strength"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"marking": "REENCODE", "strength": 50}}, 400, "format.strength"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"marking": "IN_PACKET", "bitrate_bps": 64000}}, 400, "format.bitrate_bps"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"marking": "IN_PACKET", "strength": 101}}, 400, "strength"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"marking": "IN_PACKET", "strength": 0}}, 400, "strength"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"marking": 7}}, 400, "format.marking"),
                                            ("CloseStream", {"stream_id": "none"}, 404, "none"), ("ListStreams", {"page_size": 2000}, 400, "page_size")]:
             with self.subTest(method=method, body=body):
                 with self.assertRaises(CallError) as refused:

@@ -2,6 +2,7 @@
 #include "services/sidecar/sidecar.h"
 
 #include <arpa/inet.h>
+#include <opus/opus.h>
 #include <poll.h>
 
 #include <catch2/catch.hpp>
@@ -9,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "dsp/reference/mono_player.h"
 #include "dsp/rtp/rtp_packet.h"
 #include "services/common/scanning.h"
 #include "tests/integration/store_temp_folder.h"
@@ -23,18 +25,24 @@ using std::chrono::steady_clock;
 
 MasterKey TestMaster(std::uint8_t seed) { return {.key = TestKey(seed), .id = KeyId(TestKey(seed))}; }
 
+const StreamFormat kInPacket = {.packets_per_symbol = 1, .kind = ReferenceKind::kSourcePackets, .code_version = 2};
+
 Sidecar::Options OptionsOf(const TempFolder& folder, const std::string& name = "test") { return {.store_url = folder.Url(), .name = name}; }
 
-// Sends speech as RTP, in real time.
+// Sends speech as RTP, in real time: 64 kb/s, variable in length.
 class Speaker {
  public:
-  explicit Speaker(int seed) : sound_(SpeechLike(10, static_cast<std::uint32_t>(seed))), ssrc_(static_cast<std::uint32_t>(seed)) {
-    encoder_.emplace(Get(VariantEncoder::Create({.num_encoders = 1, .num_channels = 1, .bitrate_bps = 64000})));
+  explicit Speaker(int seed, int packet_samples = kPacketSamples)
+      : sound_(SpeechLike(10, static_cast<std::uint32_t>(seed))), ssrc_(static_cast<std::uint32_t>(seed)), packet_samples_(static_cast<std::size_t>(packet_samples)) {
+    int error = OPUS_OK;
+    encoder_.reset(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_AUDIO, &error));
+    REQUIRE(error == OPUS_OK);
+    REQUIRE(opus_encoder_ctl(encoder_.get(), OPUS_SET_BITRATE(64000)) == OPUS_OK);
   }
 
   void Speak(int port, int num_packets) {
     auto next = steady_clock::now();
-    for (int i = 0; i < num_packets; ++i, next += milliseconds(20)) {
+    for (int i = 0; i < num_packets; ++i, next += std::chrono::microseconds(packet_samples_ * 1000 / 48)) {
       std::this_thread::sleep_until(next);  // the speaker's own clock
       Send(port);
     }
@@ -42,20 +50,25 @@ class Speaker {
 
  private:
   void Send(int port) {
-    const auto block = std::span(sound_).subspan(static_cast<std::size_t>(sequence_ % 500) * kPacketSamples, kPacketSamples);
-    const Slot slot = Get(encoder_->Encode([&](int) { return block; }));
-    std::vector<std::uint8_t> datagram(kRtpHeaderBytes);
-    WriteRtpHeader({.payload_type = 111, .sequence = sequence_, .timestamp = 960U * sequence_, .ssrc = ssrc_},
+    const auto block = std::span(sound_).subspan(sequence_ % (sound_.size() / packet_samples_) * packet_samples_, packet_samples_);
+    std::vector<std::uint8_t> datagram(2000);
+    WriteRtpHeader({.payload_type = 111, .sequence = sequence_, .timestamp = static_cast<std::uint32_t>(packet_samples_ * sequence_), .ssrc = ssrc_},
                    std::span<std::uint8_t, kRtpHeaderBytes>(datagram.data(), kRtpHeaderBytes));
-    datagram.insert(datagram.end(), slot.packets[0].begin(), slot.packets[0].end());
+    const int num_bytes = opus_encode_float(encoder_.get(), block.data(), static_cast<int>(packet_samples_), datagram.data() + kRtpHeaderBytes, 1900);
+    REQUIRE(num_bytes > 0);
+    datagram.resize(kRtpHeaderBytes + static_cast<std::size_t>(num_bytes));
     const Destination to = Get(Destination::Parse("127.0.0.1", port));
     REQUIRE(::sendto(socket_.fd(), datagram.data(), datagram.size(), 0, to.address(), to.size()) == static_cast<ssize_t>(datagram.size()));
     ++sequence_;
   }
 
+  struct EncoderDeleter {
+    void operator()(OpusEncoder* encoder) const { opus_encoder_destroy(encoder); }
+  };
   std::vector<float> sound_;
   std::uint32_t ssrc_;
-  std::optional<VariantEncoder> encoder_;
+  std::size_t packet_samples_;
+  std::unique_ptr<OpusEncoder, EncoderDeleter> encoder_;
   std::uint16_t sequence_ = 0;
   UdpSocket socket_ = Get(UdpSocket::ForSending(AF_INET));
 };
@@ -88,9 +101,9 @@ class Hearer {
 };
 
 std::vector<float> Play(const std::vector<Hearer::Heard>& heard) {
-  Listener listener(1);
+  MonoPlayer player(kSampleRateHz, 1);
   std::vector<float> sound;
-  for (const auto& packet : heard) listener.Play(packet.payload, sound);
+  for (const auto& packet : heard) CHECK(player.Play(packet.payload, sound));
   return sound;
 }
 
@@ -126,6 +139,43 @@ TEST_CASE("Sidecar: every listener hears the speaker in a copy of their own, and
   INFO(ToJson(report));
   REQUIRE(report.accusations.size() == 1);
   CHECK(report.accusations[0].account == "ann");
+}
+
+TEST_CASE("Sidecar: a source's own packets reach every listener with a few bytes changed, and name them", "[sidecar]") {
+  for (const int packet_samples : {960, 480}) {
+    INFO(packet_samples);
+    const TempFolder folder;
+    auto sidecar = Get(Sidecar::Start(OptionsOf(folder), TestMaster(1)));
+    (void)Get(sidecar->OpenStream("room", 0, kInPacket));
+    const int port = Get(sidecar->AddSource("room", "mic", 111, 63));
+    Hearer ann;
+    Hearer bob;
+    (void)Get(sidecar->AddGrant("room", "ann", ann.delivery()));
+    (void)Get(sidecar->AddGrant("room", "bob", bob.delivery()));
+    const auto num_packets = static_cast<std::size_t>(8 * kSampleRateHz / packet_samples);
+    Speaker(5, packet_samples).Speak(port, static_cast<int>(num_packets));
+    const auto to_ann = ann.Take();
+    const auto to_bob = bob.Take();
+    REQUIRE(to_ann.size() == num_packets);
+    REQUIRE(to_bob.size() == num_packets);
+    int different = 0;
+    for (std::size_t i = 0; i < num_packets; ++i) {
+      CHECK(to_ann[i].header.sequence == static_cast<std::uint16_t>(to_ann[0].header.sequence + i));
+      CHECK(to_ann[i].header.timestamp == static_cast<std::uint32_t>(to_ann[0].header.timestamp + i * static_cast<std::size_t>(packet_samples)));
+      CHECK(to_ann[i].payload.size() == to_bob[i].payload.size());
+      different += to_ann[i].payload != to_bob[i].payload ? 1 : 0;
+    }
+    CHECK(different > static_cast<int>(num_packets) / 3);
+    const SourceCounts counts = Get(sidecar->Stats("room")).stream.sources.at(0).counts;
+    CHECK(counts.marked + counts.erased == static_cast<std::int64_t>(num_packets));
+    CHECK(counts.malformed + counts.lost + counts.late + counts.not_recorded == 0);
+    (void)Get(sidecar->CloseStream("room"));
+    auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWrite));
+    const ScanReport report = Get(ScanClip(*store, TestMaster(1), HalveRate(Play(to_ann)), {}, {}));
+    INFO(ToJson(report));
+    REQUIRE(report.accusations.size() == 1);
+    CHECK(report.accusations[0].account == "ann");
+  }
 }
 
 TEST_CASE("Sidecar: a revoked listener hears no more, and the grant has an end", "[sidecar]") {
@@ -193,6 +243,7 @@ TEST_CASE("Sidecar: rubbish on a source's port is counted and does no harm", "[s
 }
 
 TEST_CASE("Sidecar: one that starts again has its rooms, ports and listeners as before", "[sidecar]") {
+  const StreamFormat format = GENERATE(StreamFormat(), kInPacket);
   const TempFolder folder;
   Hearer ann;
   int port = 0;
@@ -200,7 +251,7 @@ TEST_CASE("Sidecar: one that starts again has its rooms, ports and listeners as 
   Speaker speaker(8);
   {
     auto sidecar = Get(Sidecar::Start(OptionsOf(folder), TestMaster(1)));
-    (void)Get(sidecar->OpenStream("room", 0, {}));
+    (void)Get(sidecar->OpenStream("room", 0, format));
     (void)Get(sidecar->OpenStream("closed", 0, {}));
     (void)Get(sidecar->CloseStream("closed"));
     port = Get(sidecar->AddSource("room", "mic", 111, 63));
@@ -222,6 +273,7 @@ TEST_CASE("Sidecar: one that starts again has its rooms, ports and listeners as 
   CHECK(room.sources[0].port == port);
   CHECK(room.num_listeners == 1);
   CHECK(room.record.epoch == kFirstEpoch + 1);
+  CHECK(room.record.format == format);
   speaker.Speak(port, 30);
   const auto after = ann.Take();
   REQUIRE(after.size() >= 26);

@@ -57,6 +57,26 @@ TEST_CASE("SlotQueue: an erased slot is kept once and comes back for all", "[slo
   CHECK(slot.packets[3].data() == slot.packets[0].data());
 }
 
+TEST_CASE("SlotQueue: a source's packet comes out as it was, among slots", "[slot_queue]") {
+  SlotQueue queue(3);
+  const TestSlot slot(1);
+  const std::vector<std::uint8_t> opus(2000, 9);
+  REQUIRE(queue.Push(1, 4, slot.slot, slot.host, 1));
+  REQUIRE(queue.PushSourcePacket(2, 500, 480, opus));
+  REQUIRE(queue.Push(1, 4, slot.slot, slot.host, 1));
+  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, opus));
+  CHECK(queue.Front()->kind == ReferenceKind::kVariantPackets);
+  queue.Pop();
+  CHECK(queue.Front()->kind == ReferenceKind::kSourcePackets);
+  CHECK(queue.Front()->recording == 2);
+  CHECK(queue.Front()->packet == 500);
+  CHECK(queue.Front()->offset_samples == 480);
+  CHECK(std::vector<std::uint8_t>(queue.Front()->source_packet().begin(), queue.Front()->source_packet().end()) == opus);
+  queue.Pop();
+  CHECK(queue.Front()->kind == ReferenceKind::kVariantPackets);
+  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, std::vector<std::uint8_t>(8 * kMaxPacketBytes + 1)));
+}
+
 TEST_CASE("SlotQueue: a full one refuses and keeps what it has", "[slot_queue]") {
   SlotQueue queue(2);
   const TestSlot slot(1);
@@ -110,7 +130,8 @@ TEST_CASE("SlotQueue: pushing does not allocate", "[slot_queue]") {
   const auto before = NumAllocations();
   (void)queue.Push(1, 4, slot.slot, slot.host, 1);
   (void)queue.Push(1, 4, slot.slot, slot.host, 1);
-  (void)queue.Push(1, 4, slot.slot, slot.host, 1);
+  queue.Pop();
+  (void)queue.PushSourcePacket(1, 1, 0, slot.bytes[0]);
   CHECK(NumAllocations() == before);
 }
 

@@ -13,7 +13,11 @@ namespace {
 
 struct Given {
   std::int64_t packet;
+  int offset_samples;
   int num_lost;
+  std::int64_t number;
+  bool after_pause;
+  bool late;
   std::vector<std::uint8_t> payload;
 
   std::uint16_t sent() const { return static_cast<std::uint16_t>(payload[1] << 8 | payload[2]); }
@@ -24,7 +28,7 @@ class Room {
  public:
   static constexpr std::int64_t kPacketUs = 20'000;
 
-  explicit Room(std::int64_t now_us = 10'007'000) : now_us_(now_us) { given_.reserve(100'000); }
+  explicit Room(std::int64_t now_us = 10'007'000, const SourceClock::Options& options = {}) : now_us_(now_us), clock_(options) { given_.reserve(100'000); }
 
   void Wait(std::int64_t us) { now_us_ += us; }
   // Arrives now; time stands still.
@@ -71,7 +75,7 @@ class Room {
 
  private:
   SourcePacketSink Sink() {
-    return [this](const SourcePacket& p) { given_.push_back({p.packet, p.num_lost, {p.payload.begin(), p.payload.end()}}); };
+    return [this](const SourcePacket& p) { given_.push_back({p.packet, p.offset_samples, p.num_lost, p.number, p.after_pause, p.late, {p.payload.begin(), p.payload.end()}}); };
   }
   std::int64_t now_us_;
   SourceClock clock_;
@@ -425,6 +429,157 @@ TEST_CASE("SourceClock: whatever comes, numbers increase, nothing is given twice
   CHECK(NumAllocations() == before);
   CHECK(increasing);
   CHECK(last > 100'000);
+}
+
+constexpr SourceClock::Options kAsItComes = {.wait_for_order = false};
+
+TEST_CASE("SourceClock: without patience packets go on at once, and late ones in their place and under their number", "[source_clock]") {
+  Room room(10'000'000, kAsItComes);
+  room.NextFew(5);
+  const auto s = room.sequence_;
+  const auto t = room.timestamp_;
+  for (const int i : {1, 2, 0, 2, 6, 5, -1}) room.Arrives(static_cast<std::uint16_t>(s + i), t + 960 * static_cast<std::uint32_t>(i));
+  REQUIRE(room.given().size() == 10);
+  const std::vector<std::int64_t> wanted = {0, 1, 2, 3, 4, 6, 7, 5, 11, 10};
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    CHECK(room.given()[i].packet == 500 + wanted[i]);
+    CHECK(room.given()[i].number == 500 + wanted[i]);
+    CHECK(room.given()[i].late == (wanted[i] == 5 || wanted[i] == 10));
+    CHECK(room.given()[i].after_pause == (i == 0));
+  }
+  CHECK(room.counts().lost == 2);
+  CHECK(room.counts().late == 2);
+  CHECK(room.counts().duplicate == 2);
+}
+
+TEST_CASE("SourceClock: without patience, what is late by far or of before a start is dropped", "[source_clock]") {
+  Room room(10'000'000, kAsItComes);
+  room.NextFew(5);
+  room.Lose(1);
+  const auto missing = static_cast<std::uint16_t>(room.sequence_ - 1);
+  const auto missing_timestamp = room.timestamp_ - 960;
+  room.NextFew(70);
+  room.Arrives(missing, missing_timestamp);
+  CHECK(room.given().size() == 75);
+  room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 76), room.timestamp_ - 76 * 960);  // right before the first
+  CHECK(room.given().size() == 75);
+  CHECK(room.counts().lost == 1);
+  // A timestamp of nowhere takes nothing back to nowhere.
+  room.Lose(1);
+  room.NextFew(2);
+  for (const std::uint32_t timestamp : {0U, room.timestamp_ + 96'000, room.timestamp_ - 96'000}) room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 3), timestamp);
+  CHECK(room.given().size() == 77);
+}
+
+TEST_CASE("SourceClock: numbers keep the gaps of losses alone", "[source_clock]") {
+  Room room(10'000'000, kAsItComes);
+  room.NextFew(10);
+  room.Padding(room.sequence_++, room.timestamp_);
+  room.NextFew(10);  // 510 …
+  room.Lose(3);
+  room.NextFew(10);  // 523 …
+  room.Wait(700'000);
+  room.timestamp_ += 700 * 48;
+  room.NextFew(10);  // 533 …
+  room.sequence_ = 40'000;  // a restart
+  room.timestamp_ = 9;
+  room.NextFew(11);  // the first one is not believed
+  REQUIRE(room.given().size() == 50);
+  const auto number = [&](std::size_t i) { return room.given()[i].number; };
+  CHECK(number(0) == 500);
+  CHECK(number(10) == 510);
+  CHECK(number(19) == 519);
+  CHECK(number(20) == 523);
+  CHECK(number(30) == 533);
+  CHECK(number(49) == 552);
+  for (std::size_t i = 0; i < 50; ++i) CHECK(room.given()[i].after_pause == (i == 0 || i == 30 || i == 40));
+}
+
+TEST_CASE("SourceClock: packets of other durations have their place within slots", "[source_clock]") {
+  struct Shape {
+    std::uint8_t toc;
+    std::uint32_t samples;
+  };
+  for (const Shape& shape : {Shape{0xE0, 120}, Shape{0xE8, 240}, Shape{0xF0, 480}, Shape{0xF8, 960}, Shape{0x10, 1920}, Shape{0x18, 2880}}) {
+    for (const SourceClock::Options& options : {SourceClock::Options{}, kAsItComes}) {
+      Room room(10'000'000, options);
+      for (std::uint32_t i = 0; i < 100; ++i) {
+        room.Arrives(static_cast<std::uint16_t>(i), 77 + i * shape.samples, 1, shape.toc);
+        room.Wait(shape.samples * 1000 / 48);
+      }
+      REQUIRE(room.given().size() == 100);
+      INFO(shape.samples);
+      const std::int64_t first_number = 500 * 960 / shape.samples;
+      bool right = true;
+      for (std::size_t i = 0; i < 100; ++i) {
+        const Given& given = room.given()[i];
+        right = right && given.packet * 960 + given.offset_samples == 500 * 960 + static_cast<std::int64_t>(i * shape.samples);
+        right = right && given.offset_samples >= 0 && given.offset_samples < 960 && given.number == first_number + static_cast<std::int64_t>(i);
+      }
+      CHECK(right);
+    }
+  }
+  // A source that changes from 10 to 20 ms in the middle of a slot stays where it is.
+  Room room(10'000'000, kAsItComes);
+  room.Arrives(0, 0, 1, 0xF0);
+  room.Wait(10'000);
+  room.Arrives(1, 480);
+  room.Wait(20'000);
+  room.Arrives(2, 1440);
+  REQUIRE(room.given().size() == 3);
+  CHECK(room.given()[1].offset_samples == 480);
+  CHECK(room.given()[2].packet == 501);
+  CHECK(room.given()[2].offset_samples == 480);
+  CHECK_FALSE(room.given()[2].after_pause);
+}
+
+TEST_CASE("SourceClock: without patience, whatever comes, times and numbers of what is in order increase, and nothing allocates", "[source_clock]") {
+  Random random(4);
+  SourceClock clock(kAsItComes);
+  const std::vector<std::uint8_t> payload(200, 0x78);
+  std::int64_t last = -1;
+  std::int64_t last_number = -1;
+  std::int64_t num_late = 0;
+  bool right = true;
+  const SourcePacketSink sink = [&](const SourcePacket& p) {
+    const std::int64_t position = p.packet * 960 + p.offset_samples;
+    right = right && p.offset_samples >= 0 && p.offset_samples < 960 && p.packet >= 0;
+    if (p.late) {
+      ++num_late;
+      right = right && p.number < last_number;
+      return;
+    }
+    right = right && position > last && p.number > last_number;
+    last = position;
+    last_number = p.number;
+  };
+  std::uint16_t sequence = 0;
+  std::uint32_t timestamp = 0;
+  std::uint32_t ssrc = 1;
+  std::int64_t now_us = 0;
+  const auto before = NumAllocations();
+  for (int i = 0; i < 200'000; ++i) {
+    const auto dice = random.Below(200);
+    if (dice == 0) sequence = static_cast<std::uint16_t>(random.Bits());
+    if (dice == 1) timestamp = static_cast<std::uint32_t>(random.Bits());
+    if (dice == 2) ssrc = static_cast<std::uint32_t>(random.Below(4));
+    if (dice == 3) now_us += random.Below(3'000'000);
+    if (dice < 20) {
+      const auto jump = random.Below(9) - 4;
+      sequence = static_cast<std::uint16_t>(sequence + jump);
+      timestamp += static_cast<std::uint32_t>(960 * jump);
+    }
+    const auto size = dice == 50 ? 0 : payload.size();
+    clock.Push({.header = {.sequence = sequence++, .timestamp = timestamp, .ssrc = ssrc}, .payload = std::span(payload).first(size)}, now_us, sink);
+    timestamp += 960;
+    now_us += random.Below(40'000);
+    if (dice == 100) clock.Tick(now_us, sink);
+  }
+  CHECK(NumAllocations() == before);
+  CHECK(right);
+  CHECK(last > 100'000 * 960LL);
+  CHECK(num_late > 100);
+  CHECK(clock.counts().lost >= 0);
 }
 
 TEST_CASE("SourceClock: an oversized packet is counted and dropped", "[source_clock]") {
