@@ -64,24 +64,44 @@ InPacketMarker::InPacketMarker(const StreamFormat& format, const Key& carrier_ke
 
 PatchedPacket InPacketMarker::Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept {
   for (Patch& patch : patches_) patch.Clear();
-  if (const auto split = SplitOpusPacket(opus)) {
+  const auto split = opus.size() <= Patch::kMaxPacketBytes ? SplitOpusPacket(opus) : std::nullopt;
+  if (split) {
     signs_ = &carrier_.At(packet / format_.packets_per_symbol);
     for (std::size_t i = 0; i < static_cast<std::size_t>(split->num_frames); ++i) {
-      const auto frame = split->frames[i];
-      if (frame.size() > 1) MarkFrame(*split, frame, static_cast<std::size_t>(frame.data() - opus.data()));  // one byte or none is a loss that was signalled
+      if (split->frames[i].size() <= 1) continue;  // a loss that was signalled
+      MarkFrame(*split, i, static_cast<std::size_t>(split->frames[i].data() - opus.data()), packet != last_packet_);
     }
+    last_packet_ = packet;
   }
   PatchedPacket patched{.patches = patches_};
   for (const Patch& patch : patches_) patched.erased = patched.erased && patch.empty();
   return patched;
 }
 
-void InPacketMarker::MarkFrame(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset) noexcept {
+void InPacketMarker::MarkFrame(const OpusFrames& packet, std::size_t index, std::size_t offset, bool first_of_slot) noexcept {
+  const auto frame = packet.frames[index];
   RangeDecoder decoder(frame);
   if (packet.mode != OpusMode::kCelt) MarkSilk(packet, frame, offset, decoder);
   // In a hybrid frame there may be a redundant CELT frame at a change of mode (RFC 6716, section 4.5.1), which moves the end of this one; such a frame is rare.
   if (packet.mode == OpusMode::kSilk || (packet.mode == OpusMode::kHybrid && (decoder.Tell() + 37 > 8 * decoder.num_bytes() || decoder.BitLogp(12)))) return;
-  MarkCelt(packet, frame, offset, decoder);
+  // A change of level goes on into the frames that follow. So shorter frames are moved once in 20 ms, and in longer packets up and down in turn.
+  const int start = static_cast<int>(index) * packet.samples_per_frame;
+  const bool moved = start % kPacketSamples == 0 && first_of_slot;
+  MarkCelt(packet, frame, offset, decoder, !moved ? 0 : start / kPacketSamples % 2 == 0 ? 1 : -1);
+}
+
+template <typename Change>
+void InPacketMarker::AddToPatches(std::span<const std::uint8_t> frame, std::size_t offset, const Change& change) noexcept {
+  std::array<std::size_t, kMaxVariants> sizes{};
+  bool has_room = true;
+  for (std::size_t v = 0; v < patches_.size(); ++v) {
+    ChangedFrame changed(frame);
+    change(v, changed.view());
+    sizes[v] = patches_[v].size();
+    has_room = patches_[v].Add(offset, frame.first(changed.size), changed.view()) && has_room;
+  }
+  if (has_room) return;
+  for (std::size_t v = 0; v < patches_.size(); ++v) patches_[v].CutTo(sizes[v]);
 }
 
 void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
@@ -90,43 +110,42 @@ void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uin
   const SymbolDraws& keyed = carrier_.draws();
   if (static_cast<float>(keyed.draws[kGainField]) + 0.5F >= 256 * options_.gain_share) return;
   if (layer->gains[0].index() < options_.least_gain || layer->gains[0].signal == SilkSignal::kInactive) return;
-  for (std::size_t v = 0; v < patches_.size(); ++v) {
+  AddToPatches(frame, offset, [&](std::size_t v, std::span<std::uint8_t> changed) {
     const int move = static_cast<int>(keyed.gain_signs[v / 2]) * (v % 2 == 0 ? 1 : -1);
-    ChangedFrame changed(frame);
     for (std::size_t i = 0; i < static_cast<std::size_t>(layer->num_gains); ++i) {
       const SilkGain& gain = layer->gains[i];
-      const auto exchanged = ExchangeSymbol(changed.view(), {gain.range, gain.num_front_bytes}, gain.lsb, gain.lsb + move);
+      const auto exchanged = ExchangeSymbol(changed, {gain.range, gain.num_front_bytes}, gain.lsb, gain.lsb + move);
       // The bytes that both layers of a hybrid frame could want are not touched.
       if (!exchanged || (packet.mode == OpusMode::kHybrid && static_cast<std::size_t>(exchanged->first + exchanged->count) + kMaxFineBytes > frame.size())) continue;
-      std::copy_n(exchanged->bytes.begin(), exchanged->count, changed.view().begin() + exchanged->first);
+      std::copy_n(exchanged->bytes.begin(), exchanged->count, changed.begin() + exchanged->first);
     }
-    (void)patches_[v].Add(offset, frame.first(changed.size), changed.view());
-  }
+  });
 }
 
-void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
+void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept {
   const auto front = ParseCeltFront(LayoutOf(packet), decoder);
   if (!front) return;
   const BandMovesDb& moves = masking_.Update(*front, frame);
-  if (front->silence) return;
+  if (front->silence || direction == 0) return;
   std::array<int, celt::kNumBands> steps{};
+  bool any = false;
   for (auto b = static_cast<std::size_t>(options_.first_band); b < static_cast<std::size_t>(options_.end_band); ++b) {
     const float step_db = kCoarseStepDb / static_cast<float>(1 << front->num_fine_bits[b]);
-    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
+    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = direction * StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
+    any = any || steps[b] != 0;
   }
-  for (std::size_t v = 0; v < patches_.size(); ++v) {
-    ChangedFrame changed(frame);
+  if (!any) return;
+  AddToPatches(frame, offset, [&](std::size_t v, std::span<std::uint8_t> changed) {
     for (std::size_t b = 0; b < steps.size(); ++b) {
       if (steps[b] == 0) continue;
       const int move = static_cast<int>((*signs_)[v / 2][b]) * (v % 2 == 0 ? steps[b] : -steps[b]);
       const int bits = front->num_fine_bits[b];
       for (int c = 0; c < front->layout.num_channels; ++c) {
         const int at = front->first_fine_bit[b] + c * bits;
-        WriteRawBits(changed.view(), at, bits, std::clamp(ReadRawBits(frame, at, bits) + move, 0, (1 << bits) - 1));
+        WriteRawBits(changed, at, bits, std::clamp(ReadRawBits(frame, at, bits) + move, 0, (1 << bits) - 1));
       }
     }
-    (void)patches_[v].Add(offset, frame, changed.view());
-  }
+  });
 }
 
 }  // namespace earmark

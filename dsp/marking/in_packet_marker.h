@@ -35,8 +35,8 @@ class InPacketMarker {
     float max_step_db = 1.6F;  // bands of coarser steps stay
     float gain_share = 0.4F;    // of SILK frames, to be moved
     int least_gain = 8;         // gain index below which a frame is silence
-    int first_band = 2;
-    int end_band = 19;
+    int first_band = 1;   // of CELT: 200 Hz …
+    int end_band = 19;    // … to 12 kHz, which is what the readers see
   };
   InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options);
   InPacketMarker(const StreamFormat& format, const Key& carrier_key) : InPacketMarker(format, carrier_key, OptionsFor(format)) {}
@@ -48,11 +48,15 @@ class InPacketMarker {
   PatchedPacket Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept;
 
  private:
-  void MarkFrame(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset) noexcept;
+  void MarkFrame(const OpusFrames& packet, std::size_t index, std::size_t offset, bool first_of_slot) noexcept;
   void MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept;
-  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept;
+  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept;
+  // Adds each variant's version of a frame, `change`, to its patch, or none if there is no room for all.
+  template <typename Change>
+  void AddToPatches(std::span<const std::uint8_t> frame, std::size_t offset, const Change& change) noexcept;
 
   StreamFormat format_;
+  std::int64_t last_packet_ = -1;
   Options options_;
   CarrierSigns carrier_;
   const SymbolSigns* signs_ = nullptr;  // of the packet's symbol

@@ -1,7 +1,8 @@
-// How far each band's level may be moved in a frame, from the levels that the frame itself codes.
+// How far each band's level may be moved in a frame, from the levels that the frame itself codes: nothing is decoded.
 //
-// As in masking.h, a change of level is heard first where the ear has a steady level to compare with. Here the levels are those of the packet, so nothing is
-// decoded.
+// A move that stays below what the ear tells apart costs next to nothing in any band that is heard at all. So the same move is allowed in all of them, and none in
+// bands near silence or far below the strongest, which the move could bring up. (Moving unsteady bands further, as masking.h does, was measured and costs more
+// than it brings: docs/decisions/0011.)
 #pragma once
 
 #include <array>
@@ -13,30 +14,23 @@ namespace earmark {
 
 using BandMovesDb = std::array<float, celt::kNumBands>;
 
-// Causal and real-time safe. What it remembers fades by at least a half in each 20 ms, and what it does not know after a late start is nothing after half a second.
+// Causal and real-time safe. What it remembers, the levels that the next ones are predicted from, fades by at least a half in 20 ms: after a late start it agrees
+// within half a second.
 class LevelMasking {
  public:
   struct Options {
-    float move_db = 0.6F;       // in an unsteady band
-    float steady_share = 0.4F;  // of it in a steady one
-    float steady_db = 1.0F;     // unsteadiness up to which a band is steady …
-    float unsteady_db = 4.0F;   // … and from which on it is not
-    float floor_db = -75.0F;    // no band below this is moved
-    float below_peak_db = 60.0F;  // nor one this far below the strongest
+    float move_db = 0.48F;        // root mean square
+    float floor_db = -75.0F;      // no band below this is moved (CeltLevels::LevelDb) …
+    float below_peak_db = 60.0F;  // … nor one this far below the strongest
   };
   explicit LevelMasking(const Options& options) : options_(options) {}
 
-  // Goes on by one frame and says how far, up or down, each of its bands may move on average (root mean square); 0 for bands that the frame does not code.
+  // Goes on by one frame and says how far, up or down, each of its bands may move (root mean square); 0 for bands that the frame does not code.
   const BandMovesDb& Update(const CeltFront& front, std::span<const std::uint8_t> frame) noexcept;
 
  private:
-  static constexpr std::size_t kHistory = 8;
-
   Options options_;
   CeltLevels levels_;
-  std::array<std::array<float, celt::kNumBands>, kHistory> changes_db_{};  // a ring, of what levels changed by a frame
-  std::array<float, celt::kNumBands> last_db_{};
-  std::size_t next_ = 0;
   BandMovesDb moves_{};
 };
 

@@ -10,7 +10,8 @@ namespace earmark {
 
 class Patch {
  public:
-  static constexpr std::size_t kCapacity = 256;  // one frame has at most some 60
+  static constexpr std::size_t kCapacity = 256;  // a frame of 20 ms has at most some 60
+  static constexpr std::size_t kMaxPacketBytes = 65535;
 
   struct Change {
     std::uint16_t offset;  // from the packet's start
@@ -20,6 +21,10 @@ class Patch {
   void Clear() noexcept { size_ = 0; }
   bool empty() const noexcept { return size_ == 0; }
   std::span<const Change> changes() const noexcept { return std::span(changes_).first(size_); }
+
+  // Takes back all that was added since size() was `size`.
+  void CutTo(std::size_t size) noexcept { size_ = size; }
+  std::size_t size() const noexcept { return size_; }
 
   // Adds where `changed` differs from `original`, two versions of packet bytes [offset, offset + size). False: no room, and nothing is added.
   bool Add(std::size_t offset, std::span<const std::uint8_t> original, std::span<const std::uint8_t> changed) noexcept {
