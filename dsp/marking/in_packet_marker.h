@@ -21,6 +21,9 @@
 
 namespace earmark {
 
+// The usual format of a stream that is marked so.
+inline StreamFormat SourcePacketsFormat() { return {.packets_per_symbol = 1, .kind = ReferenceKind::kSourcePackets, .code_version = 2}; }
+
 // One packet of the source and what its variants differ by. Valid until the next call.
 struct PatchedPacket {
   std::span<const Patch> patches;  // [variant]

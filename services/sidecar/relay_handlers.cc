@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "dsp/marking/in_packet_marker.h"
 #include "services/common/idempotency.h"
 #include "services/common/server/status.h"
 
@@ -102,20 +103,15 @@ void Fill(const Sidecar::StatsView& view, v1::StreamStats& stats) {
 Result<std::optional<StreamFormat>> FormatOf(const v1::OpenStreamRequest& request) {
   if (!request.has_format()) return std::optional<StreamFormat>();
   const v1::StreamFormat& wanted = request.format();
-  StreamFormat format;
+  const bool known = wanted.marking() == v1::REENCODE || wanted.marking() == v1::IN_PACKET || wanted.marking() == v1::MARKING_UNSPECIFIED;
+  if (auto right = Want(known, "format.marking: wanted REENCODE or IN_PACKET, got " + std::to_string(wanted.marking())); !right) return Pass(right);
+  const bool reencode = wanted.marking() == v1::REENCODE || (wanted.marking() == v1::MARKING_UNSPECIFIED && wanted.bitrate_bps() != 0);
+  StreamFormat format = reencode ? StreamFormat() : SourcePacketsFormat();
   if (wanted.num_channels() != 0) format.num_channels = static_cast<int>(wanted.num_channels());
   if (wanted.bitrate_bps() != 0) format.bitrate_bps = static_cast<int>(wanted.bitrate_bps());
   if (wanted.has_strength()) format.strength = static_cast<int>(std::min(wanted.strength(), 1000U));
-  if (wanted.marking() == v1::IN_PACKET) {
-    if (auto right = Want(wanted.bitrate_bps() == 0, "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps())); !right) return Pass(right);
-    format.kind = ReferenceKind::kSourcePackets;
-    format.code_version = 2;
-    format.packets_per_symbol = 1;
-  } else {
-    const bool known = wanted.marking() == v1::REENCODE || wanted.marking() == v1::MARKING_UNSPECIFIED;
-    if (auto right = Want(known, "format.marking: wanted REENCODE or IN_PACKET, got " + std::to_string(wanted.marking())); !right) return Pass(right);
-    if (auto right = Want(!wanted.has_strength(), "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength())); !right) return Pass(right);
-  }
+  if (auto right = Want(reencode || wanted.bitrate_bps() == 0, "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps())); !right) return Pass(right);
+  if (auto right = Want(!reencode || !wanted.has_strength(), "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength())); !right) return Pass(right);
   if (auto valid = Validate(format); !valid) return Pass(valid);
   return std::optional<StreamFormat>(format);
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "dsp/marking/in_packet_marker.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
 
@@ -117,7 +118,7 @@ Lease Sidecar::OwnLease() const { return {.owner = options_.name + "/" + instanc
 Result<Sidecar::StreamView> Sidecar::OpenStream(const std::string& stream_id, int retention_days, std::optional<StreamFormat> format) {
   StreamRecord record;
   record.id = stream_id;
-  record.format = format.value_or(StreamFormat{});
+  record.format = format.value_or(SourcePacketsFormat());
   record.key_id = master_.id;
   record.live = true;
   record.retention_days = retention_days == 0 ? options_.retention_days : retention_days;

@@ -161,12 +161,15 @@ class Live(EndToEnd):
         self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": "room"})["state"], "CLOSED")
         self.earmark("db", "check")
 
-    def test_in_packet(self):
-        """a live room whose listeners get the source's own packets: a leak of five seconds names its listener, at 20 ms a packet and at 10"""
+    def test_markings(self):
+        """rooms that are marked in the source's own packets, of 20 ms and of 10, and one that is encoded again: a leak of five seconds names its listener"""
         sidecar, detectd = self.daemon(SIDECAR, self.store, relay={"name": "test"}), self.daemon(DETECTD, self.store)
-        rooms = [(self.room(sidecar, f"own{frame_ms}", ["en"], 20, marking="IN_PACKET"), frame_ms) for frame_ms in (20, 10)]
-        for room, frame_ms in rooms:
+        own = [(self.room(sidecar, f"own{frame_ms}", ["en"], 20, marking="IN_PACKET"), frame_ms) for frame_ms in (20, 10)]
+        for room, _ in own:
             self.assertEqual(room.stream["format"], {"num_channels": 1, "bitrate_bps": 0, "marking": "IN_PACKET", "strength": 50})
+        again = self.room(sidecar, "again", ["en"], 20, marking="REENCODE")
+        rooms = [*own, (again, 20)]
+        for room, frame_ms in rooms:
             room.speak(15, frame_ms=frame_ms)
         for room, frame_ms in rooms:
             room.speakers[0].wait()
@@ -206,7 +209,7 @@ class Live(EndToEnd):
                                            ("Grant", {"stream_id": "room", "account": "", "destination": nowhere}, 400, "account"),
                                            ("Grant", {"stream_id": "room", "account": "a", "destination": {"host": "example.org", "port": 9}}, 400, "destination.host"),
                                            ("Grant", {"stream_id": "room", "account": "a"}, 400, "destination"), ("GetStream", {"stream_id": "none"}, 404, "none"),
-                                           ("OpenStream", {"stream_id": "x", "format": {"strength": 50}}, 400, "format.strength"),
+                                           ("OpenStream", {"stream_id": "x", "format": {"bitrate_bps": 32000, "strength": 50}}, 400, "format.strength"),
                                            ("OpenStream", {"stream_id": "x", "format": {"marking": "REENCODE", "strength": 50}}, 400, "format.strength"),
                                            ("OpenStream", {"stream_id": "x", "format": {"marking": "IN_PACKET", "bitrate_bps": 64000}}, 400, "format.bitrate_bps"),
                                            ("OpenStream", {"stream_id": "x", "format": {"marking": "IN_PACKET", "strength": 101}}, 400, "strength"),

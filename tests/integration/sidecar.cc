@@ -165,7 +165,7 @@ TEST_CASE("Sidecar: a source's own packets reach every listener with a few bytes
       CHECK(to_ann[i].payload.size() == to_bob[i].payload.size());
       different += to_ann[i].payload != to_bob[i].payload ? 1 : 0;
     }
-    CHECK(different > static_cast<int>(num_packets) / 3);
+    CHECK(different > 8 * kPacketsPerSecond / 3);  // of packets in the same slot, the first alone is moved
     const SourceCounts counts = Get(sidecar->Stats("room")).stream.sources.at(0).counts;
     CHECK(counts.marked + counts.erased == static_cast<std::int64_t>(num_packets));
     CHECK(counts.malformed + counts.lost + counts.late + counts.not_recorded == 0);

@@ -17,6 +17,7 @@
 #include "dsp/core/resample.h"
 #include "dsp/core/stream_format.h"
 #include "dsp/core/stream_keys.h"
+#include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/stream_marker.h"
 #include "dsp/marking/trace_code.h"
 #include "dsp/reading/symbol_reader.h"
@@ -78,6 +79,7 @@ struct MarkedStream {
   std::vector<ReferenceChunkData> chunks;
   std::int64_t num_packets = 0;
   std::int64_t num_erased = 0;
+  std::vector<std::vector<std::uint8_t>> source_packets;  // of kind kSourcePackets, 20 ms each
 
   ChunkLoader Chunks() const {
     return [this](std::int64_t first_packet, std::int64_t end_packet) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
@@ -114,7 +116,14 @@ struct MarkedStream {
   std::vector<float> Copy(const std::function<int(std::int64_t)>& variant_of) const {
     Listener listener(format.num_channels);
     std::vector<float> sound;
+    InPacketMarker marker(format, keys.carrier);
     for (std::int64_t p = 0; p < num_packets; ++p) {
+      if (format.kind == ReferenceKind::kSourcePackets) {
+        auto packet = source_packets[static_cast<std::size_t>(p)];
+        marker.Mark(p, packet).patches[static_cast<std::size_t>(variant_of(p / format.packets_per_symbol))].Apply(packet);
+        listener.Play(packet, sound);
+        continue;
+      }
       listener.Play(SlotAt(p).packets[static_cast<std::size_t>(variant_of(p / format.packets_per_symbol))], sound);
     }
     return MonoOf(sound, format.num_channels);
@@ -126,7 +135,7 @@ struct MarkedStream {
 };
 
 inline MarkedStream MarkStream(std::span<const float> host, const StreamFormat& format, const StreamKeys& keys) {
-  MarkedStream stream{.format = format, .keys = keys, .chunks = {}};
+  MarkedStream stream{.format = format, .keys = keys, .chunks = {}, .source_packets = {}};
   auto marker = Get(StreamMarker::Create(format, keys));
   ReferenceChunkBuilder builder(StreamMarker::PacketsPerSlot(format));
   const auto block = static_cast<std::size_t>(kPacketSamples * format.num_channels);
@@ -140,6 +149,31 @@ inline MarkedStream MarkStream(std::span<const float> host, const StreamFormat& 
   };
   for (std::size_t at = 0; at + block <= host.size(); at += block) {
     builder.Add(Get(marker.Process(host.subspan(at, block))));
+    ++stream.num_packets;
+    if (builder.num_packets() == kPacketsPerChunk) seal();
+  }
+  if (builder.num_packets() > 0) seal();
+  return stream;
+}
+
+// A stream whose packets are a source's own: `host` as libopus encodes it in packets of 20 ms.
+inline MarkedStream MarkSource(std::span<const float> host, int application, int bitrate_bps, const StreamFormat& format, const StreamKeys& keys) {
+  MarkedStream stream{.format = format, .keys = keys, .chunks = {}, .source_packets = {}};
+  int error = OPUS_OK;
+  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(opus_encoder_create(kSampleRateHz, format.num_channels, application, &error), opus_encoder_destroy);
+  opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(bitrate_bps));
+  const auto block = static_cast<std::size_t>(kPacketSamples * format.num_channels);
+  auto builder = ReferenceChunkBuilder::ForSourcePackets();
+  const auto seal = [&] {
+    const ChunkContext context{.stream_id = "stream", .source = 0, .first_packet = static_cast<std::int64_t>(stream.chunks.size()) * kPacketsPerChunk};
+    const auto sealed = builder.Seal(keys.seal, context);
+    stream.chunks.push_back(Get(ReferenceChunkData::Open(sealed, keys.seal, context)));
+  };
+  for (std::size_t at = 0; at + block <= host.size(); at += block) {
+    std::vector<std::uint8_t> packet(1500);
+    packet.resize(static_cast<std::size_t>(opus_encode_float(encoder.get(), host.data() + at, kPacketSamples, packet.data(), 1500)));
+    if (!builder.AddSourcePacket(builder.num_packets(), 0, packet)) throw std::runtime_error("AddSourcePacket");
+    stream.source_packets.push_back(std::move(packet));
     ++stream.num_packets;
     if (builder.num_packets() == kPacketsPerChunk) seal();
   }

@@ -541,12 +541,17 @@ TEST_CASE("SourceClock: without patience, whatever comes, times and numbers of w
   std::int64_t last_number = -1;
   std::int64_t num_late = 0;
   bool right = true;
+  std::vector<bool> given(4'000'000);  // numbers
   const SourcePacketSink sink = [&](const SourcePacket& p) {
     const std::int64_t position = p.packet * 960 + p.offset_samples;
     right = right && p.offset_samples >= 0 && p.offset_samples < 960 && p.packet >= 0;
+    const auto number = static_cast<std::size_t>(p.number);
+    right = right && number < given.size() && !given[number];
+    given[number % given.size()] = true;
+    // Late is what comes behind a successor, also behind one that was too late itself and is not given out.
     if (p.late) {
       ++num_late;
-      right = right && p.number < last_number;
+      right = right && p.number < last_number + 64;
       return;
     }
     right = right && position > last && p.number > last_number;

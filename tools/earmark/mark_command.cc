@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dsp/media/atomic_file.h"
+#include "dsp/marking/in_packet_marker.h"
 #include "dsp/media/ogg_opus.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
@@ -256,10 +257,11 @@ tl::unexpected<Error> NotAListener(const MarkRequest& request) {
 Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const MarkRequest& request, RegisterOptions options, const Progress& progress) {
   auto source = OggOpusReader::Open(request.input);
   if (!source) return Pass(source);
-  options.format.kind = ReferenceKind::kSourcePackets;
-  options.format.code_version = 2;
-  options.format.packets_per_symbol = request.packets_per_symbol.value_or(1);
-  options.format.strength = request.strength.value_or(options.format.strength);
+  StreamFormat format = SourcePacketsFormat();
+  format.num_variants = options.format.num_variants;
+  format.packets_per_symbol = request.packets_per_symbol.value_or(format.packets_per_symbol);
+  format.strength = request.strength.value_or(format.strength);
+  options.format = format;
   return RegisterPackets(store, master, **source, options, progress);
 }
 
