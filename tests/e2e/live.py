@@ -180,7 +180,7 @@ class Live(EndToEnd):
             self.assert_names(self.submit(detectd, clip), f"{room.name}-004")
             stats = next(sidecar.watch("Relay", "WatchStats", {"stream_id": room.name}))
             self.assertEqual((stats["send_drops"], stats["reference_packets_dropped"]), ("0", "0"))
-            self.assertGreater(int(stats["sources"][0]["slots_marked"]), 10 * 1000 / frame_ms)
+            self.assertGreater(int(stats["sources"][0]["slots_marked"]), 10 * 50)  # of packets in one slot, the first alone is moved
             self.assertEqual(sidecar.post("Relay", "CloseStream", {"stream_id": room.name})["state"], "CLOSED")
         report = self.submit(detectd, leak(speech("en"), 25, 8, self.path("unmarked.mp4")))
         self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
