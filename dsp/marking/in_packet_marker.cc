@@ -41,8 +41,7 @@ struct ChangedFrame {
   std::span<std::uint8_t> view() { return std::span(bytes).first(size); }
 };
 
-std::optional<SilkOptions> SilkOptionsOf(const OpusFrames& packet) noexcept {
-  if (packet.mode == OpusMode::kCelt) return std::nullopt;
+SilkOptions SilkOptionsOf(const OpusFrames& packet) noexcept {
   SilkOptions options{.num_channels = packet.num_channels, .duration_ms = packet.samples_per_frame / 48, .hybrid = packet.mode == OpusMode::kHybrid};
   options.bandwidth = packet.bandwidth == OpusBandwidth::kNarrow ? SilkBandwidth::kNarrow : packet.bandwidth == OpusBandwidth::kMedium ? SilkBandwidth::kMedium : SilkBandwidth::kWide;
   return options;
@@ -73,7 +72,7 @@ PatchedPacket InPacketMarker::Mark(std::int64_t packet, std::span<const std::uin
     }
     last_packet_ = packet;
   }
-  PatchedPacket patched{.patches = patches_};
+  PatchedPacket patched{.patches = patches_, .num_samples = split ? split->num_samples() : 0};
   for (const Patch& patch : patches_) patched.erased = patched.erased && patch.empty();
   return patched;
 }
@@ -105,7 +104,7 @@ void InPacketMarker::AddToPatches(std::span<const std::uint8_t> frame, std::size
 }
 
 void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
-  const auto layer = ParseSilk(decoder, *SilkOptionsOf(packet));
+  const auto layer = ParseSilk(decoder, SilkOptionsOf(packet));
   if (!layer || layer->num_gains == 0) return;
   const SymbolDraws& keyed = carrier_.draws();
   if (static_cast<float>(keyed.draws[kGainField]) + 0.5F >= 256 * options_.gain_share) return;

@@ -27,6 +27,7 @@ inline StreamFormat SourcePacketsFormat() { return {.packets_per_symbol = 1, .ki
 // One packet of the source and what its variants differ by. Valid until the next call.
 struct PatchedPacket {
   std::span<const Patch> patches;  // [variant]
+  int num_samples = 0;             // that the packet lasts, at 48 kHz; 0: it is no Opus packet
   bool erased = true;              // all of them are empty: nothing can be moved, or it is no Opus packet
 };
 

@@ -117,13 +117,18 @@ Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {
   return DeriveStreamKeys(master.key, stream.id, stream.salt);
 }
 
-Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
-                           const PacketSink& sink, const Progress& progress) {
+Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::string& account) {
   auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
   if (!grants) return Pass(grants);
   if (std::none_of(grants->begin(), grants->end(), [&](const Grant& g) { return g.account == account; })) {
     return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
   }
+  return {};
+}
+
+Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
+                           const PacketSink& sink, const Progress& progress) {
+  if (auto granted = RequireGrant(store, stream, account); !granted) return granted;
   TraceCode code(keys.code, account, stream.format.num_variants);
   for (std::int64_t first = 0; first < stream.num_packets; first += kPacketsPerChunk) {
     auto chunks = store.ReadReference(stream.id, 0, first, first + 1);

@@ -45,6 +45,9 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
 // The keys of a stored stream. kFailedPrecondition: it was marked under another master key.
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master);
 
+// kNotFound: the account has no grant for the stream.
+Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::string& account);
+
 // What to do with one account's packets, in order.
 using PacketSink = std::function<Result<void>(std::span<const std::uint8_t> packet)>;
 

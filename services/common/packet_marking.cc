@@ -27,10 +27,9 @@ Result<void> ForEachPacket(OggOpusReader& source, const char* stage, const Progr
   }
 }
 
-Result<std::int64_t> DurationOf(std::span<const std::uint8_t> opus) {
-  const auto split = SplitOpusPacket(opus);
-  if (!split) return Fail(ErrorCode::kDataLoss, "the recording holds a packet that is not Opus");
-  return split->num_samples();
+Result<std::int64_t> DurationOf(const PatchedPacket& patched) {
+  if (patched.num_samples == 0) return Fail(ErrorCode::kDataLoss, "the recording holds a packet that is not Opus");
+  return patched.num_samples;
 }
 
 Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const StreamRecord& stream, const StreamKeys& keys, const Progress& progress) {
@@ -40,10 +39,11 @@ Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const Strea
   std::int64_t num_samples = 0;
   std::int64_t erased_samples = 0;
   auto read = ForEachPacket(source, "marking", progress, [&](std::int64_t start, std::span<const std::uint8_t> opus) -> Result<std::int64_t> {
-    auto duration = DurationOf(opus);
-    if (!duration) return duration;
     const std::int64_t packet = start / kPacketSamples;
-    if (marker.Mark(packet, opus).erased) erased_samples += *duration;
+    const PatchedPacket patched = marker.Mark(packet, opus);
+    auto duration = DurationOf(patched);
+    if (!duration) return duration;
+    if (patched.erased) erased_samples += *duration;
     num_samples += *duration;
     if (auto added = recorder.AddSourcePacket(packet, static_cast<int>(start % kPacketSamples), opus); !added) return Pass(added);
     return duration;
@@ -72,11 +72,7 @@ Result<RegisterSummary> RegisterPackets(Store& store, const MasterKey& master, O
 
 Result<void> PatchPackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account, OggOpusReader& source, const PacketSink& sink,
                           const Progress& progress) {
-  auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
-  if (!grants) return Pass(grants);
-  if (std::none_of(grants->begin(), grants->end(), [&](const Grant& g) { return g.account == account; })) {
-    return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
-  }
+  if (auto granted = RequireGrant(store, stream, account); !granted) return granted;
   TraceCode code(keys.code, account, stream.format.num_variants);
   InPacketMarker marker(stream.format, keys.carrier);
   std::vector<std::uint8_t> copy;
@@ -86,7 +82,7 @@ Result<void> PatchPackets(Store& store, const StreamRecord& stream, const Stream
     copy.assign(opus.begin(), opus.end());
     patched.patches[static_cast<std::size_t>(code.VariantAt(packet / stream.format.packets_per_symbol))].Apply(copy);
     if (auto sent = sink(copy); !sent) return Pass(sent);
-    return DurationOf(opus);
+    return DurationOf(patched);
   });
 }
 

@@ -342,15 +342,6 @@ Result<void> CheckRequest(const MarkRequest& request) {
   return {};
 }
 
-// Marked PCM needs nothing of the reference, so nothing else would notice that the account was never there.
-Result<void> CheckGrant(Store& store, const StreamRecord& stream, const std::string& account) {
-  auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
-  if (!grants) return Pass(grants);
-  const bool granted = std::any_of(grants->begin(), grants->end(), [&](const Grant& grant) { return grant.account == account; });
-  if (!granted) return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
-  return {};
-}
-
 // What can be found wrong before any work is done, and before a key or a store is made.
 Result<void> CheckFiles(const MarkRequest& request) {
   auto readable = AudioReader::Open(request.input);
@@ -440,7 +431,8 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   auto keys = KeysOf(*stream, master);
   if (!keys) return Pass(keys);
   if (stream->format.kind == ReferenceKind::kHostPackets) {
-    if (auto granted = CheckGrant(*store, *stream, request.account); !granted) return Pass(granted);
+    // Marked PCM needs nothing of the reference, so nothing else would notice that the account was never there.
+    if (auto granted = RequireGrant(*store, *stream, request.account); !granted) return Pass(granted);
     auto written = WritePcmCopy(request, stream->format, &*keys, progress);
     if (!written) return Pass(written);
     return outcome;
