@@ -146,6 +146,7 @@ class Reader final : public OggOpusReader {
     is_within_packet_ = false;
     ogg_stream_reset_serialno(&stream_, serial_);
     link_samples_ = 0;
+    samples_before_page_ = 0;
     end_trim_ = 0;
     first_granule_.reset();
     last_granule_ = 0;
@@ -216,9 +217,12 @@ class Reader final : public OggOpusReader {
       first_granule_ = std::max<std::int64_t>(0, granule - link_samples_);
     }
     if (granule < last_granule_) return Damaged("time runs back at page " + std::to_string(next_page_number_ - 1));
+    // The end that is trimmed is the last page's: files that were put together may tell less time than their packets before it, or more where packets were
+    // lost, and all that is there counts.
+    const std::int64_t page_start = std::max(last_granule_, *first_granule_);
+    const std::int64_t page_samples = link_samples_ - std::exchange(samples_before_page_, link_samples_);
+    if (is_last_page_) end_trim_ = std::clamp<std::int64_t>(page_start + page_samples - granule, 0, page_samples);
     last_granule_ = granule;
-    // Where it says more than there is, packets were lost before they were written, and are not missing here.
-    if (is_last_page_) end_trim_ = std::clamp<std::int64_t>(*first_granule_ + link_samples_ - granule, 0, link_samples_);
     return {};
   }
 
@@ -241,6 +245,7 @@ class Reader final : public OggOpusReader {
   bool is_last_page_ = false;
   std::size_t pending_bytes_ = 0;  // of a packet that no page has ended
   std::int64_t link_samples_ = 0;
+  std::int64_t samples_before_page_ = 0;
   std::optional<std::int64_t> first_granule_;  // its start, on its own clock
   std::int64_t last_granule_ = 0;
   std::int64_t page_granule_ = kNoPacketEnds;

@@ -349,6 +349,18 @@ TEST_CASE("OggOpusReader: the last page may be empty, and less than the pre-skip
   CHECK(read.num_samples == 0);
 }
 
+TEST_CASE("OggOpusReader: where pages tell less time than their packets, only the last one's end is trimmed", "[ogg_opus]") {
+  const TempFolder folder;
+  const std::string path = folder.File("looped.opus");
+  // Three packets by the second page, of which its time leaves out half of one, as files do that were looped; then one that ends 100 samples early.
+  WriteBytes(path, Headers() + Page({.number = 2, .granule = 1920, .packets = {kPacket20Ms, kPacket20Ms}}) + Page({.number = 3, .granule = 2400, .packets = {kPacket20Ms}}) +
+                       Page({.number = 4, .granule = 3260, .flags = 4, .packets = {kPacket20Ms}}));
+  const Read read = ReadAll(path);
+  CHECK(read.message.empty());
+  CHECK(read.packets.size() == 4);
+  CHECK(read.num_samples == 4 * 960 - 100 - 312);
+}
+
 TEST_CASE("OggOpusReader: links of a chain are one stream, if they have as many channels", "[ogg_opus]") {
   const TempFolder folder;
   const std::vector<Packet> packets = Encode(60, 1, 32000);
