@@ -17,7 +17,8 @@ Result<StreamFormat> Validate(const StreamFormat& format) {
     return Wrong("packets_per_symbol", "1 to 10", format.packets_per_symbol);
   }
   if (format.num_channels != 1 && format.num_channels != 2) return Wrong("num_channels", "1 or 2", format.num_channels);
-  if (format.bitrate_bps < 12000 || format.bitrate_bps > 256000) {
+  const bool as_source = format.bitrate_bps == 0 && format.kind != ReferenceKind::kHostPackets;
+  if (!as_source && (format.bitrate_bps < 12000 || format.bitrate_bps > 256000)) {
     return Wrong("bitrate_bps", "12000 to 256000", format.bitrate_bps);
   }
   // Formats come back from the store and over the wire as numbers, so an enum can hold anything.

@@ -128,7 +128,8 @@ void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uin
   if (front->silence || direction == 0) return;
   std::array<int, celt::kNumBands> steps{};
   bool any = false;
-  for (auto b = static_cast<std::size_t>(options_.first_band); b < static_cast<std::size_t>(options_.end_band); ++b) {
+  const int end_band = packet.mode == OpusMode::kHybrid ? options_.hybrid_end_band : options_.end_band;
+  for (auto b = static_cast<std::size_t>(options_.first_band); b < static_cast<std::size_t>(end_band); ++b) {
     const float step_db = kCoarseStepDb / static_cast<float>(1 << front->num_fine_bits[b]);
     if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = direction * StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
     any = any || steps[b] != 0;

@@ -21,8 +21,10 @@
 
 namespace earmark {
 
-// The usual format of a stream that is marked so.
-inline StreamFormat SourcePacketsFormat() { return {.packets_per_symbol = 1, .kind = ReferenceKind::kSourcePackets, .code_version = 2}; }
+// The usual format of a stream that is marked so: in the speaker's own packets, or with `bitrate_bps` in those of one encode.
+inline StreamFormat SourcePacketsFormat(int bitrate_bps = 0) {
+  return {.packets_per_symbol = 1, .bitrate_bps = bitrate_bps, .kind = ReferenceKind::kSourcePackets, .code_version = 2};
+}
 
 // One packet of the source and what its variants differ by. Valid until the next call.
 struct PatchedPacket {
@@ -36,11 +38,12 @@ class InPacketMarker {
  public:
   struct Options {
     LevelMasking::Options masking = {};
-    float max_step_db = 1.6F;  // bands of coarser steps stay
-    float gain_share = 0.4F;    // of SILK frames, to be moved
-    int least_gain = 8;         // gain index below which a frame is silence
-    int first_band = 1;   // of CELT: 200 Hz …
-    int end_band = 19;    // … to 12 kHz, which is what the readers see
+    float max_step_db = 3.2F;  // bands of coarser steps stay
+    int first_band = 0;        // of CELT frames: all …
+    int end_band = 15;         // … up to 5.6 kHz, beyond which a move costs more than it brings; …
+    int hybrid_end_band = 19;  // … of hybrid frames, where CELT begins at 8 kHz: up to 12 kHz, which is what the readers see
+    float gain_share = 0.4F;   // of SILK frames, to be moved
+    int least_gain = 8;        // gain index below which a frame is silence
   };
   InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options);
   InPacketMarker(const StreamFormat& format, const Key& carrier_key) : InPacketMarker(format, carrier_key, OptionsFor(format)) {}

@@ -19,8 +19,8 @@ using BandMovesDb = std::array<float, celt::kNumBands>;
 class LevelMasking {
  public:
   struct Options {
-    float move_db = 0.48F;        // root mean square
-    float floor_db = -75.0F;      // no band below this is moved (CeltLevels::LevelDb) …
+    float move_db = 0.5F;         // root mean square
+    float floor_db = -95.0F;      // no band below this is moved (CeltLevels::LevelDb) …
     float below_peak_db = 60.0F;  // … nor one this far below the strongest
   };
   explicit LevelMasking(const Options& options) : options_(options) {}

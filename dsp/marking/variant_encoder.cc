@@ -33,15 +33,16 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
   VariantEncoder result;
   result.num_encoders_ = options.num_encoders;
   const bool silk = options.bitrate_bps < kCeltFromBps;
-  if (silk) result.padded_bytes_ = options.bitrate_bps / 8 / kPacketsPerSecond;
-  const int bitrate_bps = silk ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
+  const bool padded = silk && options.constant;
+  if (padded) result.padded_bytes_ = options.bitrate_bps / 8 / kPacketsPerSecond;
+  const int bitrate_bps = padded ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
   result.packets_.resize(static_cast<std::size_t>(options.num_encoders));
   for (int v = 0; v < options.num_encoders; ++v) {
     int error = OPUS_OK;
     result.encoders_.emplace_back(opus_encoder_create(kSampleRateHz, options.num_channels, OPUS_APPLICATION_AUDIO, &error));
     OpusEncoder* encoder = result.encoders_.back().get();
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(bitrate_bps));
-    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(0));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(options.constant ? 0 : 1));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
     // A libopus without the request chooses for itself, and where the encoders then disagree slots are erased.

@@ -34,6 +34,7 @@ class VariantEncoder {
     int num_encoders = 4;  // 1 to kMaxVariants
     int num_channels = 1;
     int bitrate_bps = 32000;
+    bool constant = true;  // packets are all as long; otherwise, with one encoder, as long as the sound wants, bitrate_bps on average
   };
   // kInternal if libopus refuses a setting.
   static Result<VariantEncoder> Create(const Options& options);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "dsp/core/mono.h"
+#include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/trace_code.h"
 #include "dsp/reference/reference_chunk.h"
 #include "services/common/reference_recorder.h"
@@ -44,23 +45,19 @@ Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std
 
 namespace {
 
-Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys,
-                                const Progress& progress) {
-  auto marker = StreamMarker::Create(stream.format, keys);
-  if (!marker) return Pass(marker);
-  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk,
-                             [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
+// What a block of the recording becomes in the reference; `mono`: the block's mean over channels.
+using BlockMarker = std::function<Result<void>(std::span<const float> block, std::span<const float> mono, RegisterSummary& summary)>;
+
+Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const StreamRecord& stream, int latency_samples, const BlockMarker& mark, ReferenceRecorder& recorder,
+                                   const Progress& progress) {
   std::vector<float> mono(kPacketSamples);
   RegisterSummary summary;
   auto samples = ForEachBlock(
-      host, kTotalLatencySamples,
-      [&](std::span<const float> block) -> Result<void> {
-        auto slot = marker->Process(block);
-        if (!slot) return Pass(slot);
-        ++summary.num_packets;
-        summary.num_erased_slots += slot->erased && stream.format.kind == ReferenceKind::kVariantPackets ? 1 : 0;
+      host, latency_samples,
+      [&](std::span<const float> block) {
         MixToMono(block, stream.format.num_channels, mono);
-        return recorder.Add(*slot, mono);
+        ++summary.num_packets;
+        return mark(block, mono, summary);
       },
       progress);
   if (!samples) return Pass(samples);
@@ -68,6 +65,40 @@ Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRec
   if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
   if (auto complete = store.CompleteStream(stream.id, *samples); !complete) return Pass(complete);
   return summary;
+}
+
+// The marker changes the sound, and each variant is encoded, or for PCM delivery the host.
+Result<RegisterSummary> MarkSound(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, ReferenceRecorder& recorder, const Progress& progress) {
+  auto marker = StreamMarker::Create(stream.format, keys);
+  if (!marker) return Pass(marker);
+  const auto mark = [&](std::span<const float> block, std::span<const float> mono, RegisterSummary& summary) -> Result<void> {
+    auto slot = marker->Process(block);
+    if (!slot) return Pass(slot);
+    summary.num_erased_slots += slot->erased && stream.format.kind == ReferenceKind::kVariantPackets ? 1 : 0;
+    return recorder.Add(*slot, mono);
+  };
+  return MarkBlocks(store, host, stream, kTotalLatencySamples, mark, recorder, progress);
+}
+
+// The sound is encoded once, and the marker changes bits in its packets.
+Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, ReferenceRecorder& recorder, const Progress& progress) {
+  auto encoder = VariantEncoder::Create(OneEncode(stream.format));
+  if (!encoder) return Pass(encoder);
+  InPacketMarker marker(stream.format, keys.carrier);
+  const auto mark = [&](std::span<const float> block, std::span<const float>, RegisterSummary& summary) -> Result<void> {
+    auto slot = encoder->Encode([&](int) { return block; });
+    if (!slot) return Pass(slot);
+    const std::int64_t packet = summary.num_packets - 1;
+    summary.num_erased_slots += marker.Mark(packet, slot->packets[0]).erased ? 1 : 0;
+    return recorder.AddSourcePacket(packet, 0, slot->packets[0]);
+  };
+  return MarkBlocks(store, host, stream, kOpusLookaheadSamples, mark, recorder, progress);
+}
+
+Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, const Progress& progress) {
+  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk, [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
+  return stream.format.kind == ReferenceKind::kSourcePackets ? MarkEncode(store, host, stream, keys, recorder, progress)
+                                                             : MarkSound(store, host, stream, keys, recorder, progress);
 }
 
 }  // namespace
@@ -109,6 +140,10 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
                         [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, host, stream, keys, progress); });
 }
 
+VariantEncoder::Options OneEncode(const StreamFormat& format) {
+  return {.num_encoders = 1, .num_channels = format.num_channels, .bitrate_bps = format.bitrate_bps, .constant = false};
+}
+
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {
   if (stream.key_id != master.id) {
     return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' was marked under key " + stream.key_id + ", the key given is " +
@@ -126,20 +161,58 @@ Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::s
   return {};
 }
 
+namespace {
+
+// One account's packets out of opened chunks, in order.
+class PacketChooser {
+ public:
+  PacketChooser(const StreamFormat& format, const StreamKeys& keys, const std::string& account)
+      : format_(format), code_(keys.code, account, format.num_variants), marker_(format, keys.carrier) {}
+
+  Result<void> Choose(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
+    return chunk.is_source_packets() ? Patched(first_packet, chunk, sink) : Chosen(first_packet, chunk, sink);
+  }
+
+ private:
+  std::size_t VariantAt(std::int64_t packet) { return static_cast<std::size_t>(code_.VariantAt(packet / format_.packets_per_symbol)); }
+
+  Result<void> Chosen(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
+    for (int i = 0; i < chunk.num_packets(); ++i) {
+      if (auto sent = sink(chunk.SlotAt(i).packets[VariantAt(first_packet + i)]); !sent) return sent;
+    }
+    return {};
+  }
+
+  Result<void> Patched(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
+    for (int i = 0; i < chunk.num_source_packets(); ++i) {
+      const SourcePacketRecord record = chunk.SourcePacketAt(i);
+      const std::int64_t packet = first_packet + record.packet;
+      copy_.assign(record.opus.begin(), record.opus.end());
+      marker_.Mark(packet, record.opus).patches[VariantAt(packet)].Apply(copy_);
+      if (auto sent = sink(copy_); !sent) return sent;
+    }
+    return {};
+  }
+
+  StreamFormat format_;
+  TraceCode code_;
+  InPacketMarker marker_;
+  std::vector<std::uint8_t> copy_;
+};
+
+}  // namespace
+
 Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
                            const PacketSink& sink, const Progress& progress) {
   if (auto granted = RequireGrant(store, stream, account); !granted) return granted;
-  TraceCode code(keys.code, account, stream.format.num_variants);
+  PacketChooser chooser(stream.format, keys, account);
   for (std::int64_t first = 0; first < stream.num_packets; first += kPacketsPerChunk) {
     auto chunks = store.ReadReference(stream.id, 0, first, first + 1);
     if (!chunks) return Pass(chunks);
     if (chunks->empty()) return Fail(ErrorCode::kDataLoss, "stream '" + stream.id + "' lacks its reference from packet " + std::to_string(first));
     auto data = ReferenceChunkData::Open(chunks->front().sealed, keys.seal, {.stream_id = stream.id, .source = 0, .first_packet = first});
     if (!data) return Pass(data);
-    for (int i = 0; i < data->num_packets(); ++i) {
-      const auto variant = static_cast<std::size_t>(code.VariantAt((first + i) / stream.format.packets_per_symbol));
-      if (auto sent = sink(data->SlotAt(i).packets[variant]); !sent) return sent;
-    }
+    if (auto chosen = chooser.Choose(first, *data, sink); !chosen) return chosen;
     if (progress && !progress("writing", static_cast<double>(first) / static_cast<double>(stream.num_packets))) {
       return Fail(ErrorCode::kCancelled, "cancelled");
     }

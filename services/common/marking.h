@@ -37,10 +37,13 @@ struct RegisterSummary {
 using MarkIntoStore = std::function<Result<RegisterSummary>(const StreamRecord& stream, const StreamKeys& keys)>;
 Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark);
 
-// Marks the whole of `host` as a new stream and keeps its reference and grants. On any failure, also when cancelled, the stream is taken out
-// of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off.
+// Marks the whole of `host` as a new stream and keeps its reference and grants: of kind kSourcePackets in the packets of one encode, of kind kHostPackets in
+// the sound. On any failure, also when cancelled, the stream is taken out of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off.
 Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
                                        const Progress& progress);
+
+// The encode whose packets are marked, in streams of kind kSourcePackets that were not packets before.
+VariantEncoder::Options OneEncode(const StreamFormat& format);
 
 // The keys of a stored stream. kFailedPrecondition: it was marked under another master key.
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master);
@@ -51,7 +54,8 @@ Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::s
 // What to do with one account's packets, in order.
 using PacketSink = std::function<Result<void>(std::span<const std::uint8_t> packet)>;
 
-// Chooses the account's packets out of the stored reference. For streams of kind kVariantPackets. kNotFound: no such grant.
+// The account's packets out of the stored reference, in order: chosen, or patched. For streams from one recording, of any kind but kHostPackets. kNotFound: no
+// such grant; kDataLoss: the reference is damaged.
 Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
                            const PacketSink& sink, const Progress& progress);
 

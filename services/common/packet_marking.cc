@@ -70,20 +70,4 @@ Result<RegisterSummary> RegisterPackets(Store& store, const MasterKey& master, O
                         [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, source, stream, keys, progress); });
 }
 
-Result<void> PatchPackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account, OggOpusReader& source, const PacketSink& sink,
-                          const Progress& progress) {
-  if (auto granted = RequireGrant(store, stream, account); !granted) return granted;
-  TraceCode code(keys.code, account, stream.format.num_variants);
-  InPacketMarker marker(stream.format, keys.carrier);
-  std::vector<std::uint8_t> copy;
-  return ForEachPacket(source, "writing", progress, [&](std::int64_t start, std::span<const std::uint8_t> opus) -> Result<std::int64_t> {
-    const std::int64_t packet = start / kPacketSamples;
-    const PatchedPacket patched = marker.Mark(packet, opus);
-    copy.assign(opus.begin(), opus.end());
-    patched.patches[static_cast<std::size_t>(code.VariantAt(packet / stream.format.packets_per_symbol))].Apply(copy);
-    if (auto sent = sink(copy); !sent) return Pass(sent);
-    return DurationOf(patched);
-  });
-}
-
 }  // namespace earmark

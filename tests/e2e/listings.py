@@ -15,7 +15,7 @@ class Listings(EndToEnd):
         self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
         self.mark(Recordings.speech(6, seed=2), "alice", "two.wav", "--codec", "none", "--variants", "2", stream="two")
         one, two = self.earmark("streams", "--json").json()
-        self.assertEqual((one["stream"], one["state"], one["variants"], one["channels"], one["bitrate_bps"]), ("one", "complete", 4, 1, 32000))
+        self.assertEqual((one["stream"], one["state"], one["variants"], one["channels"], one["bitrate_bps"], one["strength"]), ("one", "complete", 4, 1, 32000, 50))
         self.assertEqual((two["stream"], two["variants"]), ("two", 2))
         self.assertAlmostEqual(one["seconds"], 6, delta=0.2)
         self.assertRegex(one["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")

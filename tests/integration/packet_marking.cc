@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "dsp/media/audio_file.h"
 #include "services/common/scanning.h"
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
@@ -27,6 +28,7 @@ struct Source {
   int num_channels = 1;
   int frame_samples = 960;
   int loss_percent = 0;  // above 0: in-band FEC
+  int strength = 50;
 };
 
 std::string AccountName(int index) { return "account-" + std::to_string(index); }
@@ -65,19 +67,28 @@ class Archive {
   std::size_t Register(const Source& source, std::span<const float> host) {
     const std::string path = folder.File(source.name + ".opus");
     const std::size_t num_bytes = WriteSource(path, source, host);
-    RegisterOptions options{.stream_id = source.name, .format = {}, .accounts = accounts, .input_digest = ""};
-    options.format.kind = ReferenceKind::kSourcePackets;
-    options.format.code_version = 2;
-    options.format.packets_per_symbol = 1;
+    RegisterOptions options{.stream_id = source.name, .format = SourcePacketsFormat(), .accounts = accounts, .input_digest = ""};
+    options.format.strength = source.strength;
     auto reader = Get(OggOpusReader::Open(path));
     (void)Get(RegisterPackets(*store, master, *reader, options, {}));
     return num_bytes;
   }
 
+  // From sound that was never packets: encoded once.
+  StreamRecord RegisterSound(const std::string& name, std::span<const float> host, int num_channels, int bitrate_bps, int strength) {
+    auto wav = Get(WavWriter::Create(folder.File(name + ".wav"), kSampleRateHz, num_channels));
+    REQUIRE(wav->Write(host));
+    REQUIRE(wav->Finish());
+    auto reader = Get(AudioReader::Open(folder.File(name + ".wav")));
+    StreamFormat format = SourcePacketsFormat(bitrate_bps);
+    format.strength = strength;
+    (void)Get(RegisterStream(*store, master, *reader, {.stream_id = name, .format = format, .accounts = accounts, .input_digest = ""}, {}));
+    return Get(store->GetStream(name));
+  }
+
   // What the account's player puts out, and of no account what the source's packets sound like: mono, 24 kHz.
   std::vector<float> CopyOf(const std::string& name, const std::string& account) {
     const StreamRecord stream = Get(store->GetStream(name));
-    auto reader = Get(OggOpusReader::Open(folder.File(name + ".opus")));
     int error = OPUS_OK;
     OpusDecoder* const decoder = opus_decoder_create(24000, stream.format.num_channels, &error);
     std::vector<float> sound;
@@ -89,9 +100,10 @@ class Archive {
       return {};
     };
     if (account.empty()) {
+      auto reader = Get(OggOpusReader::Open(folder.File(name + ".opus")));
       for (auto packet = Get(reader->Next()); packet; packet = Get(reader->Next())) REQUIRE(play(*packet));
     } else {
-      REQUIRE(PatchPackets(*store, stream, Get(KeysOf(stream, master)), account, *reader, play, {}));
+      REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), account, play, {}));
     }
     opus_decoder_destroy(decoder);
     return MonoOf(sound, stream.format.num_channels);
@@ -121,7 +133,7 @@ TEST_CASE("PacketMarking: copies of every kind of source name their account, and
                                        {.name = "music", .bitrate_bps = 96000, .num_channels = 2},
                                        {.name = "hybrid", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000},
                                        {.name = "hybrid-fec", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000, .loss_percent = 10},
-                                       {.name = "silk", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 16000}};
+                                       {.name = "silk", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 16000, .strength = 80}};
   for (const Source& source : sources) {
     CAPTURE(source.name);
     Archive archive;
@@ -132,6 +144,27 @@ TEST_CASE("PacketMarking: copies of every kind of source name their account, and
     INFO(ToJson(unmarked));
     CHECK(unmarked.accusations.empty());
     CHECK(unmarked.verdict == Verdict::kNoAccusation);
+  }
+}
+
+TEST_CASE("PacketMarking: sound is encoded once, and its copies name their account", "[packet_marking]") {
+  struct Case {
+    std::string name;
+    int num_channels;
+    int bitrate_bps;
+    int strength;
+  };
+  for (const Case& each : {Case{"talk", 1, 32000, 50}, Case{"music", 2, 64000, 50}, Case{"narrow", 1, 16000, 80}}) {
+    CAPTURE(each.name);
+    Archive archive;
+    const auto host = each.num_channels == 2 ? Interleaved(MusicLike(14, 32), Scaled(MusicLike(14, 33), 0.7)) : SpeechLike(14, 31);
+    const StreamRecord stream = archive.RegisterSound(each.name, host, each.num_channels, each.bitrate_bps, each.strength);
+    CHECK(stream.num_samples == 14 * kSampleRateHz);
+    std::size_t stored = 0;
+    for (const ReferenceChunk& chunk : Get(archive.store->ReadReference(each.name, 0, 0, 1 << 20))) stored += chunk.sealed.size();
+    CHECK(static_cast<double>(stored) < 1.25 * 14 * each.bitrate_bps / 8);
+    const std::string leaker = AccountName(311);
+    CheckNames(archive.Scan(CutSeconds(archive.CopyOf(each.name, leaker), 2.013, 12, kDetectRateHz)), leaker);
   }
 }
 
@@ -159,7 +192,6 @@ TEST_CASE("PacketMarking: copies differ from the source in a few bits, and not i
   std::vector<std::vector<std::uint8_t>> source;
   auto reader = Get(OggOpusReader::Open(archive.folder.File("celt.opus")));
   for (auto packet = Get(reader->Next()); packet; packet = Get(reader->Next())) source.emplace_back(packet->begin(), packet->end());
-  reader = Get(OggOpusReader::Open(archive.folder.File("celt.opus")));
   std::size_t at = 0;
   int changed = 0;
   const auto compare = [&](std::span<const std::uint8_t> packet) -> Result<void> {
@@ -168,7 +200,7 @@ TEST_CASE("PacketMarking: copies differ from the source in a few bits, and not i
     ++at;
     return {};
   };
-  REQUIRE(PatchPackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), AccountName(3), *reader, compare, {}));
+  REQUIRE(ChoosePackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), AccountName(3), compare, {}));
   CHECK(at == source.size());
   CHECK(changed > static_cast<int>(source.size()));
   CHECK(changed < static_cast<int>(20 * source.size()));
@@ -184,8 +216,7 @@ TEST_CASE("PacketMarking: somebody without a grant gets no copy", "[packet_marki
   Archive archive;
   (void)archive.Register({.name = "celt"}, SpeechLike(2, 27));
   const StreamRecord stream = Get(archive.store->GetStream("celt"));
-  auto reader = Get(OggOpusReader::Open(archive.folder.File("celt.opus")));
-  const auto written = PatchPackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), "stranger", *reader, [](auto) { return Result<void>(); }, {});
+  const auto written = ChoosePackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), "stranger", [](auto) { return Result<void>(); }, {});
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::kNotFound);
 }

@@ -41,7 +41,6 @@ int ListStreams(const ListState& state) {
   if (state.json) {
     ordered_json list = ordered_json::array();
     for (const StreamRecord& s : *streams) {
-      const bool in_packets = s.format.kind == ReferenceKind::kSourcePackets;
       list.push_back({{"stream", s.id},
                       {"created", Utc(s.created_unix_us)},
                       {"seconds", static_cast<double>(s.num_packets) / kPacketsPerSecond},
@@ -50,18 +49,18 @@ int ListStreams(const ListState& state) {
                       {"packets_per_symbol", s.format.packets_per_symbol},
                       {"channels", s.format.num_channels},
                       {"kind", KindName(s.format.kind)},
-                      {"bitrate_bps", in_packets ? ordered_json() : ordered_json(s.format.bitrate_bps)},
+                      {"bitrate_bps", s.format.bitrate_bps == 0 ? ordered_json() : ordered_json(s.format.bitrate_bps)},
                       {"erased_slots", s.num_erased_slots},
                       {"key_id", s.key_id}});
-      if (in_packets) list.back()["strength"] = s.format.strength;
+      if (s.format.kind == ReferenceKind::kSourcePackets) list.back()["strength"] = s.format.strength;
     }
     std::printf("%s\n", list.dump().c_str());
     return 0;
   }
   if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
   for (const StreamRecord& s : *streams) {
-    const std::string coding = s.format.kind == ReferenceKind::kSourcePackets ? "in packets, strength " + std::to_string(s.format.strength)
-                                                                              : std::to_string(s.format.bitrate_bps) + " bit/s";
+    std::string coding = s.format.bitrate_bps == 0 ? "source's packets" : std::to_string(s.format.bitrate_bps) + " bit/s";
+    if (s.format.kind == ReferenceKind::kSourcePackets) coding += ", strength " + std::to_string(s.format.strength);
     std::printf("%-32s %s %9.1f s  %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(),
                 static_cast<double>(s.num_packets) / kPacketsPerSecond, s.format.num_variants, coding.c_str(),
                 s.state == StreamState::kComplete ? "" : "  (not complete)");

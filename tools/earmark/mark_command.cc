@@ -23,6 +23,8 @@
 namespace earmark::cli {
 namespace {
 
+constexpr int kUsualBitrateBps = 32000;
+
 Result<std::vector<std::string>> ReadAccounts(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, path + " is a folder; give a text file with one account a line to --listeners");
@@ -165,48 +167,80 @@ Result<void> WritePcmCopy(const MarkRequest& request, StreamFormat format, const
   return wav->Finish(*samples);
 }
 
-// The account's packets of a stream whose packets are the recording's own.
-Result<void> WritePatchedCopy(Store& store, const StreamRecord& stream, const StreamKeys& keys, const MarkRequest& request, const Progress& progress) {
-  auto source = OggOpusReader::Open(request.input);
-  if (!source) return Pass(source);
-  auto writer = CopyWriter::Create(request.output, {.num_channels = (*source)->num_channels(),
-                                                    .pre_skip_samples = (*source)->pre_skip_samples(),
-                                                    .output_gain_q8_db = (*source)->output_gain_q8_db(),
-                                                    .input_sample_rate_hz = (*source)->input_sample_rate_hz()});
-  if (!writer) return Pass(writer);
-  auto patched = PatchPackets(store, stream, keys, request.account, **source, [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
-  if (!patched) return patched;
-  return writer->Finish((*source)->num_samples());
-}
-
 // Whether marks go into the recording's own packets: it is Ogg Opus, and nobody wants it encoded.
 bool HasPacketsToMark(const MarkRequest& request) {
   if (request.bitrate_bps || request.opus) return false;
   return OggOpusReader::Open(request.input).has_value();
 }
 
-// --plain: one ordinary encode with the same settings and the same delay, so that it compares sample by sample with a marked copy.
-Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress) {
+CopyWriter::Options HeaderLike(const OggOpusReader& source) {
+  return {.num_channels = source.num_channels(),
+          .pre_skip_samples = source.pre_skip_samples(),
+          .output_gain_q8_db = source.output_gain_q8_db(),
+          .input_sample_rate_hz = source.input_sample_rate_hz()};
+}
+
+// How copies of a stream begin.
+Result<CopyWriter::Options> HeaderOf(const StreamRecord& stream, const MarkRequest& request) {
+  const bool patched = stream.format.kind == ReferenceKind::kSourcePackets;
+  if (!patched || stream.format.bitrate_bps != 0) {
+    return CopyWriter::Options{.num_channels = stream.format.num_channels, .pre_skip_samples = patched ? kOpusLookaheadSamples : kTotalLatencySamples};
+  }
+  auto source = OggOpusReader::Open(request.input);
+  if (!source) return Pass(source);
+  return HeaderLike(**source);
+}
+
+// --codec opus: the account's packets.
+Result<void> WriteOpusCopy(Store& store, const StreamRecord& stream, const StreamKeys& keys, const MarkRequest& request, const Progress& progress) {
+  auto header = HeaderOf(stream, request);
+  if (!header) return Pass(header);
+  auto writer = CopyWriter::Create(request.output, *header);
+  if (!writer) return Pass(writer);
+  auto chosen = ChoosePackets(store, stream, keys, request.account, [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
+  if (!chosen) return chosen;
+  return writer->Finish(stream.num_samples);
+}
+
+// --plain: the recording's own packets as they are …
+Result<void> WritePlainPackets(const MarkRequest& request, const Progress& progress) {
+  auto source = OggOpusReader::Open(request.input);
+  if (!source) return Pass(source);
+  auto writer = CopyWriter::Create(request.output, HeaderLike(**source));
+  if (!writer) return Pass(writer);
+  for (;;) {
+    auto opus = (*source)->Next();
+    if (!opus) return Pass(opus);
+    if (!*opus) return writer->Finish((*source)->num_samples());
+    if (auto written = writer->Write(**opus); !written) return written;
+    if (!progress("writing", -1)) return Fail(ErrorCode::kCancelled, "cancelled");
+  }
+}
+
+// … or the encode whose packets would be marked.
+Result<void> WritePlainEncode(const MarkRequest& request, const Progress& progress) {
   auto host = AudioReader::Open(request.input);
   if (!host) return Pass(host);
-  const int channels = (*host)->num_channels();
-  auto writer = CopyWriter::Create(request.output, {.num_channels = channels});
+  StreamFormat format = SourcePacketsFormat(request.bitrate_bps.value_or(kUsualBitrateBps));
+  format.num_channels = (*host)->num_channels();
+  auto writer = CopyWriter::Create(request.output, {.num_channels = format.num_channels, .pre_skip_samples = kOpusLookaheadSamples});
   if (!writer) return Pass(writer);
-  auto encoder = VariantEncoder::Create({.num_encoders = 1, .num_channels = channels, .bitrate_bps = request.bitrate_bps.value_or(StreamFormat{}.bitrate_bps)});
+  auto encoder = VariantEncoder::Create(OneEncode(format));
   if (!encoder) return Pass(encoder);
-  const auto delay = static_cast<std::ptrdiff_t>(Marker::kLatencySamples * channels);
-  std::vector<float> line(static_cast<std::size_t>(delay + kPacketSamples * channels), 0.0F);
   auto samples = ForEachBlock(
-      **host, kTotalLatencySamples,
+      **host, kOpusLookaheadSamples,
       [&](std::span<const float> block) -> Result<void> {
-        std::copy(line.end() - delay, line.end(), line.begin());
-        std::copy(block.begin(), block.end(), line.begin() + delay);
-        auto slot = encoder->Encode([&](int) { return std::span<const float>(line).first(block.size()); });
+        auto slot = encoder->Encode([&](int) { return block; });
         return slot ? writer->Write(slot->packets[0]) : Result<void>(Pass(slot));
       },
       progress);
   if (!samples) return Pass(samples);
   return writer->Finish(*samples);
+}
+
+Result<void> WritePlainCopy(const MarkRequest& request, const Progress& progress) {
+  if (!request.opus.value_or(true)) return WritePcmCopy(request, StreamFormat{}, nullptr, progress);
+  return HasPacketsToMark(request) ? WritePlainPackets(request, progress) : WritePlainEncode(request, progress);
 }
 
 // Whether what was asked for is what the stream already is. Settings that nobody gave are the stream's.
@@ -222,12 +256,12 @@ Result<void> CheckAgainst(const StreamRecord& stream, const MarkRequest& request
   };
   const StreamFormat& format = stream.format;
   if (format.kind == ReferenceKind::kSourcePackets) {
-    if (request.bitrate_bps || request.opus) {
+    if (format.bitrate_bps == 0 && (request.bitrate_bps || request.opus)) {
       return Fail(ErrorCode::kAlreadyExists, which + "was registered with the recording's own packets; leave --bitrate and --codec away for another copy of it, or choose another --stream");
     }
     if (request.strength.value_or(format.strength) != format.strength) return other("--strength", std::to_string(format.strength), std::to_string(*request.strength));
   } else if (request.strength) {
-    return Fail(ErrorCode::kInvalidArgument, which + "was encoded, and --strength is for marks in a recording's own Opus packets");
+    return Fail(ErrorCode::kInvalidArgument, which + "was marked before it was encoded, and --strength is for marks in Opus packets");
   }
   const bool opus = format.kind != ReferenceKind::kHostPackets;
   if (request.opus.value_or(opus) != opus) return other("--codec", opus ? "opus" : "none", opus ? "none" : "opus");
@@ -254,21 +288,26 @@ tl::unexpected<Error> NotAListener(const MarkRequest& request) {
   return Fail(ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + request.listeners_file + "; only listeners get a copy");
 }
 
-Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const MarkRequest& request, RegisterOptions options, const Progress& progress) {
+Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const MarkRequest& request, const RegisterOptions& options, const Progress& progress) {
   auto source = OggOpusReader::Open(request.input);
   if (!source) return Pass(source);
-  StreamFormat format = SourcePacketsFormat();
-  format.num_variants = options.format.num_variants;
-  format.packets_per_symbol = request.packets_per_symbol.value_or(format.packets_per_symbol);
-  format.strength = request.strength.value_or(format.strength);
-  options.format = format;
   return RegisterPackets(store, master, **source, options, progress);
 }
 
-Result<RegisterSummary> RegisterEncoded(Store& store, const MasterKey& master, const MarkRequest& request, const RegisterOptions& options, const Progress& progress) {
+Result<RegisterSummary> RegisterSound(Store& store, const MasterKey& master, const MarkRequest& request, const RegisterOptions& options, const Progress& progress) {
   auto host = AudioReader::Open(request.input);
   if (!host) return Pass(host);
   return RegisterStream(store, master, **host, options, progress);
+}
+
+StreamFormat FormatFor(const MarkRequest& request, bool own_packets) {
+  StreamFormat format;
+  if (request.opus.value_or(true)) format = SourcePacketsFormat(own_packets ? 0 : request.bitrate_bps.value_or(kUsualBitrateBps));
+  else format.kind = ReferenceKind::kHostPackets;
+  format.num_variants = request.num_variants.value_or(format.num_variants);
+  format.packets_per_symbol = request.packets_per_symbol.value_or(format.packets_per_symbol);
+  format.strength = request.strength.value_or(format.strength);
+  return format;
 }
 
 Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkRequest& request, const std::string& digest,
@@ -278,14 +317,11 @@ Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkR
   options.stream_id = request.stream_id;
   options.accounts = accounts;
   options.input_digest = digest;
-  options.format.num_variants = request.num_variants.value_or(options.format.num_variants);
-  options.format.packets_per_symbol = request.packets_per_symbol.value_or(options.format.packets_per_symbol);
-  options.format.bitrate_bps = request.bitrate_bps.value_or(options.format.bitrate_bps);
-  options.format.kind = request.opus.value_or(true) ? ReferenceKind::kVariantPackets : ReferenceKind::kHostPackets;
   outcome.num_listeners = static_cast<std::int64_t>(accounts.size());
-  const bool in_packets = HasPacketsToMark(request);
-  if (request.strength && !in_packets) return Fail(ErrorCode::kInvalidArgument, "--strength is for marks in a recording's own packets: IN is an Ogg Opus file, without --bitrate and --codec");
-  auto summary = in_packets ? RegisterOwnPackets(store, master, request, options, progress) : RegisterEncoded(store, master, request, options, progress);
+  if (request.strength && !request.opus.value_or(true)) return Fail(ErrorCode::kInvalidArgument, "--strength is for marks in Opus packets, and --codec none makes none");
+  const bool own_packets = HasPacketsToMark(request);
+  options.format = FormatFor(request, own_packets);
+  auto summary = own_packets ? RegisterOwnPackets(store, master, request, options, progress) : RegisterSound(store, master, request, options, progress);
   if (!summary) return Pass(summary);
   outcome.registered = true;
   return store.GetStream(request.stream_id);
@@ -412,8 +448,7 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   MarkOutcome outcome;
   if (auto checked = CheckFiles(request); !checked) return Pass(checked);
   if (request.plain) {
-    auto written = request.opus.value_or(true) ? WritePlainCopy(request, progress) : WritePcmCopy(request, StreamFormat{}, nullptr, progress);
-    if (!written) return Pass(written);
+    if (auto written = WritePlainCopy(request, progress); !written) return Pass(written);
     return outcome;
   }
   auto accounts = ReadAccounts(request.listeners_file);
@@ -437,16 +472,7 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
     if (!written) return Pass(written);
     return outcome;
   }
-  if (stream->format.kind == ReferenceKind::kSourcePackets) {
-    if (auto written = WritePatchedCopy(*store, *stream, *keys, request, progress); !written) return Pass(written);
-    return outcome;
-  }
-  auto writer = CopyWriter::Create(request.output, {.num_channels = stream->format.num_channels});
-  if (!writer) return Pass(writer);
-  auto chosen = ChoosePackets(*store, *stream, *keys, request.account,
-                              [&](std::span<const std::uint8_t> packet) { return writer->Write(packet); }, progress);
-  if (!chosen) return Pass(chosen);
-  if (auto finished = writer->Finish(stream->num_samples); !finished) return Pass(finished);
+  if (auto written = WriteOpusCopy(*store, *stream, *keys, request, progress); !written) return Pass(written);
   return outcome;
 }
 
@@ -466,11 +492,11 @@ void AddMarkCommand(CLI::App& app, Action& action) {
   command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line");
   command->add_option("--for", request.account, "The listener whose copy to write");
   command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
-  command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, with a few bits changed, and all else is encoded at 32k");
+  command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");
   command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus; opus unless given")->check(CLI::IsMember({"opus", "none"}));
-  command->add_option("--strength", request.strength, "Of the mark in IN's own packets: 1, not to be heard by any measure, to 100, shortest clips; 50 unless given")->check(CLI::Range(1, 100));
+  command->add_option("--strength", request.strength, "Of the mark: 1, not to be heard by any measure, to 100, shortest clips; 50 unless given")->check(CLI::Range(1, 100));
   command->add_option("--variants", request.num_variants, "Variants of every symbol; 4 unless given")->check(CLI::IsMember({2, 4, 8}));
-  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 2 unless given, 1 in IN's own packets")->check(CLI::Range(1, 10));
+  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 1 unless given, 2 with --codec none")->check(CLI::Range(1, 10));
   command->add_flag("--plain", request.plain, "The same encode without any mark; registers nothing (to compare quality)");
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, request.common);
