@@ -26,9 +26,14 @@ enum class Presence { kHere, kEnded, kElsewhere };  // kElsewhere: this sidecar 
 
 class CalledSource {
  public:
+  struct Options {
+    StreamFormat format;
+    std::int64_t recording = 0;     // for the recorder
+    std::int64_t first_packet = 0;  // where an earlier call's source of this name ended: what overlaps cannot be stored
+  };
   // `recorder` must outlive it. kInvalidArgument: the format is not valid, or of another kind.
-  static Result<std::shared_ptr<CalledSource>> Create(const StreamFormat& format, const StreamKeys& keys, const RoomClock& clock,
-                                                      Recorder& recorder, std::int64_t recording);
+  static Result<std::shared_ptr<CalledSource>> Create(const Options& options, const StreamKeys& keys, const RoomClock& clock,
+                                                      Recorder& recorder);
 
   struct Packet {
     std::uint16_t sequence = 0;
@@ -47,6 +52,8 @@ class CalledSource {
   void Stop(Presence why);
   Presence presence() const;
   SourceCounts counts() const;
+  // Where another of this name may begin: the first slot behind all that was recorded in which a chunk of reference can.
+  std::int64_t end_packet() const;
 
  private:
   static constexpr std::size_t kNumRemembered = 64;  // as far back as SourceClock knows duplicates
@@ -59,20 +66,20 @@ class CalledSource {
     Answer answer;
   };
 
-  CalledSource(const StreamFormat& format, const StreamKeys& keys, const RoomClock& clock, Recorder& recorder,
-               std::int64_t recording);
+  CalledSource(const Options& options, const StreamKeys& keys, const RoomClock& clock, Recorder& recorder);
 
   Answer Mark(const SourcePacket& packet);
+  void Record(const SourcePacket& packet, int num_samples);
 
-  const StreamFormat format_;
+  const Options options_;
   const RoomClock clock_;
   Recorder& recorder_;
-  const std::int64_t recording_;
   mutable std::mutex mutex_;  // of all that follows
   Presence presence_ = Presence::kHere;
   InPacketMarker marker_;
-  SourceClock source_clock_{{.wait_for_order = false}};
+  SourceClock source_clock_;
   SourceCounts counts_;
+  std::int64_t end_packet_;
   std::array<Remembered, kNumRemembered> remembered_;  // by sequence number
 };
 

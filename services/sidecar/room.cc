@@ -71,7 +71,9 @@ Result<void> Room::CheckCalledSource(const std::string& name) const {
 Result<std::shared_ptr<CalledSource>> Room::AddCalledSource(const std::string& name, int number) {
   if (auto checked = CheckCalledSource(name); !checked) return Pass(checked);
   const std::int64_t recording = OpenRecording(number);
-  auto called = CalledSource::Create(record_.format, keys_, clock_, recorder_, recording);
+  const auto earlier = called_ends_.find(name);
+  const std::int64_t first_packet = earlier == called_ends_.end() ? 0 : earlier->second;
+  auto called = CalledSource::Create({.format = record_.format, .recording = recording, .first_packet = first_packet}, keys_, clock_, recorder_);
   if (!called) {
     recorder_.Close(recording, std::chrono::milliseconds(0));
     return Pass(called);
@@ -90,6 +92,7 @@ Result<void> Room::RemoveSource(const std::string& name, std::chrono::millisecon
   if (found == sources_.end()) return Fail(ErrorCode::kNotFound, "source '" + name + "': the stream has none of this name");
   if (found->second.called) {
     found->second.called->Stop(Presence::kEnded);
+    called_ends_[name] = found->second.called->end_packet();
   } else {
     media_.Remove(found->second.in_media);
   }

@@ -125,7 +125,8 @@ class Room {
   Recorder& recorder_;
   std::shared_ptr<ReferenceCounts> reference_counts_ = std::make_shared<ReferenceCounts>();
   Audience audience_;
-  std::map<std::string, Source> sources_;      // by name
+  std::map<std::string, Source> sources_;            // by name
+  std::map<std::string, std::int64_t> called_ends_;  // CalledSource::end_packet of those that went, by name
   std::map<std::string, Listener> listeners_;  // by grant
 };
 

@@ -357,6 +357,26 @@ TEST_CASE("Relay calls: a caller who leaves takes the source along", "[relay_cal
   CHECK(Get(relay.sidecar->Stats("room")).reference_stored >= 1);
 }
 
+TEST_CASE("Relay calls: a relay that calls again at once goes on behind what it said, and nothing of it is lost",
+          "[relay_calls]") {
+  TestRelay relay;
+  relay.Open("room");
+  const auto packets = SpokenPackets(6, 11);
+  std::int64_t last_symbol = -1;
+  for (int call = 0; call < 3; ++call) {
+    Patching patching(relay, "room", "mic");
+    for (std::uint32_t i = 0; i < 11; ++i) {  // all told less than a second, which is how far ahead of the clock a source may be
+      const auto slot = *patching.Ask(i, 960 * i, packets[i]);
+      CHECK(slot.symbol() > last_symbol);
+      last_symbol = slot.symbol();
+    }
+    REQUIRE(patching.End().ok());
+  }
+  const auto stats = Get(relay.sidecar->Stats("room"));
+  CHECK(stats.reference_dropped == 0);
+  CHECK(stats.reference_stored >= 33);
+}
+
 TEST_CASE("Relay calls: choices keep ahead of the room's clock, and end with the grant", "[relay_calls]") {
   TestRelay relay;
   relay.Open("room");
