@@ -132,6 +132,15 @@ class Patching {
     return call_->Finish();
   }
   void Cancel() { context_.TryCancel(); }
+  // Writes the packet again and again and reads no answer, until the call has ended.
+  void WriteOn(std::uint32_t sequence, std::uint32_t timestamp, const Bytes& opus) {
+    v1::SourcePacket packet;
+    packet.set_sequence_number(sequence);
+    packet.set_timestamp(timestamp);
+    packet.set_opus(opus);
+    while (call_->Write(packet)) {
+    }
+  }
 
  private:
   std::string stream_id_;
@@ -408,6 +417,34 @@ TEST_CASE("Relay calls: a drain ends them, and stores what was said", "[relay_ca
   CHECK(choosing.ReadToEnd().error_code() == StatusCode::UNAVAILABLE);
   CHECK(Get(relay.sidecar->Stats("room")).reference_stored >= 1);
   relay.frontend->Stop(std::chrono::seconds(5));
+}
+
+TEST_CASE("Relay calls: a caller who reads no answers is held up, and holds up no drain", "[relay_calls]") {
+  TestRelay relay;
+  relay.Open("room");
+  Patching patching(relay, "room", "mic");
+  const auto packets = SpokenPackets(6, 30);
+  std::uint32_t marked = 0;
+  for (std::uint32_t i = 0; i < 30; ++i) marked = patching.Ask(i, 960 * i, packets[i])->erased() ? marked : i;
+  std::thread writer([&] { patching.WriteOn(marked, 960 * marked, packets[marked]); });
+  const auto num_received = [&] {
+    const auto sources = Get(relay.sidecar->Stats("room")).stream.sources;
+    return sources.empty() ? 0 : sources[0].counts.received;
+  };
+  // Held up: the number stands still.
+  std::int64_t received = 0;
+  auto last_change = steady_clock::now();
+  while (received < 1'000'000 && steady_clock::now() - last_change < std::chrono::milliseconds(500)) {
+    const std::int64_t now = num_received();
+    if (now != received) last_change = steady_clock::now();
+    received = now;
+  }
+  CHECK(received < 1'000'000);
+  relay.handlers.Drain();
+  writer.join();
+  const auto deadline = steady_clock::now() + std::chrono::seconds(10);
+  while (relay.See("room").sources_size() != 0 && steady_clock::now() < deadline) std::this_thread::yield();
+  CHECK(relay.See("room").sources_size() == 0);
 }
 
 TEST_CASE("Relay calls: over HTTP choices come as lines, and patches are refused", "[relay_calls]") {
