@@ -78,11 +78,7 @@ class VariantsCall final : public grpc::ServerBidiReactor<v1::SourcePacket, v1::
     const std::lock_guard lock(mutex_);
     if (draining && end_ && busy_ && source_) return context_->TryCancel();  // somebody does not read
     if (draining) return End(Draining());
-    if (!source_ || source_->presence() == Presence::kHere) return;
-    End(source_->presence() == Presence::kElsewhere
-            ? Elsewhere()
-            : grpc::Status(StatusCode::FAILED_PRECONDITION,
-                           "source '" + source_name_ + "': it was removed, or the stream was closed"));
+    if (source_ && source_->presence() != Presence::kHere) End(Gone());
   }
 
  private:
@@ -119,6 +115,11 @@ class VariantsCall final : public grpc::ServerBidiReactor<v1::SourcePacket, v1::
   }
 
   // ---- with the lock held
+  grpc::Status Gone() const {
+    if (source_->presence() == Presence::kElsewhere) return Elsewhere();
+    return {StatusCode::FAILED_PRECONDITION, "source '" + source_name_ + "': it was removed, or the stream was closed"};
+  }
+
   void Answer() {
     if (const grpc::Status right = CheckPacket(); !right.ok()) return End(right);
     CalledSource::Answer answer;
@@ -128,6 +129,7 @@ class VariantsCall final : public grpc::ServerBidiReactor<v1::SourcePacket, v1::
                               .timestamp = packet_.timestamp(),
                               .opus = {bytes, packet_.opus().size()}});
     }
+    if (source_->presence() != Presence::kHere) return End(Gone());  // not told as erased: it is not to be sent unmarked
     slot_.Clear();
     slot_.set_sequence_number(packet_.sequence_number());
     Fill(answer, slot_);
