@@ -28,7 +28,8 @@ constexpr std::int64_t kShortestSamples = 120;
 
 }  // namespace
 
-SourceClock::SourceClock(const Options& options) : options_(options) {
+SourceClock::SourceClock(const Options& options)
+    : options_(options), next_packet_(options.first_packet), next_position_(options.first_packet * kPacketSamples) {
   for (Held& held : held_) held.bytes.resize(kMaxPayloadBytes);
 }
 

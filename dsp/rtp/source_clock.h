@@ -68,6 +68,7 @@ class SourceClock {
 
   struct Options {
     bool wait_for_order = true;
+    std::int64_t first_packet = 0;  // on the room's clock: nothing is placed before it, since it was given out earlier
   };
 
   SourceClock() : SourceClock(Options{}) {}

@@ -18,7 +18,7 @@ constexpr milliseconds kRetry{500};
 }  // namespace
 
 Recorder::Recorder(StorePool& pool, const Options& options)
-    : pool_(pool), options_(options), queue_(options.max_slots), sealer_([this] { Seal(); }), writer_([this] { Write(); }) {}
+    : pool_(pool), options_(options), queue_(options.max_slots), calls_queue_(options.max_slots), sealer_([this] { Seal(); }), writer_([this] { Write(); }) {}
 
 Recorder::~Recorder() {
   {
@@ -43,7 +43,7 @@ std::int64_t Recorder::Open(const Recording& recording) {
 void Recorder::Close(std::int64_t recording, milliseconds patience) {
   const auto deadline = steady_clock::now() + patience;
   std::unique_lock lock(mutex_);
-  while (queue_.Front() != nullptr && !stopping_ && steady_clock::now() < deadline) changed_.wait_for(lock, kSealerSleep);
+  while (HasQueued() && !stopping_ && steady_clock::now() < deadline) changed_.wait_for(lock, kSealerSleep);
   const auto found = sealing_.find(recording);
   if (found == sealing_.end()) return;
   (void)found->second.recorder->Flush();
@@ -59,6 +59,11 @@ Result<void> Recorder::WaitUntilStored(const std::string& stream_id, millisecond
   return Fail(ErrorCode::kUnavailable, "stream '" + stream_id + "': the store has not yet taken all of its reference; try again");
 }
 
+bool Recorder::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) {
+  const std::lock_guard lock(calls_mutex_);
+  return calls_queue_.PushSourcePacket(recording, packet, offset_samples, opus);
+}
+
 std::size_t Recorder::bytes_waiting() const {
   const std::lock_guard lock(mutex_);
   return waiting_bytes_;
@@ -68,16 +73,17 @@ void Recorder::Seal() {
   for (;;) {
     std::unique_lock lock(mutex_);
     if (stopping_) return;
-    if (SealFront()) continue;
+    const bool of_media = SealFront(queue_);
+    if (SealFront(calls_queue_) || of_media) continue;
     FlushIdle();
-    changed_.notify_all();  // those who wait for an empty queue
+    changed_.notify_all();  // those who wait for empty queues
     lock.unlock();
     std::this_thread::sleep_for(kSealerSleep);
   }
 }
 
-bool Recorder::SealFront() {
-  const QueuedSlot* const slot = queue_.Front();
+bool Recorder::SealFront(SlotQueue& queue) {
+  const QueuedSlot* const slot = queue.Front();
   if (slot == nullptr) return false;
   if (const auto found = sealing_.find(slot->recording); found != sealing_.end()) {
     ReferenceRecorder& recorder = *found->second.recorder;  // Enqueue, its sink, counts what it cannot take
@@ -89,7 +95,7 @@ bool Recorder::SealFront() {
     found->second.last_slot = steady_clock::now();
     found->second.has_rest = true;
   }
-  queue_.Pop();
+  queue.Pop();
   return true;
 }
 

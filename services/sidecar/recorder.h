@@ -1,4 +1,4 @@
-// Keeps what the media thread sends: slots from the queue become sealed chunks, chunks go to the store.
+// Keeps what the media thread sends, and what calls answer for: slots from two queues become sealed chunks, chunks go to the store.
 //
 // Two threads: one seals, and decodes a source's own packets for the fingerprint; one writes. While the store is slow or away, chunks wait in memory, up to a
 // bound; what does not fit is a gap in the reference, counted. Control calls are thread-safe and may block.
@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -32,7 +33,7 @@ struct ReferenceCounts {
 class Recorder {
  public:
   struct Options {
-    std::size_t max_slots = 1024;             // between media and sealing: 10 s of two sources
+    std::size_t max_slots = 1024;             // between media and sealing, and as many between calls and sealing: 10 s of two sources
     std::size_t max_bytes = 256 << 20;        // of sealed chunks that wait for the store
     int packets_per_chunk = 2 * kPacketsPerSecond;  // what a kill may lose
   };
@@ -56,6 +57,8 @@ class Recorder {
   Result<void> WaitUntilStored(const std::string& stream_id, std::chrono::milliseconds patience);
 
   SlotQueue& queue() { return queue_; }  // Push is for one thread
+  // The way in for calls, of many threads; as SlotQueue::PushSourcePacket, but may wait for another of them.
+  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus);
   std::size_t bytes_waiting() const;
 
  private:
@@ -71,7 +74,8 @@ class Recorder {
   };
 
   void Seal();
-  bool SealFront();
+  bool SealFront(SlotQueue& queue);
+  bool HasQueued() const { return queue_.Front() != nullptr || calls_queue_.Front() != nullptr; }
   void FlushIdle();
   Result<void> Enqueue(std::int64_t recording, ReferenceChunk chunk);
   void Write();
@@ -80,6 +84,8 @@ class Recorder {
   StorePool& pool_;
   const Options options_;
   SlotQueue queue_;
+  std::mutex calls_mutex_;  // of those who push to the next
+  SlotQueue calls_queue_;
   mutable std::mutex mutex_;  // of all that follows
   std::condition_variable changed_;
   std::int64_t last_recording_ = 0;

@@ -193,6 +193,7 @@ grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext*, const v1::RemoveS
 grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* request, v1::GrantResponse* response) {
   return Change(sidecar_, key_locks_, "Grant", *request, *response, [&]() -> Result<void> {
     const v1::Destination& destination = request->destination();
+    if (auto right = Want(!request->has_destination() || !destination.host().empty(), "destination.host: wanted an address, got none"); !right) return right;
     const std::uint32_t payload_type = destination.has_payload_type() ? destination.payload_type() : kDefaultPayloadType;
     auto grant = sidecar_.AddGrant(request->stream_id(), request->account(),
                                    {.host = destination.host(), .port = static_cast<int>(std::min(destination.port(), 100'000U)), .payload_type = static_cast<int>(std::min(payload_type, 1000U))});

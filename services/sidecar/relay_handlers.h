@@ -5,16 +5,20 @@
 
 #include "earmark/v1/relay.grpc.pb.h"
 #include "services/common/idempotency.h"
+#include "services/sidecar/relay_calls.h"
 #include "services/sidecar/sidecar.h"
 
 namespace earmark {
 
-class RelayHandlers final : public v1::Relay::Service {
+class RelayHandlers final : public v1::Relay::WithCallbackMethod_Variants<v1::Relay::WithCallbackMethod_Choices<v1::Relay::Service>> {
  public:
-  explicit RelayHandlers(Sidecar& sidecar) : sidecar_(sidecar) {}
+  explicit RelayHandlers(Sidecar& sidecar) : sidecar_(sidecar), calls_(sidecar) {}
 
-  // Ends all WatchStats.
-  void Drain() { draining_ = true; }
+  // Ends all calls that would go on.
+  void Drain() {
+    draining_ = true;
+    calls_.Drain();
+  }
 
   grpc::Status OpenStream(grpc::ServerContext* context, const v1::OpenStreamRequest* request, v1::Stream* stream) override;
   grpc::Status CloseStream(grpc::ServerContext* context, const v1::CloseStreamRequest* request, v1::Stream* stream) override;
@@ -25,9 +29,14 @@ class RelayHandlers final : public v1::Relay::Service {
   grpc::Status Grant(grpc::ServerContext* context, const v1::GrantRequest* request, v1::GrantResponse* response) override;
   grpc::Status Revoke(grpc::ServerContext* context, const v1::RevokeRequest* request, v1::RevokeResponse* response) override;
   grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request, grpc::ServerWriter<v1::StreamStats>* writer) override;
+  grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* Variants(grpc::CallbackServerContext* context) override { return calls_.Variants(context); }
+  grpc::ServerWriteReactor<v1::ChoiceBlock>* Choices(grpc::CallbackServerContext* context, const v1::ChoicesRequest* request) override {
+    return calls_.Choices(context, *request);
+  }
 
  private:
   Sidecar& sidecar_;
+  RelayCalls calls_;
   KeyLocks key_locks_;
   std::atomic<bool> draining_ = false;
 };

@@ -266,7 +266,35 @@ Result<void> Sidecar::RemoveSource(const std::string& stream_id, const std::stri
   return (*room)->RemoveSource(source, kClosePatience);
 }
 
+Result<std::shared_ptr<CalledSource>> Sidecar::AddCalledSource(const std::string& stream_id, const std::string& source) {
+  const std::lock_guard lock(mutex_);
+  auto room = FindRoom(stream_id);
+  if (!room) return Pass(room);
+  if (auto checked = (*room)->CheckCalledSource(source); !checked) return Pass(checked);
+  auto store = pool_.Borrow();
+  if (!store) return Pass(store);
+  auto number = (*store)->PutSource(stream_id, (*room)->epoch(), source, ToJson(SourceSettingsRecord{}));
+  if (!number) return Pass(number);
+  return (*room)->AddCalledSource(source, *number);
+}
+
+// Its settings say already that there is no port to open again.
+Result<void> Sidecar::RemoveCalledSource(const std::string& stream_id, const std::string& source, const CalledSource& called) {
+  const std::lock_guard lock(mutex_);
+  const auto room = rooms_.find(stream_id);
+  if (room == rooms_.end() || !room->second->HasCalledSource(source, called)) return {};
+  return room->second->RemoveSource(source, kClosePatience);
+}
+
 // ---- listeners
+
+Result<ChoiceReader> Sidecar::Choices(const std::string& stream_id, const std::string& grant_id, std::int64_t from_symbol) {
+  if (from_symbol < 0) return Fail(ErrorCode::kInvalidArgument, "from_symbol: wanted 0 or more, got " + std::to_string(from_symbol));
+  const std::lock_guard lock(mutex_);
+  auto room = FindRoom(stream_id);
+  if (!room) return Pass(room);
+  return (*room)->Choices(grant_id, from_symbol);
+}
 
 Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const std::string& account, const Delivery& wanted) {
   Delivery delivery = wanted;
@@ -279,7 +307,7 @@ Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const
   if (!store) return Pass(store);
   for (const auto& [id, other] : rooms_) {
     for (const auto& source : other->Sources()) {
-      if (source.port != delivery.port || options_.media_host != delivery.host) continue;
+      if (!delivery.is_sent() || source.port != delivery.port || options_.media_host != delivery.host) continue;
       return Fail(ErrorCode::kInvalidArgument, "destination: wanted a listener's, got a source's port of this sidecar");
     }
   }

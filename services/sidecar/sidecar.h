@@ -59,13 +59,20 @@ class Sidecar {
   // Names must be new in the stream, or be those of a removed source, which comes back under its number. The port to send to.
   Result<int> AddSource(const std::string& stream_id, const std::string& source, int payload_type, int red_payload_type);
   Result<void> RemoveSource(const std::string& stream_id, const std::string& source);
+  // The same without a port: what the source says is given to Take. kFailedPrecondition also where the stream is not of kind kSourcePackets. It is not taken up
+  // again after a restart.
+  Result<std::shared_ptr<CalledSource>> AddCalledSource(const std::string& stream_id, const std::string& source);
+  // As RemoveSource, but that it has no effect where another source has the name by now, or the room is gone.
+  Result<void> RemoveCalledSource(const std::string& stream_id, const std::string& source, const CalledSource& called);
 
   struct GrantView {
     std::string grant_id;
     std::vector<Room::SourceSsrc> sources;
   };
-  // `wanted`: the seed is chosen here.
+  // `wanted`: the seed is chosen here. Without a host nothing is sent: a relay serves the listener, by Choices.
   Result<GrantView> AddGrant(const std::string& stream_id, const std::string& account, const Delivery& wanted);
+  // kNotFound: no open grant of the stream; kFailedPrecondition also where the stream is not of kind kSourcePackets.
+  Result<ChoiceReader> Choices(const std::string& stream_id, const std::string& grant_id, std::int64_t from_symbol);
   // Ending a grant that has ended has no effect.
   Result<void> Revoke(const std::string& grant_id);
 

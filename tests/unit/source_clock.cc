@@ -452,6 +452,17 @@ TEST_CASE("SourceClock: without patience packets go on at once, and late ones in
   CHECK(room.counts().duplicate == 2);
 }
 
+TEST_CASE("SourceClock: nothing is placed where an earlier one has given out", "[source_clock]") {
+  for (const std::int64_t first_packet : {480, 500, 520}) {
+    Room room(10'007'000, {.wait_for_order = false, .first_packet = first_packet});
+    room.NextFew(10);
+    REQUIRE(room.given().size() == 10);
+    CHECK(room.given()[0].packet == std::max<std::int64_t>(500, first_packet));
+    CHECK(room.given()[0].num_lost == 0);
+    CHECK(room.GaplessFrom(0));
+  }
+}
+
 TEST_CASE("SourceClock: without patience, what is late by far or of before a start is dropped", "[source_clock]") {
   Room room(10'000'000, kAsItComes);
   room.NextFew(5);

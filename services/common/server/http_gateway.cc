@@ -307,7 +307,8 @@ void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response&
   });
   const auto* method = Find(request.matches[1], request.matches[2]);
   if (method == nullptr || method->client_streaming()) {
-    return Answer(response, 404, grpc::StatusCode::NOT_FOUND, request.path + ": no such call over HTTP");
+    const char* const why = method == nullptr ? ": no such call" : ": a call that takes a stream is for gRPC alone";
+    return Answer(response, 404, grpc::StatusCode::NOT_FOUND, request.path + why);
   }
   if (!read) {
     const int status = body.size() > kMaxJsonBytes ? 413 : 400;

@@ -5,6 +5,7 @@
 //     unary                        200 and the answer as JSON
 //     server stream                200 and one JSON object a line (application/x-ndjson); an error after the first line is a last
 //     line {"error": …}
+//     client stream, both ways     404: these are for gRPC alone, but for uploads
 //   POST UPLOAD-PATH?name=value    an upload: the first message from the query, the body as its data
 //   GET /healthz /readyz /metrics
 //
