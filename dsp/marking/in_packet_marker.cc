@@ -14,16 +14,6 @@ namespace {
 constexpr float kCoarseStepDb = 6.0206F;
 constexpr std::size_t kMaxFineBytes = 12;  // of a hybrid frame: 4 bands of up to 8 bits in two channels, and those that are read before
 
-CeltLayout LayoutOf(const OpusFrames& packet) noexcept {
-  constexpr std::array<int, 5> kEndBands = {13, 17, 17, 19, 21};
-  int size_log2 = 0;
-  while ((120 << size_log2) < packet.samples_per_frame) ++size_log2;
-  return {.num_channels = packet.num_channels,
-          .frame_size_log2 = size_log2,
-          .first_band = packet.mode == OpusMode::kHybrid ? 17 : 0,
-          .end_band = kEndBands[static_cast<std::size_t>(packet.bandwidth)]};
-}
-
 // A whole number of steps whose square is on average that of `wanted`.
 int StepsFor(float wanted, int draw) noexcept {
   const auto whole = static_cast<int>(wanted);
@@ -122,7 +112,7 @@ void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uin
 }
 
 void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept {
-  const auto front = ParseCeltFront(LayoutOf(packet), decoder);
+  const auto front = ParseCeltFront(CeltLayoutOf(packet), decoder);
   if (!front) return;
   const BandMovesDb& moves = masking_.Update(*front, frame);
   if (front->silence || direction == 0) return;

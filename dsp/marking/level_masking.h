@@ -19,7 +19,7 @@ using BandMovesDb = std::array<float, celt::kNumBands>;
 class LevelMasking {
  public:
   struct Options {
-    float move_db = 0.5F;         // root mean square
+    float move_db = 0.49F;        // root mean square
     float floor_db = -95.0F;      // no band below this is moved (CeltLevels::LevelDb) …
     float below_peak_db = 60.0F;  // … nor one this far below the strongest
   };

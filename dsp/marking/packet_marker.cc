@@ -10,6 +10,9 @@ namespace earmark {
 namespace {
 
 constexpr int kMaxOpusSamples = 5760;  // 120 ms, the longest packet
+// What decoder (the encoder's look-ahead that it could not see) and marker lack of a whole packet.
+constexpr int kHeldBackSamples = kPacketSamples - kOpusLookaheadSamples - Marker::kLatencySamples;
+constexpr int kMinPacketBytes = 8;     // libopus puts nothing into less
 
 int DurationSamples(std::span<const std::uint8_t> opus) noexcept {
   if (opus.empty()) return -1;
@@ -24,7 +27,8 @@ ReencodeMarker::ReencodeMarker(StreamMarker marker, std::unique_ptr<OpusDecoder,
     : marker_(std::move(marker)),
       decoder_(std::move(decoder)),
       num_channels_(static_cast<std::size_t>(marker_.format().num_channels)),
-      pending_((kPacketSamples + kMaxOpusSamples) * num_channels_) {}
+      pending_((kPacketSamples + kMaxOpusSamples) * num_channels_),
+      delayed_((kHeldBackSamples + kPacketSamples) * num_channels_) {}
 
 Result<std::unique_ptr<ReencodeMarker>> ReencodeMarker::Create(const StreamFormat& format, const StreamKeys& keys) {
   if (format.kind != ReferenceKind::kVariantPackets) return Fail(ErrorCode::kInvalidArgument, "kind: packets are marked for variant packets alone");
@@ -43,6 +47,8 @@ Result<int> ReencodeMarker::Process(std::int64_t packet, std::span<const std::ui
   auto before = CrossGap(packet, sink);
   if (!before) return before;
   if (!Decode(opus, num_samples)) return Fail(ErrorCode::kInvalidArgument, "not Opus");
+  block_bytes_ = std::clamp(static_cast<int>(opus.size()) * kPacketSamples / num_samples, kMinPacketBytes, kMaxPacketBytes);
+  if (!started_) held_back_bytes_ = block_bytes_;
   started_ = true;
   auto marked = MarkWholeBlocks(&sink);
   if (!marked) return marked;
@@ -69,9 +75,7 @@ Result<int> ReencodeMarker::CrossGap(std::int64_t packet, const SlotSink& sink) 
     given_out = *marked;
   }
   if (!started_ || num_packets > kMaxConcealedPackets) {
-    marker_.Skip(packet - marker_.next_packet());
-    opus_decoder_ctl(decoder_.get(), OPUS_RESET_STATE);
-    num_pending_ = 0;
+    StartAfresh(packet);
   }
   while (marker_.next_packet() < packet) {
     if (!Decode({}, kPacketSamples)) return Fail(ErrorCode::kInternal, "concealment");
@@ -87,14 +91,31 @@ Result<int> ReencodeMarker::MarkWholeBlocks(const SlotSink* sink) noexcept {
   const auto block = kPacketSamples * num_channels_;
   for (; num_pending_ >= kPacketSamples; num_pending_ -= kPacketSamples) {
     const auto host = std::span<const float>(pending_).first(block);
-    const auto slot = marker_.Process(host);
+    const auto slot = MarkBlock(host);
     if (!slot) return Pass(slot);
-    if (sink != nullptr) (*sink)(*slot, host);
+    if (sink != nullptr) (*sink)(*slot, std::span<const float>(delayed_).first(block));
     ++marked;
     const auto left = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(num_pending_) * num_channels_);
     std::copy(pending_.begin() + static_cast<std::ptrdiff_t>(block), pending_.begin() + left, pending_.begin());
   }
   return marked;
+}
+
+// The block that is marked stands at the start of delayed_ then.
+Result<Slot> ReencodeMarker::MarkBlock(std::span<const float> decoded) noexcept {
+  const auto held_back = static_cast<std::ptrdiff_t>(delayed_.size() - decoded.size());
+  std::copy(delayed_.end() - held_back, delayed_.end(), delayed_.begin());
+  std::copy(decoded.begin(), decoded.end(), delayed_.begin() + held_back);
+  const int num_bytes = std::exchange(held_back_bytes_, block_bytes_);
+  return marker_.Process(std::span<const float>(delayed_).first(decoded.size()), num_bytes);
+}
+
+void ReencodeMarker::StartAfresh(std::int64_t packet) noexcept {
+  marker_.Skip(packet - marker_.next_packet());
+  opus_decoder_ctl(decoder_.get(), OPUS_RESET_STATE);
+  num_pending_ = 0;
+  std::fill(delayed_.begin(), delayed_.end(), 0.0F);
+  started_ = false;
 }
 
 }  // namespace earmark

@@ -38,7 +38,11 @@ class PacketMarker {
   virtual Result<int> Process(std::int64_t packet, std::span<const std::uint8_t> opus, const SlotSink& sink) noexcept = 0;
 };
 
-// Decodes and encodes again: takes packets of any mode, bandwidth, duration (2.5 to 120 ms) and channel count, and adds kTotalLatencySamples.
+// Decodes and encodes again: takes packets of any mode, bandwidth, duration (2.5 to 120 ms) and channel count.
+//
+// What a second encode costs is least where its frames lie on the first one's, whose coefficients it then nearly meets again, and where they are as long. So the
+// sound is held back until source, marker and encoder together delay it by one whole packet, which is how far copies lag behind the source's packets. With a
+// bit rate of 0 each slot's packets have the length of the source's packet whose sound they carry (docs/decisions/0012).
 //
 // A gap of up to kMaxConcealedPackets is concealed inside: decoder, marker and encoders run through it, so that the sound behind it goes on smoothly.
 // (What listeners hear in the half second behind one lost packet then is 25 dB like a copy without loss; after a fresh start, 17 dB.)
@@ -46,6 +50,7 @@ class PacketMarker {
 class ReencodeMarker final : public PacketMarker {
  public:
   static constexpr int kMaxConcealedPackets = 5;
+  static constexpr int kDelaySamples = kPacketSamples;  // of a copy behind the source's packets, both decoded
 
   // kInvalidArgument: `format` is not valid, or is not of kind kVariantPackets.
   static Result<std::unique_ptr<ReencodeMarker>> Create(const StreamFormat& format, const StreamKeys& keys);
@@ -62,6 +67,8 @@ class ReencodeMarker final : public PacketMarker {
   bool Decode(std::span<const std::uint8_t> opus, int num_samples) noexcept;
   Result<int> CrossGap(std::int64_t packet, const SlotSink& sink) noexcept;
   Result<int> MarkWholeBlocks(const SlotSink* sink) noexcept;
+  Result<Slot> MarkBlock(std::span<const float> decoded) noexcept;
+  void StartAfresh(std::int64_t packet) noexcept;
 
   StreamMarker marker_;
   std::unique_ptr<OpusDecoder, DecoderDeleter> decoder_;
@@ -69,6 +76,9 @@ class ReencodeMarker final : public PacketMarker {
   bool started_ = false;
   std::vector<float> pending_;  // interleaved; decoded and not yet marked, from the start of slot marker_.next_packet()
   int num_pending_ = 0;         // samples a channel
+  std::vector<float> delayed_;  // interleaved: what is held back, then the block that is marked
+  int block_bytes_ = 0;         // of the source's packets in 20 ms that came last …
+  int held_back_bytes_ = 0;     // … and of those whose sound is marked next
 };
 
 }  // namespace earmark

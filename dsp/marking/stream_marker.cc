@@ -16,10 +16,10 @@ Result<StreamMarker> StreamMarker::Create(const StreamFormat& format, const Stre
   return StreamMarker(format, keys, first_packet, std::move(*encoder));
 }
 
-Result<Slot> StreamMarker::Process(std::span<const float> host) noexcept {
+Result<Slot> StreamMarker::Process(std::span<const float> host, int num_bytes) noexcept {
   marker_.Process(host);
   const bool host_packets = format_.kind == ReferenceKind::kHostPackets;
-  auto slot = encoder_.Encode([&](int variant) { return host_packets ? marker_.Host() : marker_.Variant(variant); });
+  auto slot = encoder_.Encode([&](int variant) { return host_packets ? marker_.Host() : marker_.Variant(variant); }, num_bytes);
   if (slot) slot->packet = next_packet_;
   ++next_packet_;
   return slot;

@@ -28,8 +28,9 @@ class StreamMarker {
   static Result<StreamMarker> Create(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet = 0);
 
   // 20 ms, interleaved, format.num_channels. Does not allocate, lock, log or do I/O. The slot is valid until the next call, and knows its
-  // number. Fails only if libopus does (kInternal); the stream cannot go on then.
-  Result<Slot> Process(std::span<const float> host) noexcept;
+  // number. Fails only if libopus does (kInternal); the stream cannot go on then. `num_bytes`, 3 to kMaxPacketBytes: of the slot's packets, where
+  // format.bitrate_bps is 0.
+  Result<Slot> Process(std::span<const float> host, int num_bytes = kMaxPacketBytes) noexcept;
 
   // The next block lies `num_packets` (>= 0) packets later than it would. All state is as after Create at that packet: no sound from before the
   // gap comes out behind it, where it would be in another symbol; so the first 16.5 ms behind the gap are silent. Real-time safe.

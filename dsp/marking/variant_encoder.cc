@@ -3,6 +3,7 @@
 #include <opus/opus.h>
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 namespace earmark {
@@ -20,6 +21,7 @@ constexpr int kCeltFromBps = 24000;
 
 // What libopus itself would choose for most material at this rate; pinned so that the variants cannot differ.
 int BandwidthFor(const VariantEncoder::Options& options) {
+  if (options.bitrate_bps == 0) return OPUS_BANDWIDTH_FULLBAND;
   const int per_channel_bps = options.bitrate_bps / options.num_channels;
   if (options.bitrate_bps < kCeltFromBps) return OPUS_BANDWIDTH_WIDEBAND;  // all that SILK alone can carry
   return per_channel_bps < 16000 ? OPUS_BANDWIDTH_SUPERWIDEBAND : OPUS_BANDWIDTH_FULLBAND;
@@ -32,16 +34,18 @@ void VariantEncoder::EncoderDeleter::operator()(OpusEncoder* encoder) const { op
 Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
   VariantEncoder result;
   result.num_encoders_ = options.num_encoders;
-  const bool silk = options.bitrate_bps < kCeltFromBps;
+  result.encoder_bytes_ = static_cast<std::size_t>(opus_encoder_get_size(options.num_channels));
+  const bool silk = options.bitrate_bps != 0 && options.bitrate_bps < kCeltFromBps;
+  result.as_told_ = options.bitrate_bps == 0;
   const bool padded = silk && options.constant;
   if (padded) result.padded_bytes_ = options.bitrate_bps / 8 / kPacketsPerSecond;
-  const int bitrate_bps = padded ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
+  const int rate_bps = options.bitrate_bps == 0 ? OPUS_BITRATE_MAX : padded ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
   result.packets_.resize(static_cast<std::size_t>(options.num_encoders));
   for (int v = 0; v < options.num_encoders; ++v) {
     int error = OPUS_OK;
     result.encoders_.emplace_back(opus_encoder_create(kSampleRateHz, options.num_channels, OPUS_APPLICATION_AUDIO, &error));
     OpusEncoder* encoder = result.encoders_.back().get();
-    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(bitrate_bps));
+    if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BITRATE(rate_bps));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_VBR(options.constant ? 0 : 1));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_BANDWIDTH(BandwidthFor(options)));
     if (error == OPUS_OK) error = opus_encoder_ctl(encoder, OPUS_SET_FORCE_CHANNELS(options.num_channels));
@@ -58,25 +62,42 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
 
 void VariantEncoder::Reset() noexcept {
   for (auto& encoder : encoders_) (void)opus_encoder_ctl(encoder.get(), OPUS_RESET_STATE);  // has no way to fail
+  splices_.Reset();
 }
 
-bool VariantEncoder::EncodeOne(int variant, std::span<const float> block) noexcept {
+bool VariantEncoder::EncodeOne(int variant, std::span<const float> block, int num_bytes) noexcept {
   OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
   auto& packet = packets_[static_cast<std::size_t>(variant)];
-  int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), kMaxPacketBytes);
+  int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), as_told_ ? num_bytes : kMaxPacketBytes);
   if (length > 0 && length < padded_bytes_ && opus_packet_pad(packet.data(), length, padded_bytes_) == OPUS_OK) length = padded_bytes_;
   lengths_[static_cast<std::size_t>(variant)] = length;
   return length > 0;
 }
 
-Slot VariantEncoder::FinishSlot() const noexcept {
+Slot VariantEncoder::FinishSlot() noexcept {
   Slot slot;
+  slot.erased = !Alike();
   for (std::size_t v = 0; v < static_cast<std::size_t>(num_encoders_); ++v) {
-    slot.packets[v] = {packets_[v].data(), static_cast<std::size_t>(lengths_[v])};
-    slot.erased = slot.erased || lengths_[v] != lengths_[0] || packets_[v][0] != packets_[0][0];
+    const std::size_t from = slot.erased ? 0 : v;
+    slot.packets[v] = {packets_[from].data(), static_cast<std::size_t>(lengths_[from])};
   }
-  if (slot.erased) std::fill(slot.packets.begin(), slot.packets.begin() + num_encoders_, slot.packets[0]);
+  if (slot.erased) GoOnFromFirst();
   return slot;
+}
+
+bool VariantEncoder::Alike() noexcept {
+  std::array<std::span<const std::uint8_t>, kMaxVariants> packets;
+  bool same_shape = true;
+  for (std::size_t v = 0; v < static_cast<std::size_t>(num_encoders_); ++v) {
+    packets[v] = std::span(packets_[v]).first(static_cast<std::size_t>(lengths_[v]));
+    same_shape = same_shape && lengths_[v] == lengths_[0] && packets_[v][0] == packets_[0][0];
+  }
+  return splices_.Alike(std::span(packets).first(static_cast<std::size_t>(num_encoders_))) && same_shape;
+}
+
+// An encoder's state is one block of memory without pointers into itself, made to be copied so (opus_encoder_get_size).
+void VariantEncoder::GoOnFromFirst() noexcept {
+  for (std::size_t v = 1; v < encoders_.size(); ++v) std::memcpy(encoders_[v].get(), encoders_[0].get(), encoder_bytes_);
 }
 
 }  // namespace earmark

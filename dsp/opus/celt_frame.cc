@@ -51,8 +51,8 @@ class Parser {
   void PitchFilter() noexcept {
     if (first_ != 0 || !HasBits(16) || !decoder_.BitLogp(1)) return;
     const auto octave = static_cast<int>(decoder_.Uniform(6));
-    (void)decoder_.RawBits(4 + octave);
-    (void)decoder_.RawBits(3);
+    front_.pitch_period = (16 << octave) + static_cast<int>(decoder_.RawBits(4 + octave)) - 1;
+    front_.pitch_gain = static_cast<int>(decoder_.RawBits(3)) + 1;
     if (HasBits(2)) (void)decoder_.IcdfFrom(celt::kTapset, 2);
   }
 
@@ -336,6 +336,16 @@ class Parser {
 };
 
 }  // namespace
+
+CeltLayout CeltLayoutOf(const OpusFrames& packet) noexcept {
+  constexpr std::array<int, 5> kEndBands = {13, 17, 17, 19, 21};
+  int size_log2 = 0;
+  while ((120 << size_log2) < packet.samples_per_frame) ++size_log2;
+  return {.num_channels = packet.num_channels,
+          .frame_size_log2 = size_log2,
+          .first_band = packet.mode == OpusMode::kHybrid ? 17 : 0,
+          .end_band = kEndBands[static_cast<std::size_t>(packet.bandwidth)]};
+}
 
 std::optional<CeltFront> ParseCeltFront(const CeltLayout& layout, RangeDecoder& decoder) noexcept { return Parser(layout, decoder).Run(); }
 

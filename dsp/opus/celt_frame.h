@@ -11,6 +11,7 @@
 #include <span>
 
 #include "dsp/opus/celt_tables.h"
+#include "dsp/opus/opus_frames.h"
 #include "dsp/opus/range_decoder.h"
 
 namespace earmark {
@@ -22,11 +23,16 @@ struct CeltLayout {
   int end_band = celt::kNumBands;
 };
 
+// Of the CELT frames in a packet that is not SILK alone.
+CeltLayout CeltLayoutOf(const OpusFrames& packet) noexcept;
+
 struct CeltFront {
   CeltLayout layout;
   bool silence = false;    // nothing else is set then
   bool transient = false;
   bool intra = false;      // levels are not predicted from the frame before
+  int pitch_period = 0;    // of the pitch filter, in samples at 48 kHz
+  int pitch_gain = 0;      // 0: there is none; 1 … 8
   std::array<std::array<std::int16_t, celt::kNumBands>, 2> coarse{};  // [channel][band]: what is added to the prediction, in steps of 6.02 dB
   std::array<std::uint8_t, celt::kNumBands> num_fine_bits{};          // a channel; 0 … 8
   std::array<std::uint16_t, celt::kNumBands> first_fine_bit{};        // of channel 0: raw bits of the frame that stand before it

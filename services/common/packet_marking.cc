@@ -1,12 +1,9 @@
 #include "services/common/packet_marking.h"
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "dsp/marking/in_packet_marker.h"
-#include "dsp/marking/trace_code.h"
 #include "services/common/reference_recorder.h"
 
 namespace earmark {
@@ -27,10 +24,7 @@ Result<void> ForEachPacket(OggOpusReader& source, const char* stage, const Progr
   }
 }
 
-Result<std::int64_t> DurationOf(const PatchedPacket& patched) {
-  if (patched.num_samples == 0) return Fail(ErrorCode::kDataLoss, "the recording holds a packet that is not Opus");
-  return patched.num_samples;
-}
+tl::unexpected<Error> NotOpus() { return Fail(ErrorCode::kDataLoss, "the recording holds a packet that is not Opus"); }
 
 Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const StreamRecord& stream, const StreamKeys& keys, const Progress& progress) {
   ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk, [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
@@ -41,12 +35,11 @@ Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const Strea
   auto read = ForEachPacket(source, "marking", progress, [&](std::int64_t start, std::span<const std::uint8_t> opus) -> Result<std::int64_t> {
     const std::int64_t packet = start / kPacketSamples;
     const PatchedPacket patched = marker.Mark(packet, opus);
-    auto duration = DurationOf(patched);
-    if (!duration) return duration;
-    if (patched.erased) erased_samples += *duration;
-    num_samples += *duration;
+    if (patched.num_samples == 0) return NotOpus();
+    if (patched.erased) erased_samples += patched.num_samples;
+    num_samples += patched.num_samples;
     if (auto added = recorder.AddSourcePacket(packet, static_cast<int>(start % kPacketSamples), opus); !added) return Pass(added);
-    return duration;
+    return patched.num_samples;
   });
   if (!read) return Pass(read);
   if (source.num_samples() == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");

@@ -108,7 +108,7 @@ Result<std::optional<StreamFormat>> FormatOf(const v1::OpenStreamRequest& reques
   const bool reencode = wanted.marking() == v1::REENCODE || (wanted.marking() == v1::MARKING_UNSPECIFIED && wanted.bitrate_bps() != 0);
   StreamFormat format = reencode ? StreamFormat() : SourcePacketsFormat();
   if (wanted.num_channels() != 0) format.num_channels = static_cast<int>(wanted.num_channels());
-  if (wanted.bitrate_bps() != 0) format.bitrate_bps = static_cast<int>(wanted.bitrate_bps());
+  format.bitrate_bps = static_cast<int>(std::min(wanted.bitrate_bps(), 1'000'000U));
   if (wanted.has_strength()) format.strength = static_cast<int>(std::min(wanted.strength(), 1000U));
   if (auto right = Want(reencode || wanted.bitrate_bps() == 0, "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps())); !right) return Pass(right);
   if (auto right = Want(!reencode || !wanted.has_strength(), "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength())); !right) return Pass(right);

@@ -70,13 +70,6 @@ std::vector<Bytes> Encode(const Setting& setting, std::span<const float> mono) {
   return packets;
 }
 
-CeltLayout LayoutOf(const OpusFrames& packet) {
-  constexpr std::array<int, 5> kEndBands = {13, 17, 17, 19, 21};
-  int size_log2 = 0;
-  while ((120 << size_log2) < packet.samples_per_frame) ++size_log2;
-  return {.num_channels = packet.num_channels, .frame_size_log2 = size_log2, .first_band = 0, .end_band = kEndBands[static_cast<std::size_t>(packet.bandwidth)]};
-}
-
 bool Equal(const CeltFront& a, const CeltFront& b) {
   return a.silence == b.silence && a.transient == b.transient && a.intra == b.intra && a.coarse == b.coarse && a.num_fine_bits == b.num_fine_bits &&
          a.first_fine_bit == b.first_fine_bit && a.num_coded_bands == b.num_coded_bands;
@@ -102,7 +95,7 @@ Parsed Parse(std::span<const std::uint8_t> packet) {
   Parsed parsed{.split = *split, .fronts = {}, .fields = {}};
   for (std::size_t f = 0; f < static_cast<std::size_t>(split->num_frames); ++f) {
     RangeDecoder decoder(split->frames[f]);
-    parsed.fronts.push_back(split->frames[f].size() > 1 ? ParseCeltFront(LayoutOf(*split), decoder) : std::nullopt);
+    parsed.fronts.push_back(split->frames[f].size() > 1 ? ParseCeltFront(CeltLayoutOf(*split), decoder) : std::nullopt);
     const auto& front = parsed.fronts.back();
     for (int b = 0; front && b < celt::kNumBands; ++b) {
       const int bits = front->num_fine_bits[static_cast<std::size_t>(b)];

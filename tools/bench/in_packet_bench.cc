@@ -48,13 +48,12 @@ Packets SourcePackets(std::span<const float> host, int num_channels) {
 
 // Of packets of one frame of 20 ms.
 std::int64_t ParseAll(const Packets& packets) {
-  constexpr std::array<int, 5> kEndBands = {13, 17, 17, 19, 21};
   std::int64_t num_fine_bits = 0;
   for (const auto& packet : packets) {
     const auto split = SplitOpusPacket(packet);
     if (!split || split->mode != OpusMode::kCelt) std::exit(1);
     RangeDecoder decoder(split->frames[0]);
-    const auto front = ParseCeltFront({.num_channels = split->num_channels, .end_band = kEndBands[static_cast<std::size_t>(split->bandwidth)]}, decoder);
+    const auto front = ParseCeltFront(CeltLayoutOf(*split), decoder);
     if (!front) std::exit(1);
     num_fine_bits += front->num_fine_bits[5];
   }

@@ -183,7 +183,7 @@ CopyWriter::Options HeaderLike(const OggOpusReader& source) {
 // How copies of a stream begin.
 Result<CopyWriter::Options> HeaderOf(const StreamRecord& stream, const MarkRequest& request) {
   const bool patched = stream.format.kind == ReferenceKind::kSourcePackets;
-  if (!patched || stream.format.bitrate_bps != 0) {
+  if (stream.format.bitrate_bps != 0) {
     return CopyWriter::Options{.num_channels = stream.format.num_channels, .pre_skip_samples = patched ? kOpusLookaheadSamples : kTotalLatencySamples};
   }
   auto source = OggOpusReader::Open(request.input);
