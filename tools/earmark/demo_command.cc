@@ -205,9 +205,9 @@ class Demo {
     const double took_s = watch.Seconds();
     std::error_code ignored;
     const auto bytes = static_cast<std::int64_t>(fs::file_size(folder_.File("store.db"), ignored));
-    Say("   Marked in %.1f s, %.0f times as fast as it plays, on one core: 4 variants, each encoded once\n"
-        "   (Opus, 32 kb/s); a listener costs one choice of packet every 20 ms. Kept to recognise the\n"
-        "   copies by, encrypted: %.1f MB.\n\n",
+    Say("   Marked in %.1f s, %.0f times as fast as it plays, on one core: encoded once (Opus,\n"
+        "   32 kb/s), and a listener costs a few bytes changed every 20 ms. Kept to recognise the copies\n"
+        "   by, encrypted: %.1f MB.\n\n",
         took_s, seconds_ / took_s, static_cast<double>(bytes) / 1e6);
     json_["listeners"] = options_.num_listeners;
     json_["recording"] = {{"file", audio_}, {"seconds", seconds_}};

@@ -59,7 +59,7 @@ class Setting:
         self.sources = args.out / source.name / "sources"
         self.folders = run.Folders(args.out / source.name / mark.name.replace(" ", "-"))
         # run's functions take their settings from the arguments of `tools/lab run`.
-        self.args = Namespace(**{**vars(args), "out": self.folders.out, "bitrate": f"{source.name}, {mark.name}", "leakers": args.copies,
+        self.args = Namespace(**{**vars(args), "out": self.folders.out, "bitrate": f"{source.name}, {mark.name}", "strength": "of the mark", "leakers": args.copies,
                                  "clip_s": args.clip_s, "any_position": False, "drop_attacked": False})
 
     def source_file(self, item):

@@ -114,7 +114,7 @@ def make_copies(args, row):
                        lambda out, e=earmark, b=bitrate: e.mark_plain(wav, item, out, "--bitrate", b)))
         for account in accounts:
             copies.append(("spliced", bitrate, account, folder / f"{account}-{bitrate}.opus",
-                           lambda out, e=earmark, b=bitrate, a=account: e.mark(wav, item, listeners, a, out, "--bitrate", b)))
+                           lambda out, e=earmark, b=bitrate, a=account: e.mark(wav, item, listeners, a, out, "--bitrate", b, "--strength", args.strength)))
     bare = Earmark(args.earmark, args.out / "quality" / "store-pcm.db", args.out / "quality" / "key")
     for account in accounts:
         copies.append(("pcm", "-", account, folder / f"{account}-pcm.wav",
@@ -232,6 +232,7 @@ def add_parser(commands, common, under_test):
     parser.add_argument("--items", help="only these, with commas between")
     parser.add_argument("--peaq", default=os.environ.get("PEAQ"), help="the PEAQ program, with options if it needs any (default: $PEAQ)")
     parser.add_argument("--bitrate", default="32k,64k", help="with commas between (default: 32k,64k)")
+    parser.add_argument("--strength", default="50", help="of the marks, 1 to 100 (default: 50); another wants another --out")
     parser.add_argument("--copies", type=int, default=3, help="listeners' copies to average over (default: 3)")
     parser.add_argument("--accounts", type=int, default=10000, help="listeners of every stream (default: 10000)")
     parser.add_argument("--jobs", type=int, default=2, help="gradings at a time (default: 2)")

@@ -96,6 +96,10 @@ def leakers_of(item, accounts, count):
 
 # ---- preparing: marks --------------------------------------------------------------------------------------------------
 
+def mark_options(args):
+    return ("--bitrate", args.bitrate, "--strength", args.strength)
+
+
 def prepare(args, folders, rows, negatives):
     """Marks every item for its leakers (one encode, then the other leakers' copies), in this process: one writer."""
     home = Earmark(args.earmark, folders.store, folders.key)
@@ -107,7 +111,7 @@ def prepare(args, folders, rows, negatives):
         listeners = write_accounts(folders.accounts(item), args.accounts, item)
         for account in leakers_of(item, args.accounts, args.leakers):
             jobs.append((folders.copy(item, account),
-                         lambda out, w=wav, i=item, l=listeners, a=account: home.mark(w, i, l, a, out, "--bitrate", args.bitrate)))
+                         lambda out, w=wav, i=item, l=listeners, a=account: home.mark(w, i, l, a, out, *mark_options(args))))
         if "unmarked" in negatives:
             jobs.append((folders.copy(item, "plain"),
                          lambda out, w=wav, i=item: home.mark_plain(w, i, out, "--bitrate", args.bitrate)))
@@ -116,7 +120,7 @@ def prepare(args, folders, rows, negatives):
             listeners = write_accounts(folders.accounts(stream), args.accounts, stream)
             account = leakers_of(stream, args.accounts, 1)[0]
             jobs.append((folders.copy(item, "foreign"),
-                         lambda out, w=wav, i=stream, l=listeners, a=account: away.mark(w, i, l, a, out, "--bitrate", args.bitrate)))
+                         lambda out, w=wav, i=stream, l=listeners, a=account: away.mark(w, i, l, a, out, *mark_options(args))))
     jobs = [(target, make) for target, make in jobs if not target.exists()]
     progress = Progress("marking", len(jobs))
     for target, make in jobs:
@@ -130,7 +134,8 @@ def prepare(args, folders, rows, negatives):
 def check_settings(args, folders):
     """Trials of different builds or settings must not end up in one table."""
     build = hashlib.sha256(Path(args.earmark).read_bytes()).hexdigest()[:16]
-    now = {"build": build, "set": args.set, "accounts": args.accounts, "leakers": args.leakers, "bitrate": args.bitrate}
+    now = {"build": build, "set": args.set, "accounts": args.accounts, "leakers": args.leakers, "bitrate": args.bitrate,
+           "strength": args.strength}
     if folders.settings.exists():
         before = json.loads(folders.settings.read_text())
         changed = [k for k in now if before.get(k) != now[k]]
@@ -432,7 +437,7 @@ def report(args, trials, rows, chosen, negatives):
     text = []
     if any(t.attack in {a.name for a in chosen} for t in positive):
         text.append(
-            f"Set `{args.set}`, {len(rows)} items, {args.accounts} accounts per stream, bound {args.bound:g}, {args.bitrate}b/s Opus, "
+            f"Set `{args.set}`, {len(rows)} items, {args.accounts} accounts per stream, bound {args.bound:g}, {args.bitrate}b/s Opus, strength {args.strength}, "
             f"{args.leakers} leakers an item. In brackets: 95 % interval (Clopper-Pearson). Clips are cut at uniformly random "
             "places of the attacked copy, of those where at least half of the 20 ms frames are within 40 dB of the item's loud "
             "level (the 95th percentile of its frames' levels): silence cannot carry a name. Scans search all streams of the store.\n")
@@ -498,6 +503,7 @@ def add_parser(commands, common, under_test):
     parser.add_argument("--accounts", type=int, default=10000, help="listeners of every stream (default: 10000)")
     parser.add_argument("--leakers", type=int, default=3, help="how many of them leak, per item (default: 3)")
     parser.add_argument("--bitrate", default="32k", help="of the marked streams (default: 32k)")
+    parser.add_argument("--strength", default="50", help="of the marks, 1 to 100 (default: 50)")
     parser.add_argument("--bound", type=float, default=1e-6, help="--max-false-accusation of the scans (default: 1e-6)")
     parser.add_argument("--any-position", action="store_true", help="cut clips anywhere, even in silence")
     parser.add_argument("--jobs", type=int, default=2, help="scans and attacks at a time (default: 2)")
