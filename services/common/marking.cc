@@ -62,6 +62,7 @@ Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const Stream
       progress);
   if (!samples) return Pass(samples);
   if (*samples == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
+  if (summary.num_erased_slots == summary.num_packets) return Fail(ErrorCode::kFailedPrecondition, "the recording is silence or too short: there is no room for a mark in it");
   if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
   if (auto complete = store.CompleteStream(stream.id, *samples); !complete) return Pass(complete);
   return summary;
@@ -89,8 +90,9 @@ Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const Stream
     auto slot = encoder->Encode([&](int) { return block; });
     if (!slot) return Pass(slot);
     const std::int64_t packet = summary.num_packets - 1;
-    summary.num_erased_slots += marker.Mark(packet, slot->packets[0]).erased ? 1 : 0;
-    return recorder.AddSourcePacket(packet, 0, slot->packets[0]);
+    const bool erased = marker.Mark(packet, slot->packets[0]).erased;
+    summary.num_erased_slots += erased ? 1 : 0;
+    return recorder.AddSourcePacket(packet, 0, slot->packets[0], erased);
   };
   return MarkBlocks(store, host, stream, kOpusLookaheadSamples, mark, recorder, progress);
 }

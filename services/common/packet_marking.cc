@@ -38,14 +38,14 @@ Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const Strea
     if (patched.num_samples == 0) return NotOpus();
     if (patched.erased) erased_samples += patched.num_samples;
     num_samples += patched.num_samples;
-    if (auto added = recorder.AddSourcePacket(packet, static_cast<int>(start % kPacketSamples), opus); !added) return Pass(added);
+    if (auto added = recorder.AddSourcePacket(packet, static_cast<int>(start % kPacketSamples), opus, patched.erased); !added) return Pass(added);
     return patched.num_samples;
   });
   if (!read) return Pass(read);
   if (source.num_samples() == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
   constexpr double kLeastMarked = 0.02;
   if (static_cast<double>(num_samples - erased_samples) < kLeastMarked * static_cast<double>(num_samples)) {
-    return Fail(ErrorCode::kFailedPrecondition, "hardly any of the recording's packets has room for a mark; --bitrate encodes it again, with one");
+    return Fail(ErrorCode::kFailedPrecondition, "hardly any of the recording's packets have room for a mark; --bitrate encodes it again, with one");
   }
   if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
   if (auto complete = store.CompleteStream(stream.id, source.num_samples()); !complete) return Pass(complete);

@@ -38,7 +38,7 @@ Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> mon
   return next_packet_ % packets_per_chunk_ == 0 ? GiveOut() : Result<void>();
 }
 
-Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) {
+Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) {
   if (open_ && packet - next_packet_ > kMaxGapInChunk) {
     if (auto flushed = Flush(); !flushed) return flushed;
   }
@@ -52,6 +52,7 @@ Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_
   sound_.clear();
   if (!player_->Play(opus, sound_)) return {};
   if (auto added = chunk_.AddSourcePacket(static_cast<int>(packet - first_packet_), offset_samples, opus); !added) return added;
+  if (erased) erased_samples_ += static_cast<std::int64_t>(sound_.size());
   return Hear(sound_);
 }
 
@@ -97,7 +98,9 @@ Result<void> ReferenceRecorder::GiveOut() {
   chunk.source = source_;
   chunk.first_packet = first_packet_;
   chunk.num_packets = chunk_.num_packets();
-  chunk.num_erased_slots = chunk_.num_erased();
+  const std::int64_t erased_source = std::min<std::int64_t>(erased_samples_ / kPacketSamples, chunk.num_packets);
+  erased_samples_ -= erased_source * kPacketSamples;
+  chunk.num_erased_slots = chunk_.num_erased() + static_cast<int>(erased_source);
   chunk.sealed = chunk_.Seal(seal_key_, {.stream_id = stream_id_, .source = source_, .first_packet = first_packet_});
   chunk.fingerprint = EncodeFingerprint(fingerprint_->TakeWords());
   first_packet_ = end_of_stored_ = next_packet_;

@@ -31,8 +31,8 @@ class ReferenceRecorder {
   // a chunk if it is short, between chunks otherwise. Errors are the sink's.
   Result<void> Add(const Slot& slot, std::span<const float> mono_host);
   // For streams of kind kSourcePackets, in place of Add: the source's packet that starts `offset_samples` (0 to 959 at 48 kHz) behind the start of slot `packet`.
-  // It is decoded here, for the fingerprint; what libopus rejects is left out.
-  Result<void> AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus);
+  // It is decoded here, for the fingerprint; what libopus rejects is left out. `erased`: no variant of it differs, which is counted.
+  Result<void> AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased);
   // Gives out what has been collected. Slots that come afterwards start a new chunk, at the next packet where a word of the fingerprint may begin.
   Result<void> Flush();
 
@@ -55,6 +55,7 @@ class ReferenceRecorder {
   std::int64_t next_packet_ = 0;
   std::int64_t end_of_stored_ = 0;  // what was given out ends here
   std::int64_t num_ahead_ = 0;      // samples that the fingerprint has taken in behind next_packet_; of source packets alone
+  std::int64_t erased_samples_ = 0;  // of source packets, not given out yet
   std::optional<MonoPlayer> player_;
   std::vector<float> sound_;
   ReferenceChunkBuilder chunk_;

@@ -57,17 +57,17 @@ CalledSource::Answer CalledSource::Mark(const SourcePacket& packet) {
   if (!SplitOpusPacket(packet.payload)) {
     ++counts_.malformed;
   } else if (!packet.late) {
-    Record(packet, patched.num_samples);
+    Record(packet, patched);
   }
   return answer;
 }
 
-void CalledSource::Record(const SourcePacket& packet, int num_samples) {
-  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload)) {
+void CalledSource::Record(const SourcePacket& packet, const PatchedPacket& patched) {
+  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload, patched.erased)) {
     ++counts_.not_recorded;
     return;
   }
-  const int num_slots = (packet.offset_samples + num_samples + kPacketSamples - 1) / kPacketSamples;
+  const int num_slots = (packet.offset_samples + patched.num_samples + kPacketSamples - 1) / kPacketSamples;
   end_packet_ = std::max(end_packet_, packet.packet + num_slots);
 }
 

@@ -69,7 +69,7 @@ class CalledSource {
   CalledSource(const Options& options, const StreamKeys& keys, const RoomClock& clock, Recorder& recorder);
 
   Answer Mark(const SourcePacket& packet);
-  void Record(const SourcePacket& packet, int num_samples);
+  void Record(const SourcePacket& packet, const PatchedPacket& patched);
 
   const Options options_;
   const RoomClock clock_;

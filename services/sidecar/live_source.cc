@@ -116,7 +116,7 @@ void LiveSource::PassOn(const SourcePacket& packet, Outlet& outlet) noexcept {
     return;
   }
   if (packet.late) return;
-  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload)) Add(counts_.not_recorded, 1);
+  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload, slot.erased)) Add(counts_.not_recorded, 1);
 }
 
 // The source's packet as each variant has it. Valid until the next call.

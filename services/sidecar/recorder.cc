@@ -59,9 +59,9 @@ Result<void> Recorder::WaitUntilStored(const std::string& stream_id, millisecond
   return Fail(ErrorCode::kUnavailable, "stream '" + stream_id + "': the store has not yet taken all of its reference; try again");
 }
 
-bool Recorder::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) {
+bool Recorder::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) {
   const std::lock_guard lock(calls_mutex_);
-  return calls_queue_.PushSourcePacket(recording, packet, offset_samples, opus);
+  return calls_queue_.PushSourcePacket(recording, packet, offset_samples, opus, erased);
 }
 
 std::size_t Recorder::bytes_waiting() const {
@@ -88,7 +88,7 @@ bool Recorder::SealFront(SlotQueue& queue) {
   if (const auto found = sealing_.find(slot->recording); found != sealing_.end()) {
     ReferenceRecorder& recorder = *found->second.recorder;  // Enqueue, its sink, counts what it cannot take
     if (slot->kind == ReferenceKind::kSourcePackets) {
-      (void)recorder.AddSourcePacket(slot->packet, slot->offset_samples, slot->source_packet());
+      (void)recorder.AddSourcePacket(slot->packet, slot->offset_samples, slot->source_packet(), slot->erased);
     } else {
       (void)recorder.Add(slot->ToSlot(), slot->mono);
     }

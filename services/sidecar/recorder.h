@@ -58,7 +58,7 @@ class Recorder {
 
   SlotQueue& queue() { return queue_; }  // Push is for one thread
   // The way in for calls, of many threads; as SlotQueue::PushSourcePacket, but may wait for another of them.
-  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus);
+  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased);
   std::size_t bytes_waiting() const;
 
  private:

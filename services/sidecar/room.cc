@@ -128,7 +128,10 @@ void Room::PublishTargets(Source& source) {
 }
 
 Result<void> Room::CheckDelivery(const Delivery& delivery) const {
-  if (!delivery.is_sent()) return {};
+  if (!delivery.is_sent()) {
+    if (record_.format.kind == ReferenceKind::kSourcePackets) return {};
+    return Fail(ErrorCode::kFailedPrecondition, "destination: wanted one, got none; what a room marked REENCODE sends can only come from the sidecar");
+  }
   if (auto destination = Destination::Parse(delivery.host, delivery.port); !destination) return Pass(destination);
   if (delivery.payload_type < 0 || delivery.payload_type > kMaxPayloadType) {
     return Fail(ErrorCode::kInvalidArgument, "destination.payload_type: wanted 0 to 127, got " + std::to_string(delivery.payload_type));

@@ -39,13 +39,14 @@ bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot,
   return true;
 }
 
-bool SlotQueue::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) noexcept {
+bool SlotQueue::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) noexcept {
   QueuedSlot* const free = FreeOne();
   if (free == nullptr || opus.size() > free->bytes.size()) return false;
   free->recording = recording;
   free->kind = ReferenceKind::kSourcePackets;
   free->packet = packet;
   free->offset_samples = offset_samples;
+  free->erased = erased;
   free->num_bytes[0] = static_cast<std::uint16_t>(opus.size());
   std::copy(opus.begin(), opus.end(), free->bytes.begin());
   Finish();

@@ -37,7 +37,7 @@ class SlotQueue {
   // `host`: 20 ms, interleaved. False: full.
   bool Push(std::int64_t recording, int num_variants, const Slot& slot, std::span<const float> host, int num_channels) noexcept;
   // A source's own packet, of at most kMaxVariants * kMaxPacketBytes bytes, that starts `offset_samples` into slot `packet`. False: full.
-  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus) noexcept;
+  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) noexcept;
   // The oldest slot, until Pop; nullptr: empty.
   const QueuedSlot* Front() const noexcept;
   void Pop() noexcept;

@@ -210,6 +210,22 @@ TEST_CASE("PacketMarking: a source without room for a mark is refused, and leave
   Archive archive;
   CHECK_THROWS_WITH(archive.Register({.name = "silence"}, std::vector<float>(48000 * 3, 0.0F)), Catch::Contains("room for a mark"));
   CHECK_FALSE(archive.store->GetStream("silence"));
+  CHECK_THROWS_WITH(archive.RegisterSound("quiet", std::vector<float>(48000 * 3, 0.0F), 1, 32000, 50), Catch::Contains("room for a mark"));
+  CHECK_FALSE(archive.store->GetStream("quiet"));
+}
+
+TEST_CASE("PacketMarking: packets that are the same for all are counted", "[packet_marking]") {
+  std::vector<float> host(6 * 48000, 0.0F);  // two seconds of speech between silence
+  const auto speech = SpeechLike(2, 34);
+  std::copy(speech.begin(), speech.end(), host.begin() + 2 * 48000);
+  Archive archive;
+  const StreamRecord sound = archive.RegisterSound("sound", host, 1, 64000, 50);
+  CHECK(sound.num_erased_slots > 150);
+  CHECK(sound.num_erased_slots < 270);
+  (void)archive.Register({.name = "celt"}, host);
+  const StreamRecord packets = Get(archive.store->GetStream("celt"));
+  CHECK(packets.num_erased_slots > 150);
+  CHECK(packets.num_erased_slots < 270);
 }
 
 TEST_CASE("PacketMarking: somebody without a grant gets no copy", "[packet_marking]") {

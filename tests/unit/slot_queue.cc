@@ -62,9 +62,9 @@ TEST_CASE("SlotQueue: a source's packet comes out as it was, among slots", "[slo
   const TestSlot slot(1);
   const std::vector<std::uint8_t> opus(2000, 9);
   REQUIRE(queue.Push(1, 4, slot.slot, slot.host, 1));
-  REQUIRE(queue.PushSourcePacket(2, 500, 480, opus));
+  REQUIRE(queue.PushSourcePacket(2, 500, 480, opus, true));
   REQUIRE(queue.Push(1, 4, slot.slot, slot.host, 1));
-  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, opus));
+  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, opus, false));
   CHECK(queue.Front()->kind == ReferenceKind::kVariantPackets);
   queue.Pop();
   CHECK(queue.Front()->kind == ReferenceKind::kSourcePackets);
@@ -74,7 +74,7 @@ TEST_CASE("SlotQueue: a source's packet comes out as it was, among slots", "[slo
   CHECK(std::vector<std::uint8_t>(queue.Front()->source_packet().begin(), queue.Front()->source_packet().end()) == opus);
   queue.Pop();
   CHECK(queue.Front()->kind == ReferenceKind::kVariantPackets);
-  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, std::vector<std::uint8_t>(8 * kMaxPacketBytes + 1)));
+  CHECK_FALSE(queue.PushSourcePacket(2, 501, 0, std::vector<std::uint8_t>(8 * kMaxPacketBytes + 1), false));
 }
 
 TEST_CASE("SlotQueue: a full one refuses and keeps what it has", "[slot_queue]") {
@@ -131,7 +131,7 @@ TEST_CASE("SlotQueue: pushing does not allocate", "[slot_queue]") {
   (void)queue.Push(1, 4, slot.slot, slot.host, 1);
   (void)queue.Push(1, 4, slot.slot, slot.host, 1);
   queue.Pop();
-  (void)queue.PushSourcePacket(1, 1, 0, slot.bytes[0]);
+  (void)queue.PushSourcePacket(1, 1, 0, slot.bytes[0], false);
   CHECK(NumAllocations() == before);
 }
 

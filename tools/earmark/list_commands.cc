@@ -59,8 +59,11 @@ int ListStreams(const ListState& state) {
   }
   if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
   for (const StreamRecord& s : *streams) {
-    std::string coding = s.format.bitrate_bps == 0 ? "source's packets" : std::to_string(s.format.bitrate_bps) + " bit/s";
-    if (s.format.kind == ReferenceKind::kSourcePackets) coding += ", strength " + std::to_string(s.format.strength);
+    const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
+    std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
+    if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
+    if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
+    if (patched) coding += ", strength " + std::to_string(s.format.strength);
     std::printf("%-32s %s %9.1f s  %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(),
                 static_cast<double>(s.num_packets) / kPacketsPerSecond, s.format.num_variants, coding.c_str(),
                 s.state == StreamState::kComplete ? "" : "  (not complete)");

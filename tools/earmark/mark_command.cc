@@ -367,6 +367,7 @@ Result<void> CheckRequest(const MarkRequest& request) {
   const bool wav = EndsWith(request.output, ".wav");
   if (!wav && !EndsWith(request.output, ".opus")) return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
   if (!request.opus.value_or(true) && !wav) return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
+  if (!request.opus.value_or(true) && request.bitrate_bps) return Fail(ErrorCode::kInvalidArgument, "--bitrate is for Opus, and --codec none makes none");
   if (!request.plain && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
     return Fail(ErrorCode::kInvalidArgument, "--stream, --listeners and --for are needed (or --plain, for a copy without mark)");
   }
