@@ -71,7 +71,7 @@ TEST_CASE("VariantEncoder: packets of a slot have one shape and one length, or a
     }
   }
   std::printf("variant_encoder: %lld of %lld slots erased\n", static_cast<long long>(num_erased), static_cast<long long>(num_slots));
-  CHECK(static_cast<double>(num_erased) < 0.02 * static_cast<double>(num_slots));
+  CHECK(static_cast<double>(num_erased) < 0.03 * static_cast<double>(num_slots));
 }
 
 TEST_CASE("VariantEncoder: any number of encoders, and what they make decodes", "[variant_encoder]") {
