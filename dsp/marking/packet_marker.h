@@ -50,7 +50,6 @@ class PacketMarker {
 class ReencodeMarker final : public PacketMarker {
  public:
   static constexpr int kMaxConcealedPackets = 5;
-  static constexpr int kDelaySamples = kPacketSamples;  // of a copy behind the source's packets, both decoded
 
   // kInvalidArgument: `format` is not valid, or is not of kind kVariantPackets.
   static Result<std::unique_ptr<ReencodeMarker>> Create(const StreamFormat& format, const StreamKeys& keys);

@@ -45,19 +45,17 @@ Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std
 
 namespace {
 
-// What a block of the recording becomes in the reference; `mono`: the block's mean over channels.
-using BlockMarker = std::function<Result<void>(std::span<const float> block, std::span<const float> mono, RegisterSummary& summary)>;
+// What a block of the recording becomes in the reference.
+using BlockMarker = std::function<Result<void>(std::span<const float> block, RegisterSummary& summary)>;
 
 Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const StreamRecord& stream, int latency_samples, const BlockMarker& mark, ReferenceRecorder& recorder,
                                    const Progress& progress) {
-  std::vector<float> mono(kPacketSamples);
   RegisterSummary summary;
   auto samples = ForEachBlock(
       host, latency_samples,
       [&](std::span<const float> block) {
-        MixToMono(block, stream.format.num_channels, mono);
         ++summary.num_packets;
-        return mark(block, mono, summary);
+        return mark(block, summary);
       },
       progress);
   if (!samples) return Pass(samples);
@@ -72,9 +70,11 @@ Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const Stream
 Result<RegisterSummary> MarkSound(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, ReferenceRecorder& recorder, const Progress& progress) {
   auto marker = StreamMarker::Create(stream.format, keys);
   if (!marker) return Pass(marker);
-  const auto mark = [&](std::span<const float> block, std::span<const float> mono, RegisterSummary& summary) -> Result<void> {
+  std::vector<float> mono(kPacketSamples);
+  const auto mark = [&](std::span<const float> block, RegisterSummary& summary) -> Result<void> {
     auto slot = marker->Process(block);
     if (!slot) return Pass(slot);
+    MixToMono(block, stream.format.num_channels, mono);
     summary.num_erased_slots += slot->erased && stream.format.kind == ReferenceKind::kVariantPackets ? 1 : 0;
     return recorder.Add(*slot, mono);
   };
@@ -86,7 +86,7 @@ Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const Stream
   auto encoder = VariantEncoder::Create(OneEncode(stream.format));
   if (!encoder) return Pass(encoder);
   InPacketMarker marker(stream.format, keys.carrier);
-  const auto mark = [&](std::span<const float> block, std::span<const float>, RegisterSummary& summary) -> Result<void> {
+  const auto mark = [&](std::span<const float> block, RegisterSummary& summary) -> Result<void> {
     auto slot = encoder->Encode([&](int) { return block; });
     if (!slot) return Pass(slot);
     const std::int64_t packet = summary.num_packets - 1;
