@@ -22,13 +22,15 @@ Key DeriveKey(const Key& key, std::string_view label, std::string_view data) {
   return derived;
 }
 
-StreamKeys DeriveStreamKeys(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt) {
+Key DeriveStreamKey(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt) {
   std::string name(stream_id);
   name.append(reinterpret_cast<const char*>(salt.data()), salt.size());
-  const Key stream = DeriveKey(master, "earmark.v1.stream", name);
-  return {.seal = DeriveKey(stream, "earmark.v1.seal"),
-          .carrier = DeriveKey(stream, "earmark.v1.carrier"),
-          .code = DeriveKey(stream, "earmark.v1.code")};
+  return DeriveKey(master, "earmark.v1.stream", name);
+}
+
+ReadingKeys DeriveReadingKeys(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt) {
+  const Key stream = DeriveStreamKey(master, stream_id, salt);
+  return {.seal = DeriveKey(stream, "earmark.v1.seal"), .carrier = DeriveKey(stream, "earmark.v1.carrier")};
 }
 
 }  // namespace earmark

@@ -17,13 +17,14 @@
 
 namespace earmark {
 
-struct StreamKeys {
+// What it takes to read a stream's reference and a clip of it; nobody's code can be computed from them. (dsp/tracing/code_key.h has the third.)
+struct ReadingKeys {
   Key seal;
   Key carrier;
-  Key code;
 };
 
-StreamKeys DeriveStreamKeys(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt);
+Key DeriveStreamKey(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt);
+ReadingKeys DeriveReadingKeys(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt);
 
 // H(key, label ‖ 64-bit length ‖ data): the one construction that all derivations use.
 Key DeriveKey(const Key& key, std::string_view label, std::string_view data = {});

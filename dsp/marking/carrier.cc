@@ -2,17 +2,17 @@
 
 #include <algorithm>
 
-#include "dsp/marking/trace_code.h"
+#include "dsp/core/keystream.h"
 
 namespace earmark {
 
 const SymbolSigns& CarrierSigns::At(std::int64_t symbol) noexcept {
   if (symbol == symbol_) return signs_;
   symbol_ = symbol;
-  const int bytes_per_symbol = code_version_ == 1 ? 16 : kCodeBlockBytes;
-  std::array<std::uint8_t, kCodeBlockBytes> block;
-  CodeKeystream(key_, symbol * bytes_per_symbol / kCodeBlockBytes, block);
-  const auto* word = block.data() + symbol * bytes_per_symbol % kCodeBlockBytes;
+  const int bytes_per_symbol = code_version_ == 1 ? 16 : kKeystreamBlockBytes;
+  std::array<std::uint8_t, kKeystreamBlockBytes> block;
+  Keystream(key_, symbol * bytes_per_symbol / kKeystreamBlockBytes, block);
+  const auto* word = block.data() + symbol * bytes_per_symbol % kKeystreamBlockBytes;
   for (std::size_t j = 0; j < signs_.size(); ++j) {
     auto& carrier = signs_[j];
     for (std::size_t band = 0; band < carrier.size(); ++band) carrier[band] = ((word[band / 8] >> (band % 8)) & 1) != 0 ? -1.0F : 1.0F;

@@ -73,7 +73,7 @@ void Marker::ProcessHop(const float* host, int hop_in_block) noexcept {
   const BandStrengths& strengths = masking_.Update(band_power);
   const std::int64_t symbol = next_frame_ / (format_.packets_per_symbol * (kPacketSamples / kHopSamples));
   const SymbolSigns& signs = signs_.At(symbol);
-  const int followed = code_ ? code_->VariantAt(symbol) : 0;  // variant 0 has all signs +
+  const int followed = variant_at_ ? variant_at_(symbol) : 0;  // variant 0 has all signs +
   ++next_frame_;
   const float share = 1 / std::sqrt(static_cast<float>(num_carriers_));
   for (int j = 0; j < num_carriers_; ++j) {

@@ -13,7 +13,8 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <functional>
+#include <utility>
 #include <span>
 #include <vector>
 
@@ -22,7 +23,6 @@
 #include "dsp/core/stream_format.h"
 #include "dsp/marking/carrier.h"
 #include "dsp/marking/masking.h"
-#include "dsp/marking/trace_code.h"
 
 namespace earmark {
 
@@ -35,14 +35,15 @@ class Marker {
   // `format` must be valid. `first_packet`: where in the stream the first block lies (a reader may start anywhere).
   Marker(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet = 0);
 
-  // For PCM delivery: variant 0 becomes the copy of the listener with this code, going over between symbols as smoothly as the frames overlap.
-  void FollowCode(const TraceCode& code) { code_ = code; }
+  // For PCM delivery: variant 0 becomes the copy of the listener who gets these variants, going over between symbols as smoothly as the frames overlap.
+  using VariantAt = std::function<int(std::int64_t symbol)>;
+  void Follow(VariantAt variant_at) { variant_at_ = std::move(variant_at); }
 
   // In: 20 ms, kPacketSamples × channels, interleaved, ±1 (beyond that is allowed and kept). Then Variant(v) is 20 ms of variant v in
   // the same layout, delayed by kLatencySamples, valid until the next call. Does not allocate, lock or do I/O.
   void Process(std::span<const float> host) noexcept;
-  // The next block lies `num_packets` (>= 0) packets later than it would. Forgets all sound: the marker is then as one constructed there (but for the code
-  // that it follows). Real-time safe.
+  // The next block lies `num_packets` (>= 0) packets later than it would. Forgets all sound: the marker is then as one constructed there (but for whom it
+  // follows). Real-time safe.
   void Skip(std::int64_t num_packets) noexcept;
   std::span<const float> Variant(int variant) const noexcept { return variants_[static_cast<std::size_t>(variant)]; }
   // The delayed host itself.
@@ -55,7 +56,7 @@ class Marker {
   int num_carriers_;
   std::int64_t next_frame_;
   CarrierSigns signs_;
-  std::optional<TraceCode> code_;
+  VariantAt variant_at_;
   MaskingModel masking_;
   RealFft fft_;
   std::array<float, kFftSamples> window_;

@@ -30,7 +30,7 @@ ReencodeMarker::ReencodeMarker(StreamMarker marker, std::unique_ptr<OpusDecoder,
       pending_((kPacketSamples + kMaxOpusSamples) * num_channels_),
       delayed_((kHeldBackSamples + kPacketSamples) * num_channels_) {}
 
-Result<std::unique_ptr<ReencodeMarker>> ReencodeMarker::Create(const StreamFormat& format, const StreamKeys& keys) {
+Result<std::unique_ptr<ReencodeMarker>> ReencodeMarker::Create(const StreamFormat& format, const ReadingKeys& keys) {
   if (format.kind != ReferenceKind::kVariantPackets) return Fail(ErrorCode::kInvalidArgument, "kind: packets are marked for variant packets alone");
   auto marker = StreamMarker::Create(format, keys);
   if (!marker) return Pass(marker);

@@ -52,7 +52,7 @@ class ReencodeMarker final : public PacketMarker {
   static constexpr int kMaxConcealedPackets = 5;
 
   // kInvalidArgument: `format` is not valid, or is not of kind kVariantPackets.
-  static Result<std::unique_ptr<ReencodeMarker>> Create(const StreamFormat& format, const StreamKeys& keys);
+  static Result<std::unique_ptr<ReencodeMarker>> Create(const StreamFormat& format, const ReadingKeys& keys);
 
   Result<int> Process(std::int64_t packet, std::span<const std::uint8_t> opus, const SlotSink& sink) noexcept override;
 

@@ -25,7 +25,7 @@ inline constexpr int kHostReferenceBitrateBps = 128000;
 class StreamMarker {
  public:
   // `first_packet`: number of the first block's slot; a source may start late. kInvalidArgument: `format` is not valid, or `first_packet` is negative.
-  static Result<StreamMarker> Create(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet = 0);
+  static Result<StreamMarker> Create(const StreamFormat& format, const ReadingKeys& keys, std::int64_t first_packet = 0);
 
   // 20 ms, interleaved, format.num_channels. Does not allocate, lock, log or do I/O. The slot is valid until the next call, and knows its
   // number. Fails only if libopus does (kInternal); the stream cannot go on then. `num_bytes`, 3 to kMaxPacketBytes: of the slot's packets, where
@@ -46,7 +46,7 @@ class StreamMarker {
   static int PacketsPerSlot(const StreamFormat& format) { return format.kind == ReferenceKind::kVariantPackets ? format.num_variants : 1; }
 
  private:
-  StreamMarker(const StreamFormat& format, const StreamKeys& keys, std::int64_t first_packet, VariantEncoder encoder)
+  StreamMarker(const StreamFormat& format, const ReadingKeys& keys, std::int64_t first_packet, VariantEncoder encoder)
       : format_(format), next_packet_(first_packet), marker_(format, keys.carrier, first_packet), encoder_(std::move(encoder)) {}
 
   StreamFormat format_;

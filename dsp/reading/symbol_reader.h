@@ -7,7 +7,7 @@
 #include "dsp/core/result.h"
 #include "dsp/core/stream_format.h"
 #include "dsp/reading/aligned_clip.h"
-#include "dsp/scoring/symbol_likelihoods.h"
+#include "dsp/reading/symbol_likelihoods.h"
 #include "dsp/search/aligner.h"
 
 namespace earmark {

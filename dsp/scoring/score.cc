@@ -5,8 +5,6 @@
 #include <limits>
 #include <numbers>
 
-#include "dsp/marking/trace_code.h"
-
 namespace earmark {
 namespace {
 
@@ -16,28 +14,45 @@ constexpr double kModelError = 0.004;
 constexpr double kFinestStep = 1.0 / 128;
 constexpr int kMaxCells = 1 << 16;  // of the exact distribution
 
+// The log-posterior ratios of a symbol's variants, floored.
+std::array<double, kMaxVariants> ScoresOf(const SymbolLikelihood& symbol, int num_variants) {
+  const auto q = static_cast<std::size_t>(num_variants);
+  const auto& l = symbol.log_likelihood;
+  const float top = *std::max_element(l.begin(), l.begin() + num_variants);
+  double sum = 0;
+  for (std::size_t k = 0; k < q; ++k) sum += std::exp(static_cast<double>(l[k] - top));
+  std::array<double, kMaxVariants> scores{};
+  for (std::size_t k = 0; k < q; ++k) {
+    const double posterior = std::exp(static_cast<double>(l[k] - top)) / sum;
+    scores[k] = std::log((1 - kModelError) * num_variants * posterior + kModelError);
+  }
+  return scores;
+}
+
 }  // namespace
 
 ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods) {
-  const auto q = static_cast<std::size_t>(likelihoods.num_variants);
-  const double range = std::log(static_cast<double>(q)) - std::log(kModelError);
-  ScoreTable table;
-  table.num_variants = likelihoods.num_variants;
-  table.step = std::max(kFinestStep, static_cast<double>(likelihoods.symbols.size()) * range / kMaxCells);
+  const auto q = static_cast<std::ptrdiff_t>(likelihoods.num_variants);
+  struct Scores {
+    std::int64_t symbol;
+    std::array<double, kMaxVariants> values;
+  };
+  std::vector<Scores> telling;
+  double span = 0;  // of all sums
   for (const SymbolLikelihood& symbol : likelihoods.symbols) {
-    const auto& l = symbol.log_likelihood;
-    const float top = *std::max_element(l.begin(), l.begin() + static_cast<std::ptrdiff_t>(q));
-    double sum = 0;
-    for (std::size_t k = 0; k < q; ++k) sum += std::exp(static_cast<double>(l[k] - top));
-    SymbolScores scores{.symbol = symbol.symbol, .steps = {}};
-    for (std::size_t k = 0; k < q; ++k) {
-      const double posterior = std::exp(static_cast<double>(l[k] - top)) / sum;
-      const double score = std::log((1 - kModelError) * static_cast<double>(q) * posterior + kModelError);
-      scores.steps[k] = static_cast<std::int16_t>(std::lround(std::clamp(score / table.step, -32000.0, 32000.0)));
-    }
-    const bool tells_nothing = std::all_of(scores.steps.begin(), scores.steps.begin() + static_cast<std::ptrdiff_t>(q),
-                                           [&](std::int16_t s) { return s == scores.steps[0]; });
-    if (!tells_nothing) table.symbols.push_back(scores);
+    const Scores scores{.symbol = symbol.symbol, .values = ScoresOf(symbol, likelihoods.num_variants)};
+    const auto [low, high] = std::minmax_element(scores.values.begin(), scores.values.begin() + q);
+    if (*high - *low < kFinestStep) continue;
+    span += *high - *low;
+    telling.push_back(scores);
+  }
+  ScoreTable table{.num_variants = likelihoods.num_variants, .step = kFinestStep, .symbols = {}};
+  if (telling.size() <= kMaxExactSymbols) table.step = std::max(kFinestStep, span / kMaxCells);
+  for (const Scores& scores : telling) {
+    SymbolScores rounded{.symbol = scores.symbol, .steps = {}};
+    for (std::size_t k = 0; k < static_cast<std::size_t>(q); ++k) rounded.steps[k] = static_cast<std::int16_t>(std::lround(scores.values[k] / table.step));
+    const bool tells_nothing = std::all_of(rounded.steps.begin(), rounded.steps.begin() + q, [&](std::int16_t s) { return s == rounded.steps[0]; });
+    if (!tells_nothing) table.symbols.push_back(rounded);
   }
   return table;
 }
@@ -84,148 +99,102 @@ void ScoreDistribution::ComputeExact() {
   }
 }
 
-ScoreDistribution::Cumulants ScoreDistribution::At(double x) const {
+ScoreDistribution::Tilted ScoreDistribution::At(double x) const {
   const auto q = static_cast<std::size_t>(table_.num_variants);
-  Cumulants sum{0, 0, 0};
+  Tilted sum{.x = x};
   for (const SymbolScores& symbol : table_.symbols) {
-    double top = -std::numeric_limits<double>::infinity();
-    for (std::size_t k = 0; k < q; ++k) top = std::max(top, x * symbol.steps[k]);
+    const double top = x * *std::max_element(symbol.steps.begin(), symbol.steps.begin() + table_.num_variants);
+    std::array<double, kMaxVariants> weights{};
     double m0 = 0;
     double m1 = 0;
-    double m2 = 0;
     for (std::size_t k = 0; k < q; ++k) {
-      const double value = symbol.steps[k];
-      const double weight = std::exp(x * value - top);
-      m0 += weight;
-      m1 += weight * value;
-      m2 += weight * value * value;
+      weights[k] = std::exp(x * symbol.steps[k] - top);
+      m0 += weights[k];
+      m1 += weights[k] * symbol.steps[k];
     }
     const double mean = m1 / m0;
     sum.k0 += top + std::log(m0 / static_cast<double>(q));
     sum.k1 += mean;
-    sum.k2 += std::max(0.0, m2 / m0 - mean * mean);
+    for (std::size_t k = 0; k < q; ++k) {
+      const double away = std::abs(symbol.steps[k] - mean);
+      sum.k2 += weights[k] / m0 * away * away;
+      sum.third += weights[k] / m0 * away * away * away;
+    }
   }
   return sum;
 }
 
-// x with K'(x) = score, by bisection (K' is increasing). Capped where the tilted distribution has become a point for our purposes.
-double ScoreDistribution::SolveTilt(double score) const {
+// x with K'(x) = score, by Newton's method inside a bracket (K' is increasing). Capped where the tilted distribution has become a point for our purposes. What is
+// left of the distance does not matter to the bound, which holds for any x, and is small to second order.
+ScoreDistribution::Tilted ScoreDistribution::SolveTilt(double score) const {
+  constexpr double kMaxTilt = 50;  // per step
+  constexpr int kMaxRounds = 100;
   double low = 0;
-  double high = 1e-3;
-  constexpr double kMostTilt = 50;  // per step
-  while (high < kMostTilt && At(high).k1 < score) high *= 2;
-  for (int i = 0; i < 60; ++i) {
-    const double middle = (low + high) / 2;
-    (At(middle).k1 < score ? low : high) = middle;
+  double high = kMaxTilt;
+  double x = 1e-3;
+  Tilted tilted;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    tilted = At(x);
+    const double missing = score - tilted.k1;
+    if (std::abs(missing) <= 1e-6 * std::sqrt(tilted.k2) || high - low < 1e-12) break;
+    (missing > 0 ? low : high) = x;
+    x += missing / tilted.k2;
+    // Far out the curve is too bent for a straight line.
+    if (!(x > low && x < high)) x = high == kMaxTilt ? std::min(4 * low, (low + high) / 2) : (low + high) / 2;
   }
-  return (low + high) / 2;
+  return tilted;
 }
 
-double ScoreDistribution::Log10Chernoff(std::int64_t score) const {
+double ScoreDistribution::Log10BoundAt(const Tilted& tilted, double score) {
+  constexpr double kBerryEsseen = 0.56;
+  const double deviation = std::sqrt(tilted.k2);
+  const double from_normal = deviation > 0 ? kBerryEsseen * tilted.third / (tilted.k2 * deviation) : 1;
+  const double share = deviation > 0 ? 1 / (tilted.x * deviation * std::sqrt(2 * std::numbers::pi)) + 2 * from_normal : 1;
+  return std::min(0.0, (tilted.k0 - tilted.x * score + std::log(std::min(1.0, share))) / std::numbers::ln10);
+}
+
+double ScoreDistribution::Log10Bound(std::int64_t score) const {
   if (static_cast<double>(score) <= mean_) return 0;
   if (score > max_score_) return -std::numeric_limits<double>::infinity();
-  const double x = SolveTilt(static_cast<double>(score));
-  return std::min(0.0, (At(x).k0 - x * static_cast<double>(score)) / std::numbers::ln10);
+  return Log10BoundAt(SolveTilt(static_cast<double>(score)), static_cast<double>(score));
 }
 
 double ScoreDistribution::Log10Saddlepoint(std::int64_t score) const {
   if (static_cast<double>(score) <= mean_) return 0;  // a ceiling; the far tail is what is asked for
   if (score > max_score_) return -std::numeric_limits<double>::infinity();
-  const double x = SolveTilt(static_cast<double>(score));
-  const Cumulants k = At(x);
-  const double exponent = k.k0 - x * static_cast<double>(score);  // <= 0
+  const Tilted k = SolveTilt(static_cast<double>(score));
+  const double exponent = k.k0 - k.x * static_cast<double>(score);  // <= 0: Chernoff's bound
+  const double chernoff = exponent / std::numbers::ln10;
   const double w = std::sqrt(std::max(0.0, -2 * exponent));
   // The continuity-corrected form for integers (Daniels, Int. Stat. Rev. 55, 1987).
-  const double u = (1 - std::exp(-x)) * std::sqrt(k.k2);
-  if (w < 1e-3 || u < 1e-9) return Log10Chernoff(score);
+  const double u = (1 - std::exp(-k.x)) * std::sqrt(k.k2);
+  if (w < 1e-3 || u < 1e-9) return chernoff;
   // log of phi(w)·(1/u - 1/w) + Phi(-w), with phi(w) taken out; Mills' ratio by its continued fraction where erfc underflows.
   const double mills = w < 25 ? std::sqrt(std::numbers::pi / 2) * std::erfc(w / std::numbers::sqrt2) * std::exp(w * w / 2)
                               : 1 / (w + 1 / (w + 2 / (w + 3 / (w + 4 / w))));
   const double factor = 1 / u - 1 / w + mills;
-  if (!(factor > 0)) return Log10Chernoff(score);
+  if (!(factor > 0)) return chernoff;
   const double log_phi = exponent - 0.5 * std::log(2 * std::numbers::pi);
-  return std::min(Log10Chernoff(score), (log_phi + std::log(factor)) / std::numbers::ln10);
+  return std::min(chernoff, (log_phi + std::log(factor)) / std::numbers::ln10);
 }
 
 double ScoreDistribution::Log10Tail(std::int64_t score) const {
   if (table_.symbols.empty() || score <= min_score_) return 0;
   if (score > max_score_) return -std::numeric_limits<double>::infinity();
-  if (!exact()) return Log10Chernoff(score);
+  if (!exact()) return Log10Bound(score);
   const double tail = log10_tail_[static_cast<std::size_t>(score - min_score_)];
-  return std::isfinite(tail) ? tail : Log10Chernoff(score);
+  return std::isfinite(tail) ? tail : Log10Bound(score);
 }
 
-namespace {
-
-// The keystream is read a byte at a time: one look-up adds the scores of all symbols in that byte.
-struct ByteScores {
-  std::int64_t byte = 0;  // of the keystream
-  std::array<std::int16_t, 256> sum{};  // of at most 8 symbols of at most 1,000 steps
-};
-
-std::vector<ByteScores> MakeByteScores(const ScoreTable& table) {
-  const int bits = BitsPerSymbol(table.num_variants);
-  const int per_byte = 8 / bits;
-  std::vector<ByteScores> bytes;
-  for (const SymbolScores& symbol : table.symbols) {
-    const std::int64_t byte = symbol.symbol / per_byte;
-    const int shift = static_cast<int>(symbol.symbol % per_byte) * bits;
-    if (bytes.empty() || bytes.back().byte != byte) bytes.push_back({.byte = byte, .sum = {}});
-    for (std::size_t value = 0; value < 256; ++value) {
-      const auto variant = (value >> shift) & static_cast<std::size_t>(table.num_variants - 1);
-      bytes.back().sum[value] = static_cast<std::int16_t>(bytes.back().sum[value] + symbol.steps[variant]);
-    }
+std::int64_t ScoreDistribution::LeastScore(double log10_p) const {
+  std::int64_t low = min_score_;
+  std::int64_t high = max_score_ + 1;
+  while (low < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    if (Log10Tail(middle) <= log10_p) high = middle;
+    else low = middle + 1;
   }
-  return bytes;
-}
-
-// A stretch of keystream without large holes, and the look-ups in it.
-struct Run {
-  std::int64_t first_block = 0;
-  std::int64_t num_blocks = 0;
-  std::size_t first_byte = 0;  // in the vector of ByteScores
-  std::size_t end_byte = 0;
-};
-
-std::vector<Run> MakeRuns(const std::vector<ByteScores>& bytes) {
-  constexpr std::int64_t kMostBlocks = 64;  // bounds the buffer; 4 KB stay in the first-level cache
-  std::vector<Run> runs;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const std::int64_t block = bytes[i].byte / kCodeBlockBytes;
-    if (runs.empty() || block >= runs.back().first_block + kMostBlocks || block > runs.back().first_block + runs.back().num_blocks) {
-      runs.push_back({.first_block = block, .num_blocks = 1, .first_byte = i, .end_byte = i});
-    }
-    runs.back().num_blocks = block - runs.back().first_block + 1;
-    runs.back().end_byte = i + 1;
-  }
-  // libsodium computes eight blocks at a time where the processor allows, and then faster than six one by one.
-  for (Run& run : runs) {
-    if (run.num_blocks > 4) run.num_blocks = (run.num_blocks + 7) / 8 * 8;
-  }
-  return runs;
-}
-
-}  // namespace
-
-std::vector<std::int32_t> ScoreAccounts(const ScoreTable& table, const Key& code_key, std::span<const std::string> accounts) {
-  const std::vector<ByteScores> bytes = MakeByteScores(table);
-  const std::vector<Run> runs = MakeRuns(bytes);
-  std::int64_t most_blocks = 0;
-  for (const Run& run : runs) most_blocks = std::max(most_blocks, run.num_blocks);
-  std::vector<std::uint8_t> keystream(static_cast<std::size_t>(most_blocks) * kCodeBlockBytes);
-  std::vector<std::int32_t> scores;
-  scores.reserve(accounts.size());
-  for (const std::string& account : accounts) {
-    const Key grant_key = DeriveGrantKey(code_key, account);
-    std::int32_t score = 0;
-    for (const Run& run : runs) {
-      CodeKeystream(grant_key, run.first_block, std::span(keystream).first(static_cast<std::size_t>(run.num_blocks) * kCodeBlockBytes));
-      const std::uint8_t* base = keystream.data() - run.first_block * kCodeBlockBytes;
-      for (std::size_t i = run.first_byte; i < run.end_byte; ++i) score += bytes[i].sum[base[bytes[i].byte]];
-    }
-    scores.push_back(score);
-  }
-  return scores;
+  return low;
 }
 
 double ExpectedLeakerScore(const ScoreTable& table) {

@@ -12,12 +12,9 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
-#include <string>
 #include <vector>
 
-#include "dsp/core/secret.h"
-#include "dsp/scoring/symbol_likelihoods.h"
+#include "dsp/reading/symbol_likelihoods.h"
 
 namespace earmark {
 
@@ -32,23 +29,31 @@ struct ScoreTable {
   std::vector<SymbolScores> symbols;  // ascending; symbols that tell nothing are left out
 };
 
-// Deterministic; allocates. Symbols whose variants all score the same are dropped.
+// Deterministic; allocates. Symbols whose variants all score the same are dropped. A step is 1/128 unit, and wider where an exact distribution of all that the
+// symbols span would otherwise have more than 65,536 cells; beyond kMaxExactSymbols there is no such distribution, and steps stay fine.
 ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods);
+
+// Up to as many symbols (a minute at the usual settings) the distribution is exact.
+inline constexpr std::size_t kMaxExactSymbols = 3000;
 
 // The distribution of an innocent code's score.
 class ScoreDistribution {
  public:
-  // Exact up to kMaxExactSymbols symbols (two minutes at the usual settings); beyond that the Chernoff bound, which gives about one decimal digit away but
-  // is never too small.
-  static constexpr int kMaxExactSymbols = 3000;
-
   explicit ScoreDistribution(const ScoreTable& table);
 
-  // log10 of the chance that one given innocent account scores `score` steps or more; never above the Chernoff bound, 0 for a score at or
-  // below the least possible.
+  // log10 of the chance that one given innocent account scores `score` steps or more: exact up to kMaxExactSymbols symbols and 1e-290, Log10Bound beyond, which is
+  // a few tenths of a digit away and never too small. 0 for a score at or below the least possible.
   double Log10Tail(std::int64_t score) const;
-  // log10 of min over x > 0 of E exp(x·(S - score)): an upper bound on the tail at any score, whatever the number of symbols.
-  double Log10Chernoff(std::int64_t score) const;
+  // The least score with a tail of at most 10^log10_p; max_score() + 1 if there is none.
+  std::int64_t LeastScore(double log10_p) const;
+
+  // An upper bound on the tail at any score, whatever the number of symbols. For every x > 0, with S tilted by exp(x·S) to mean m and variance v,
+  //
+  //   P(S >= s) = exp(K(x) - x·s) · E_x[exp(-x·(S - s)); S >= s] <= exp(K(x) - x·s) · min(1, 1 / (x·sqrt(2·pi·v)) + 2·d)
+  //
+  // where the first factor is Chernoff's bound and d bounds how far the tilted sum is from a normal one: Berry and Esseen's theorem for summands that differ, d <= 0.56
+  // · sum E_x|X - EX|^3 / v^1.5 (Shevtsova, Doklady Mathematics 82, 2010). The expectation is integrated by parts: a normal density is nowhere above 1 / sqrt(2·pi·v).
+  double Log10Bound(std::int64_t score) const;
   // Lugannani and Rice's approximation (Adv. Appl. Prob. 12, 1980): a yardstick for the two above, never quoted as a bound.
   double Log10Saddlepoint(std::int64_t score) const;
 
@@ -58,22 +63,21 @@ class ScoreDistribution {
   bool exact() const { return !log10_tail_.empty(); }
 
  private:
-  struct Cumulants {
-    double k0, k1, k2;  // log moment generating function of S and its first two derivatives
+  // The logarithm of the moment generating function of S, its first two derivatives, and the sum of the symbols' third absolute central moments, tilted by x.
+  struct Tilted {
+    double x = 0, k0 = 0, k1 = 0, k2 = 0, third = 0;
   };
-  Cumulants At(double x) const;
-  double SolveTilt(double score) const;
+  Tilted At(double x) const;
+  Tilted SolveTilt(double score) const;
+  static double Log10BoundAt(const Tilted& tilted, double score);
   void ComputeExact();
 
   ScoreTable table_;
   std::int64_t min_score_ = 0;
   std::int64_t max_score_ = 0;
   double mean_ = 0;
-  std::vector<double> log10_tail_;  // [score - min_score_]; -inf where it underflows, and Chernoff serves instead
+  std::vector<double> log10_tail_;  // [score - min_score_]; -inf where it underflows, and Log10Bound serves instead
 };
-
-// Scores of many accounts' codes, in the order given. About a second for a million accounts and 1,500 symbols.
-std::vector<std::int32_t> ScoreAccounts(const ScoreTable& table, const Key& code_key, std::span<const std::string> accounts);
 
 // The score that the account which really leaked would have on average, by the table's own posterior: for saying how much more audio would do.
 double ExpectedLeakerScore(const ScoreTable& table);

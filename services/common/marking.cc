@@ -8,7 +8,7 @@
 
 #include "dsp/core/mono.h"
 #include "dsp/marking/in_packet_marker.h"
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 #include "dsp/reference/reference_chunk.h"
 #include "services/common/reference_recorder.h"
 

@@ -7,15 +7,13 @@
 
 #include "db/store.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/core/stream_keys.h"
+#include "dsp/tracing/code_key.h"
 #include "dsp/marking/stream_marker.h"
 #include "dsp/media/audio_file.h"
 #include "dsp/media/key_file.h"
+#include "services/common/progress.h"
 
 namespace earmark {
-
-// Progress of long work: stage for people ("marking"), fraction 0…1 or -1 where the end is not known. Return false to cancel.
-using Progress = std::function<bool(const char* stage, double fraction)>;
 
 // The lease under which a recording is marked into a store: short, since every stored chunk extends it. Its owner is this call's alone.
 Lease MarkingLease();

@@ -7,7 +7,7 @@
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "services/detectd/scan_lease.h"
 
 namespace earmark::detectd {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "dsp/core/stream_format.h"
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 #include "services/sidecar/called_source.h"
 #include "services/sidecar/live_source.h"
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "dsp/core/result.h"
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/audience.h"
 #include "dsp/marking/variant_encoder.h"
 #include "dsp/rtp/output_projection.h"
 

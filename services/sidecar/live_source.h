@@ -17,7 +17,7 @@
 #include "dsp/core/published.h"
 #include "dsp/core/result.h"
 #include "dsp/core/stream_keys.h"
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/audience.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/packet_marker.h"
 #include "dsp/rtp/output_projection.h"

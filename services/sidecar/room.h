@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "db/stream_store.h"
-#include "dsp/core/stream_keys.h"
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/code_key.h"
+#include "dsp/tracing/audience.h"
 #include "services/sidecar/called_source.h"
 #include "services/sidecar/choice_reader.h"
 #include "services/sidecar/live_source.h"

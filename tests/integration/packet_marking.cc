@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "dsp/media/audio_file.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"

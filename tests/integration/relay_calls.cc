@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "dsp/reference/mono_player.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "services/common/server/daemon.h"
 #include "services/sidecar/relay_handlers.h"
 #include "tests/integration/store_temp_folder.h"

@@ -1,7 +1,7 @@
 // From a recording to a name: streams are marked into a store, copies are leaked, and the scan names the right account and nobody else.
 //
 // Chance of failing: each scan may name an innocent account with chance 1e-6 by the bound it is given; there are fewer than 30 here.
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 
 #include <catch2/catch.hpp>
 #include <memory>
@@ -181,12 +181,54 @@ TEST_CASE("Scanning: a forged master key under the right name cannot open the re
   MasterKey forged = TestMaster(200);
   forged.id = archive.master.id;
   const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
-  // What cannot be opened is left out, and the report says so.
+  // What cannot be opened is a gap, and the report says so.
   const ScanReport report = Get(ScanClip(*archive.store, forged, clip, {}, {}));
   CheckNobody(report);
   CHECK(report.verdict == Verdict::kUnknownAudio);
   REQUIRE_FALSE(report.notes.empty());
   CHECK(report.notes[0].find("speech") != std::string::npos);
+}
+
+TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and the rest is read", "[scanning]") {
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  const MasterKey master = TestMaster(32);
+  MemoryReader host(SpeechLike(34, 91), 1);
+  std::vector<std::string> accounts;
+  for (int i = 0; i < kNumAccounts; ++i) accounts.push_back(AccountName(i));
+  (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = SourcePacketsFormat(64000), .accounts = accounts, .input_digest = ""}, {}));
+  const StreamRecord stream = Get(store->GetStream("room"));
+  Listener listener(1);
+  std::vector<float> sound;
+  REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), AccountName(7), [&](std::span<const std::uint8_t> packet) -> Result<void> {
+    listener.Play(packet, sound);
+    return {};
+  }, {}));
+  const auto clip = CutSeconds(HalveRate(sound), 2, 32, kDetectRateHz);
+  const ScanReport whole = Get(ScanClip(*store, master, clip, {}, {}));
+  REQUIRE(whole.accusations.size() == 1);
+
+  // The same store, with a byte of one piece changed: the second of four, in the middle of the clip.
+  TempFolder other;
+  auto damaged = Get(OpenStore(other.Url(), OpenMode::kReadWriteCreate));
+  REQUIRE(damaged->CreateStream(stream, Get(store->ListGrants("room", 0, Grant::kOpenEnd))));
+  auto chunks = Get(store->ReadReference("room", 0, 0, stream.num_packets));
+  REQUIRE(chunks.size() == 4);
+  chunks[1].sealed[chunks[1].sealed.size() / 2] ^= 1;
+  REQUIRE(store->VisitFingerprints("room", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
+    for (auto& chunk : chunks) {
+      if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
+    }
+  }));
+  for (const ReferenceChunk& chunk : chunks) REQUIRE(damaged->AppendReference("room", chunk));
+  const ScanReport report = Get(ScanClip(*damaged, master, clip, {}, {}));
+  INFO(ToJson(report));
+  REQUIRE(report.accusations.size() == 1);
+  CHECK(report.accusations[0].account == AccountName(7));
+  // Two thirds of the clip are left; half of the digits at least.
+  CHECK(report.accusations[0].log10_p < 0.5 * whole.accusations[0].log10_p);
+  REQUIRE(report.notes.size() == 1);
+  CHECK(report.notes[0].find("stream 'room': 1 damaged piece of its reference, the first at 10 s") != std::string::npos);
 }
 
 TEST_CASE("Scanning: a copy that leaked under somebody else's name does not accuse", "[scanning]") {

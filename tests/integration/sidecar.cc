@@ -12,7 +12,7 @@
 
 #include "dsp/reference/mono_player.h"
 #include "dsp/rtp/rtp_packet.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"

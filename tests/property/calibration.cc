@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "dsp/scoring/score.h"
+#include "dsp/scoring/account_scorer.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/synthetic_audio.h"
@@ -65,25 +65,13 @@ struct Tally {
   }
 };
 
-// The least score whose claimed chance is at most 10^-digits.
-std::int64_t ScoreAt(const ScoreDistribution& claim, int digits) {
-  std::int64_t low = claim.min_score();
-  std::int64_t high = claim.max_score() + 1;
-  while (low < high) {
-    const std::int64_t middle = low + (high - low) / 2;
-    if (claim.Log10Tail(middle) <= -digits) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
 using Scorer = std::function<std::vector<std::int32_t>(std::span<const std::string>)>;
 
 Tally Count(const ScoreDistribution& claim, const Scorer& scorer, const char* prefix, std::int64_t trials) {
   Tally tally;
   std::vector<std::int64_t> limits;
   for (int digits = 1; digits <= kDeepest; ++digits) {
-    limits.push_back(ScoreAt(claim, digits));
+    limits.push_back(claim.LeastScore(-digits));
     tally.expected[static_cast<std::size_t>(digits - 1)] = static_cast<double>(trials) * std::pow(10, claim.Log10Tail(limits.back()));
   }
   constexpr std::int64_t kBatch = 50'000;
@@ -101,7 +89,7 @@ class Studio {
  public:
   explicit Studio(MarkedStream stream) : stream_(std::move(stream)) {}
 
-  const Key& code_key() const { return stream_.keys.code; }
+  const CodeKey& code_key() const { return stream_.keys.code; }
   std::vector<float> Leak(const char* account) const { return stream_.CopyOf(account); }
 
   // `at_48khz` begins with the stream; the clip is its seconds 4 to 8, found again by the aligner as a scan does it.
@@ -162,7 +150,7 @@ TEST_CASE("Calibration: innocent accounts score as rarely as claimed, down to on
     const ScoreTable table = material.studio().Read(material.degrade());
     REQUIRE(table.symbols.size() > 20);
     const Tally tally = Count(
-        ScoreDistribution(table), [&](std::span<const std::string> names) { return ScoreAccounts(table, material.studio().code_key(), names); },
+        ScoreDistribution(table), [&](std::span<const std::string> names) { return AccountScorer(material.studio().code_key(), names).Score(table).value(); },
         material.name, kTrialsPerTable);
     INFO(material.name << ":" << tally.Text());
     CHECK(tally.Agrees());
@@ -178,7 +166,7 @@ TEST_CASE("Calibration: the right account stands far out where innocent ones do 
   const ScoreTable table = TheStudio().Read(Clean());
   const ScoreDistribution claim(table);
   const std::vector<std::string> names = {"leaker", "another leaker", "leaker2"};
-  const auto scores = ScoreAccounts(table, TheStudio().code_key(), names);
+  const auto scores = AccountScorer(TheStudio().code_key(), names).Score(table).value();
   CHECK(claim.Log10Tail(scores[0]) < -12);
   // Chance of failing: 2e-6, with keys that are fixed.
   CHECK(claim.Log10Tail(scores[1]) > -6);
@@ -197,7 +185,7 @@ TEST_CASE("Calibration: an alignment chosen by looking at the code fails the tes
     for (int shift = -4; shift <= 4; ++shift) {
       ScoreTable shifted = table;
       for (auto& symbol : shifted.symbols) symbol.symbol += shift;
-      const auto scores = ScoreAccounts(shifted, TheStudio().code_key(), names);
+      const auto scores = AccountScorer(TheStudio().code_key(), names).Score(shifted).value();
       for (std::size_t i = 0; i < best.size(); ++i) best[i] = std::max(best[i], scores[i]);
     }
     return best;
@@ -209,7 +197,7 @@ TEST_CASE("Calibration: an alignment chosen by looking at the code fails the tes
 
 TEST_CASE("Calibration: a tail computed from other scores than those summed fails the test", "[calibration]") {
   const ScoreTable table = TheStudio().Read(NoisyAndQuiet());
-  const auto honest = [&](std::span<const std::string> names) { return ScoreAccounts(table, TheStudio().code_key(), names); };
+  const auto honest = [&](std::span<const std::string> names) { return AccountScorer(TheStudio().code_key(), names).Score(table).value(); };
   SECTION("a quarter of the symbols counted double") {
     ScoreTable lie = table;
     for (std::size_t i = 0; i < lie.symbols.size(); i += 4) {

@@ -16,10 +16,10 @@
 
 #include "dsp/core/resample.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/core/stream_keys.h"
+#include "dsp/tracing/code_key.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/stream_marker.h"
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 #include "dsp/reading/symbol_reader.h"
 #include "dsp/reference/reference_chunk.h"
 #include "dsp/reference/variant_decoder.h"
@@ -40,6 +40,7 @@ inline Key TestKey(std::uint8_t first) {
   return key;
 }
 
+inline CodeKey TestCodeKey(std::uint8_t seed) { return CodeKey(TestKey(seed)); }
 inline StreamKeys TestKeys(std::uint8_t seed = 1, std::string_view stream = "stream") { return DeriveStreamKeys(TestKey(seed), stream, {}); }
 
 // Decodes packets one after the other, as any listener's player does.

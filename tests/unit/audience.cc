@@ -1,4 +1,4 @@
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/audience.h"
 
 #include <algorithm>
 #include <atomic>
@@ -24,8 +24,8 @@ TEST_CASE("Audience: every listener gets the variants of its trace code", "[audi
     AudienceReader reader(audience);
     std::vector<TraceCode> codes;
     for (int i = 0; i < 50; ++i) {
-      CHECK(Get(audience.Add(TestKey(3), Account(i))) == i + 1);
-      codes.emplace_back(TestKey(3), Account(i), q);
+      CHECK(Get(audience.Add(TestCodeKey(3), Account(i))) == i + 1);
+      codes.emplace_back(TestCodeKey(3), Account(i), q);
     }
     Random random(1);
     bool equal = true;
@@ -45,15 +45,15 @@ TEST_CASE("Audience: who comes is there at the next call, who goes is not", "[au
   Audience audience(4, 3);
   AudienceReader reader(audience);
   CHECK(reader.VariantsAt(0).listeners.empty());
-  const auto a = Get(audience.Add(TestKey(1), "a"));
-  const auto b = Get(audience.Add(TestKey(1), "b"));
-  const auto c = Get(audience.Add(TestKey(1), "a"));  // a second device
+  const auto a = Get(audience.Add(TestCodeKey(1), "a"));
+  const auto b = Get(audience.Add(TestCodeKey(1), "b"));
+  const auto c = Get(audience.Add(TestCodeKey(1), "a"));  // a second device
   CHECK(audience.num_listeners() == 3);
-  const auto full = audience.Add(TestKey(1), "d");
+  const auto full = audience.Add(TestCodeKey(1), "d");
   REQUIRE_FALSE(full);
   CHECK(full.error().code == ErrorCode::kResourceExhausted);
-  TraceCode code_a(TestKey(1), "a", 4);
-  TraceCode code_e(TestKey(1), "e", 4);
+  TraceCode code_a(TestCodeKey(1), "a", 4);
+  TraceCode code_e(TestCodeKey(1), "e", 4);
   const auto listeners = [&](std::int64_t symbol) {
     const auto view = reader.VariantsAt(symbol);
     return std::vector<ListenerId>(view.listeners.begin(), view.listeners.end());
@@ -67,7 +67,7 @@ TEST_CASE("Audience: who comes is there at the next call, who goes is not", "[au
   CHECK_FALSE(audience.Remove(0));
   CHECK_FALSE(audience.Remove(99));
   // The newcomer sits where b sat, and has nothing of b's.
-  const auto e = Get(audience.Add(TestKey(1), "e"));
+  const auto e = Get(audience.Add(TestCodeKey(1), "e"));
   CHECK(e > c);
   for (std::int64_t symbol = 5; symbol < 600; ++symbol) {
     const auto view = reader.VariantsAt(symbol);
@@ -82,7 +82,7 @@ TEST_CASE("Audience: codes are there before a block begins, and nothing allocate
   for (const int q : {2, 4, 8}) {
     constexpr int kListeners = 1000;
     Audience audience(q, kListeners);
-    for (int i = 0; i < kListeners - 1; ++i) (void)Get(audience.Add(TestKey(2), Account(i)));
+    for (int i = 0; i < kListeners - 1; ++i) (void)Get(audience.Add(TestCodeKey(2), Account(i)));
     AudienceReader reader(audience);
     (void)reader.VariantsAt(0);
     CHECK(reader.num_derived_late() == kListeners - 1);
@@ -91,7 +91,7 @@ TEST_CASE("Audience: codes are there before a block begins, and nothing allocate
     CHECK(NumAllocations() == before);
     CHECK(reader.num_derived_late() == kListeners - 1);
     // One who joins costs one code, and taking note of it allocates nothing either.
-    (void)Get(audience.Add(TestKey(2), "late"));
+    (void)Get(audience.Add(TestCodeKey(2), "late"));
     const auto joined = NumAllocations();
     for (std::int64_t symbol = 5 * SymbolsPerBlock(q); symbol < 7 * SymbolsPerBlock(q); ++symbol) (void)reader.VariantsAt(symbol);
     CHECK(NumAllocations() == joined);
@@ -115,7 +115,7 @@ TEST_CASE("Audience: listeners come and go while media threads read", "[audience
       if (!std::is_sorted(view.listeners.begin(), view.listeners.end())) ++num_wrong;
       for (std::size_t i = 0; i < view.listeners.size(); ++i) {
         const ListenerId id = view.listeners[i];
-        auto& code = codes.try_emplace(id, TestKey(5), Account(id), 4).first->second;
+        auto& code = codes.try_emplace(id, TestCodeKey(5), Account(id), 4).first->second;
         if (view.variants[i] != code.VariantAt(symbol)) ++num_wrong;
       }
       ++symbol;
@@ -129,7 +129,7 @@ TEST_CASE("Audience: listeners come and go while media threads read", "[audience
   ListenerId next = 1;
   for (int i = 0; i < kEdits; ++i) {
     if (in.size() < 64 && (in.empty() || random.Below(2) == 0)) {
-      in.push_back(Get(audience.Add(TestKey(5), Account(next))));
+      in.push_back(Get(audience.Add(TestCodeKey(5), Account(next))));
       if (in.back() != next++) ++num_wrong;
     } else {
       const auto at = random.Below(static_cast<std::int64_t>(in.size()));

@@ -86,8 +86,8 @@ TEST_CASE("Fanout: every listener gets its own variant under its own header", "[
     std::vector<TraceCode> codes;
     for (int i = 0; i < kListeners; ++i) {
       receivers.push_back(std::make_unique<UdpSocket>(family));
-      targets.push_back(Target(Get(audience.Add(TestKey(1), std::to_string(i))), receivers.back()->destination()));
-      codes.emplace_back(TestKey(1), std::to_string(i), 4);
+      targets.push_back(Target(Get(audience.Add(TestCodeKey(1), std::to_string(i))), receivers.back()->destination()));
+      codes.emplace_back(TestCodeKey(1), std::to_string(i), 4);
     }
     AudienceReader reader(audience);
     OutputSequence sequence;
@@ -120,7 +120,7 @@ TEST_CASE("Fanout: who is not in the audience gets nothing, whatever else is the
   const std::vector<UdpSocket> receivers(4);
   Audience audience(4, 10);
   std::vector<ListenerId> ids;
-  for (int i = 0; i < 4; ++i) ids.push_back(Get(audience.Add(TestKey(1), std::to_string(i))));
+  for (int i = 0; i < 4; ++i) ids.push_back(Get(audience.Add(TestCodeKey(1), std::to_string(i))));
   AudienceReader reader(audience);
   FanoutTargets targets;
   for (const std::size_t i : {0U, 1U, 3U}) targets.push_back(Target(ids[i], receivers[i].destination()));  // the third is not a target yet
@@ -132,7 +132,7 @@ TEST_CASE("Fanout: who is not in the audience gets nothing, whatever else is the
   for (const std::size_t i : {0U, 1U, 2U, 3U}) {
     const auto received = receivers[i].Receive();
     CHECK(received.has_value() == (i == 0 || i == 3));
-    TraceCode code(TestKey(1), std::to_string(i), 4);
+    TraceCode code(TestCodeKey(1), std::to_string(i), 4);
     if (received) CHECK(received->back() == code.VariantAt(7));
   }
   CHECK(fanout.Send(sender.fd(), targets, {}, packets.slot, {}).sent == 0);
@@ -146,7 +146,7 @@ TEST_CASE("Fanout: what cannot be sent is counted, and the others get theirs", "
   Audience audience(4, 300);
   FanoutTargets targets;
   for (int i = 0; i < 300; ++i) {
-    const auto id = Get(audience.Add(TestKey(1), std::to_string(i)));
+    const auto id = Get(audience.Add(TestCodeKey(1), std::to_string(i)));
     // Every third is of a family that the socket cannot reach.
     targets.push_back(Target(id, i % 3 == 0 ? Get(Destination::Parse("::1", 9)) : good.destination()));
   }
@@ -166,7 +166,7 @@ TEST_CASE("Fanout: nothing allocates", "[fanout]") {
   const UdpSocket receiver;
   Audience audience(4, 100);
   FanoutTargets targets;
-  for (int i = 0; i < 100; ++i) targets.push_back(Target(Get(audience.Add(TestKey(1), std::to_string(i))), receiver.destination()));
+  for (int i = 0; i < 100; ++i) targets.push_back(Target(Get(audience.Add(TestCodeKey(1), std::to_string(i))), receiver.destination()));
   AudienceReader reader(audience);
   Fanout fanout;
   const Packets packets;

@@ -6,7 +6,7 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 #include "dsp/rtp/rtp_packet.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/marked_stream.h"

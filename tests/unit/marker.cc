@@ -196,9 +196,9 @@ TEST_CASE("Marker: following a code is choosing its variants", "[marker]") {
   const auto host = SpeechLike(4, 5);
   for (const int q : {2, 4, 8}) {
     const StreamFormat format{.num_variants = q, .packets_per_symbol = 2};
-    TraceCode code(TestKey(1), "listener", q);
+    TraceCode code(TestCodeKey(1), "listener", q);
     Marker follower(format, TestKey(7));
-    follower.FollowCode(code);
+    follower.Follow([code](std::int64_t symbol) mutable { return code.VariantAt(symbol); });
     const Marked followed = MarkAll(follower, host, format);
     const Marked all = MarkAll(host, format);
     // Frame t is centred on output sample 480·t and belongs to symbol t / 4: the first three quarters of a symbol are its own, the last one goes over to the next.
@@ -253,8 +253,9 @@ TEST_CASE("Marker: the hot path does not allocate", "[marker]") {
       const StreamFormat format{.num_variants = 8, .num_channels = channels, .bitrate_bps = 48000, .kind = kind};
       auto marker = Get(StreamMarker::Create(format, TestKeys()));
       Marker follower(format, TestKey(7));
-      follower.FollowCode(TraceCode(TestKey(1), "listener", 8));
-      TraceCode code(TestKey(1), "listener", 8);
+      TraceCode followed(TestCodeKey(1), "listener", 8);
+      follower.Follow([&](std::int64_t symbol) { return followed.VariantAt(symbol); });
+      TraceCode code(TestCodeKey(1), "listener", 8);
       ReferenceChunkBuilder builder(StreamMarker::PacketsPerSlot(format));
       const auto block = static_cast<std::size_t>(kPacketSamples * channels);
       std::int64_t symbol = 0;

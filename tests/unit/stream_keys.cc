@@ -1,4 +1,4 @@
-#include "dsp/core/stream_keys.h"
+#include "dsp/tracing/code_key.h"
 
 #include <catch2/catch.hpp>
 #include <numeric>
@@ -32,7 +32,7 @@ TEST_CASE("StreamKeys: known answers", "[stream_keys]") {
   const StreamKeys keys = DeriveStreamKeys(TestKey(0), "room", Salt(100));
   CHECK(Hex(keys.seal) == "3e0af274ab32fb074a7deea00e791008d86743c5a505124e96ba3436aa105563");
   CHECK(Hex(keys.carrier) == "8b60d73e0d18ed9cd1a38545fb535973d8d72b52c2216afb4188b4ed3c05f5ed");
-  CHECK(Hex(keys.code) == "092caa5158ac9511f39ec1f1f86ad40598f8000caff1bb7f136dba835bd7edab");
+  CHECK(Hex(keys.code.key()) == "092caa5158ac9511f39ec1f1f86ad40598f8000caff1bb7f136dba835bd7edab");
 }
 
 TEST_CASE("StreamKeys: master key, stream id and salt each make other keys, and all leaves differ", "[stream_keys]") {
@@ -40,7 +40,7 @@ TEST_CASE("StreamKeys: master key, stream id and salt each make other keys, and 
   for (const auto& keys : {DeriveStreamKeys(TestKey(0), "room", Salt(0)), DeriveStreamKeys(TestKey(1), "room", Salt(0)),
                            DeriveStreamKeys(TestKey(0), "room2", Salt(0)), DeriveStreamKeys(TestKey(0), "", Salt(0)),
                            DeriveStreamKeys(TestKey(0), "room", Salt(1))}) {
-    for (const Key& key : {keys.seal, keys.carrier, keys.code}) all.push_back(key);
+    for (const Key& key : {keys.seal, keys.carrier, keys.code.key()}) all.push_back(key);
   }
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) CHECK_FALSE(Same(all[i], all[j]));

@@ -1,4 +1,4 @@
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -41,7 +41,7 @@ std::string Hex(const Key& key) {
 // Frozen for code_version 1 and quoted in docs/formats/trace-code.md: copies made with them are out there. Checked against an independent implementation (Python's
 // hashlib.blake2b and ChaCha20 written out from its definition).
 TEST_CASE("TraceCode: known answers", "[trace_code]") {
-  const Key code_key = TestKey(0);  // bytes 0, 1, … 31
+  const CodeKey code_key = TestCodeKey(0);  // bytes 0, 1, … 31
   CHECK(Hex(DeriveGrantKey(code_key, "alice")) == "5d970d6418c66bb007711e26e2d85612977e127e9930964bfe8f14f450a35923");
   CHECK(Hex(DeriveGrantKey(code_key, "")) == "f9ee4214ea93d64fdb4825678fa1f04b70407e284a34691d5fc4d2b8b9f307a9");
   CHECK(Digits({code_key, "alice", 2}, 0, 48) == "000101111100110100100110111101001101001011011011");
@@ -57,10 +57,10 @@ TEST_CASE("TraceCode: every variant is equally likely, over symbols and over acc
   for (const int q : {2, 4, 8}) {
     std::vector<int> over_symbols(static_cast<std::size_t>(q));
     std::vector<int> over_accounts(static_cast<std::size_t>(q));
-    TraceCode code(TestKey(3), "listener", q);
+    TraceCode code(TestCodeKey(3), "listener", q);
     for (int i = 0; i < 40'000; ++i) {
       ++over_symbols[static_cast<std::size_t>(code.VariantAt(i))];
-      ++over_accounts[static_cast<std::size_t>(TraceCode(TestKey(3), std::to_string(i), q).VariantAt(17))];
+      ++over_accounts[static_cast<std::size_t>(TraceCode(TestCodeKey(3), std::to_string(i), q).VariantAt(17))];
     }
     CHECK(ChiSquare(over_symbols) < ChiSquareLimit(q - 1));
     CHECK(ChiSquare(over_accounts) < ChiSquareLimit(q - 1));
@@ -91,10 +91,10 @@ TEST_CASE("TraceCode: codes of accounts, streams, keys and neighbouring symbols 
 TEST_CASE("TraceCode: any order of reading gives the same code", "[trace_code]") {
   for (const int q : {2, 4, 8}) {
     constexpr int kSymbols = 3000;
-    TraceCode sequential(TestKey(5), "a", q);
+    TraceCode sequential(TestCodeKey(5), "a", q);
     std::vector<int> variants;
     for (int i = 0; i < kSymbols; ++i) variants.push_back(sequential.VariantAt(i));
-    TraceCode random_access(TestKey(5), "a", q);
+    TraceCode random_access(TestCodeKey(5), "a", q);
     Random random(6);
     for (int i = 0; i < 5000; ++i) {
       const std::int64_t symbol = random.Below(kSymbols);
@@ -107,12 +107,12 @@ TEST_CASE("TraceCode: any order of reading gives the same code", "[trace_code]")
 TEST_CASE("TraceCode: a code goes on for longer than any stream", "[trace_code]") {
   // A century of 20 ms symbols; and the blocks' borders.
   for (const int q : {2, 4, 8}) {
-    TraceCode code(TestKey(5), "a", q);
+    TraceCode code(TestCodeKey(5), "a", q);
     for (const std::int64_t symbol : {std::int64_t{157'788'000'000}, std::int64_t{SymbolsPerBlock(q)}, std::int64_t{SymbolsPerBlock(q)} - 1}) {
       const int variant = code.VariantAt(symbol);
       CHECK(variant >= 0);
       CHECK(variant < q);
-      CHECK(TraceCode(TestKey(5), "a", q).VariantAt(symbol) == variant);
+      CHECK(TraceCode(TestCodeKey(5), "a", q).VariantAt(symbol) == variant);
     }
   }
 }
@@ -120,7 +120,7 @@ TEST_CASE("TraceCode: a code goes on for longer than any stream", "[trace_code]"
 TEST_CASE("TraceCode: names that look alike are other accounts", "[trace_code]") {
   using namespace std::string_view_literals;
   for (const auto other : {"alice "sv, "Alice"sv, "alic"sv, "alice\0"sv, ""sv, "alice\xC2\xA0"sv}) {
-    CHECK(Digits({TestKey(0), "alice", 4}, 0, 48) != Digits({TestKey(0), other, 4}, 0, 48));
+    CHECK(Digits({TestCodeKey(0), "alice", 4}, 0, 48) != Digits({TestCodeKey(0), other, 4}, 0, 48));
   }
 }
 

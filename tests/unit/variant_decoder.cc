@@ -77,7 +77,7 @@ TEST_CASE("VariantDecoder: from the host's packets the marks come out as PCM del
     const auto mean = Mean(audio);
     TraceCode code(stream.keys.code, "listener", 4);
     Marker marker(format, stream.keys.carrier);
-    marker.FollowCode(code);
+    marker.Follow([&](std::int64_t symbol) { return code.VariantAt(symbol); });
     // What was delivered, and the same without a mark; stream time is another kOpusLookaheadSamples late.
     std::vector<float> delivered(kOpusLookaheadSamples, 0.0F);
     std::vector<float> plain(kOpusLookaheadSamples, 0.0F);

@@ -17,8 +17,8 @@
 #include "tools/bench/bench.h"
 
 #include "dsp/marking/stream_marker.h"
-#include "dsp/marking/trace_code.h"
-#include "dsp/scoring/score.h"
+#include "dsp/tracing/trace_code.h"
+#include "dsp/scoring/account_scorer.h"
 #include "dsp/search/fingerprint_index.h"
 
 namespace earmark {
@@ -98,12 +98,12 @@ void BenchScoring() {
   std::vector<std::string> accounts(1'000'000);
   for (std::size_t i = 0; i < accounts.size(); ++i) accounts[i] = "account-" + std::to_string(i);
   const ScoreTable table = MakeScoreTable(likelihoods);
-  const Key key;
+  const CodeKey key;
   std::vector<std::int32_t> scores;
-  const double score = Measure([&] { scores = ScoreAccounts(table, key, accounts); });
+  const double score = Measure([&] { scores = AccountScorer(key, accounts).Score(table).value(); });
   const double tail = Measure([&] { (void)ScoreDistribution(table); });
-  std::vector<std::uint8_t> keystream(8 * kCodeBlockBytes);
-  const double codes = Measure([&] { for (const auto& a : accounts) CodeKeystream(DeriveGrantKey(key, a), 0, keystream); });
+  std::vector<std::uint8_t> keystream(8 * kKeystreamBlockBytes);
+  const double codes = Measure([&] { for (const auto& a : accounts) Keystream(DeriveGrantKey(key, a), 0, keystream); });
   std::printf("scoring    1,000,000 accounts x 1,500 symbols: %.2f s (goal 1), %.2f x deriving their codes alone (%.2f s); exact distribution %.2f s\n",
               score, score / codes, codes, tail);
 }

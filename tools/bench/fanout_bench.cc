@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/audience.h"
 #include "dsp/rtp/output_projection.h"
 #include "services/sidecar/fanout.h"
 #include "tools/bench/bench.h"
@@ -69,7 +69,7 @@ void BenchFanout() {
   Audience audience(4, kListeners);
   FanoutTargets targets;
   for (int i = 0; i < kListeners; ++i) {
-    auto listener = audience.Add(Key(), "account-" + std::to_string(i));
+    auto listener = audience.Add(CodeKey(), "account-" + std::to_string(i));
     auto destination = Destination::Parse("127.0.0.1", ports[static_cast<std::size_t>(i) % ports.size()]);
     targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(Key(), "mic", 111)});
   }

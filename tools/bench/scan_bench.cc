@@ -24,7 +24,7 @@
 #include "dsp/reference/reference_chunk.h"
 #include "dsp/search/fingerprint.h"
 #include "services/common/marking.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "tools/bench/bench.h"
 
 namespace earmark {

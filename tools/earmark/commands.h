@@ -10,7 +10,7 @@
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "tools/earmark/client/client.h"
 
 namespace earmark::cli {

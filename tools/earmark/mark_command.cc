@@ -14,6 +14,7 @@
 #include "dsp/media/atomic_file.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/media/ogg_opus.h"
+#include "dsp/tracing/trace_code.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
 #include "services/common/packet_marking.h"
@@ -155,7 +156,7 @@ Result<void> WritePcmCopy(const MarkRequest& request, StreamFormat format, const
   auto wav = TrimmedWav::Create(request.output, format.num_channels, Marker::kLatencySamples);
   if (!wav) return Pass(wav);
   Marker marker(format, keys != nullptr ? keys->carrier : Key());
-  if (keys != nullptr) marker.FollowCode(TraceCode(keys->code, request.account, format.num_variants));
+  if (keys != nullptr) marker.Follow([code = TraceCode(keys->code, request.account, format.num_variants)](std::int64_t symbol) mutable { return code.VariantAt(symbol); });
   auto samples = ForEachBlock(
       **host, Marker::kLatencySamples,
       [&](std::span<const float> block) {

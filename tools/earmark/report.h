@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 
 namespace earmark::cli {
 

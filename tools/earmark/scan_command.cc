@@ -3,7 +3,7 @@
 #include "dsp/core/resample.h"
 #include "dsp/media/audio_file.h"
 #include "services/common/digest.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"

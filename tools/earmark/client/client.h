@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "dsp/core/result.h"
-#include "services/common/scanning.h"
+#include "services/common/scan/scan.h"
 
 namespace earmark::cli {
 

@@ -1,4 +1,4 @@
-#include "dsp/marking/audience.h"
+#include "dsp/tracing/audience.h"
 
 #include <algorithm>
 #include <string>
@@ -10,7 +10,7 @@ Audience::Audience(int num_variants, int max_listeners)
   for (int cell = max_listeners; cell-- > 0;) free_cells_.push_back(static_cast<std::uint32_t>(cell));
 }
 
-Result<ListenerId> Audience::Add(const Key& code_key, std::string_view account) {
+Result<ListenerId> Audience::Add(const CodeKey& code_key, std::string_view account) {
   const Key grant_key = DeriveGrantKey(code_key, account);
   const std::lock_guard lock(mutex_);
   if (free_cells_.empty()) {
@@ -88,7 +88,7 @@ AudienceReader::Cell& AudienceReader::CellOf(const Audience::Members& members, s
 
 void AudienceReader::Derive(Cell& cell, const Key& grant_key, std::int64_t block) noexcept {
   const auto half = static_cast<std::size_t>(block & 1);
-  CodeKeystream(grant_key, block, cell.bytes[half]);
+  Keystream(grant_key, block, cell.bytes[half]);
   cell.blocks[half] = block;
 }
 

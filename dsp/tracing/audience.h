@@ -17,7 +17,7 @@
 #include "dsp/core/result.h"
 #include "dsp/core/secret.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/marking/trace_code.h"
+#include "dsp/tracing/trace_code.h"
 
 namespace earmark {
 
@@ -29,7 +29,7 @@ class Audience {
   Audience(int num_variants, int max_listeners);
 
   // Any control thread. Adding costs a copy of the list. kResourceExhausted: max_listeners are in the room already. An account may be in it several times.
-  Result<ListenerId> Add(const Key& code_key, std::string_view account);
+  Result<ListenerId> Add(const CodeKey& code_key, std::string_view account);
   // kNotFound: no such listener. Readers leave the listener out from their next call on.
   Result<void> Remove(ListenerId listener);
 
@@ -76,7 +76,7 @@ class AudienceReader {
   struct Cell {
     ListenerId listener = 0;
     std::array<std::int64_t, 2> blocks = {-1, -1};  // which ones are in `bytes`; even ones first
-    std::array<std::array<std::uint8_t, kCodeBlockBytes>, 2> bytes{};
+    std::array<std::array<std::uint8_t, kKeystreamBlockBytes>, 2> bytes{};
   };
 
   Cell& CellOf(const Audience::Members& members, std::size_t i) noexcept;

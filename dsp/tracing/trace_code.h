@@ -8,31 +8,27 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
+#include "dsp/core/keystream.h"
 #include "dsp/core/secret.h"
+#include "dsp/tracing/code_key.h"
 
 namespace earmark {
 
 // Bits of keystream per symbol: 1, 2, 4 for q = 2, 4, 8.
 constexpr int BitsPerSymbol(int num_variants) { return num_variants == 2 ? 1 : num_variants == 4 ? 2 : 4; }
 
-inline constexpr int kCodeBlockBytes = 64;  // ChaCha20's block
-constexpr int SymbolsPerBlock(int num_variants) { return kCodeBlockBytes * 8 / BitsPerSymbol(num_variants); }
+constexpr int SymbolsPerBlock(int num_variants) { return kKeystreamBlockBytes * 8 / BitsPerSymbol(num_variants); }
 
 // The key of one account's code in one stream.
-Key DeriveGrantKey(const Key& code_key, std::string_view account);
-
-// Writes keystream blocks first_block, first_block+1, …; keystream.size() is a multiple of kCodeBlockBytes. Thread- and
-// real-time-safe.
-void CodeKeystream(const Key& grant_key, std::int64_t first_block, std::span<std::uint8_t> keystream) noexcept;
+Key DeriveGrantKey(const CodeKey& code_key, std::string_view account);
 
 // One listener's code, read in order by the choosing side. 100 bytes of state; VariantAt neither allocates nor locks, and computes a new
 // block once in SymbolsPerBlock symbols (about 10 s). One object serves one thread at a time.
 class TraceCode {
  public:
-  TraceCode(const Key& code_key, std::string_view account, int num_variants)
+  TraceCode(const CodeKey& code_key, std::string_view account, int num_variants)
       : grant_key_(DeriveGrantKey(code_key, account)), num_variants_(num_variants) {}
 
   // The variant of a symbol (>= 0): 0 … num_variants-1.
@@ -42,7 +38,7 @@ class TraceCode {
   Key grant_key_;
   int num_variants_;
   std::int64_t block_index_ = -1;
-  std::array<std::uint8_t, kCodeBlockBytes> block_{};
+  std::array<std::uint8_t, kKeystreamBlockBytes> block_{};
 };
 
 }  // namespace earmark

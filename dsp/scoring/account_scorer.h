@@ -1,0 +1,34 @@
+// Scores of many accounts' trace codes. This is where codes come into a scan, and the only place.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dsp/core/result.h"
+#include "dsp/core/secret.h"
+#include "dsp/scoring/score.h"
+#include "dsp/tracing/code_key.h"
+
+namespace earmark {
+
+// Called now and then with how much of the work is done, 0 to 1. Returns false to stop it.
+using Advance = std::function<bool(double fraction)>;
+
+// The accounts of one stream. Their keys are derived once, however many tables they are scored by; 32 bytes an account. Thread-safe.
+class AccountScorer {
+ public:
+  AccountScorer(const CodeKey& code_key, std::span<const std::string> accounts);
+
+  std::size_t num_accounts() const { return keys_.size(); }
+  // In the accounts' order. Works through the symbols a few kilobytes of keystream at a time, all accounts for each, so that look-ups stay in the processor's caches.
+  // kCancelled: `advance` has said so, which is asked every few milliseconds.
+  Result<std::vector<std::int32_t>> Score(const ScoreTable& table, const Advance& advance = {}) const;
+
+ private:
+  std::vector<Key> keys_;
+};
+
+}  // namespace earmark

@@ -1,0 +1,98 @@
+#include "services/common/scan/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace earmark {
+namespace {
+
+double Rounded(double value, double digits) { return std::round(value * digits) / digits; }
+
+// Seconds of clip, in all, that would do for an accusation, by the reading that brings most; none where it did, or more would not help.
+std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readings, const Scores& scores, double max_false_accusation) {
+  constexpr double kReserve = 1.2;
+  constexpr double kMaxSeconds = 3600;
+  double rate = 0;  // decimal digits of evidence a second
+  double known_s = 0;
+  for (std::size_t r = 0; r < readings.size(); ++r) {
+    if (readings[r].clip_seconds <= 0 || -scores.of[r].expected_log10_p / readings[r].clip_seconds <= rate) continue;
+    rate = -scores.of[r].expected_log10_p / readings[r].clip_seconds;
+    known_s = readings[r].clip_seconds;
+  }
+  if (rate <= 0 || scores.trials <= 0) return std::nullopt;
+  const double needed = kReserve * (std::log10(static_cast<double>(scores.trials)) - std::log10(max_false_accusation)) / rate;
+  if (needed <= known_s || needed >= kMaxSeconds) return std::nullopt;
+  return std::ceil(needed * 10) / 10;
+}
+
+}  // namespace
+
+const char* VerdictName(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kAccused: return "accused";
+    case Verdict::kNoAccusation: return "no_accusation";
+    case Verdict::kUnknownAudio: return "unknown_audio";
+  }
+  return "unknown_audio";
+}
+
+ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation) {
+  ScanReport report;
+  report.trials = scores.trials;
+  // Of each stream, the readings that accuse are shown, or else the sharpest, which came first.
+  std::map<std::string, bool> accuses;
+  for (std::size_t r = 0; r < readings.size(); ++r) accuses[readings[r].stream] = accuses[readings[r].stream] || scores.of[r].accuses;
+  std::map<std::string, bool> shown;
+  for (std::size_t r = 0; r < readings.size(); ++r) {
+    const HypothesisReading& reading = readings[r];
+    if (!shown[reading.stream]) report.candidates += scores.of[r].candidates;
+    if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
+      for (const auto& [source, piece] : reading.hypothesis.pieces) {
+        report.alignments.push_back({.stream = reading.stream, .source = catalog.At(source).source, .alignment = piece});
+      }
+      report.symbols_used += scores.of[r].symbols;
+    }
+    shown[reading.stream] = true;
+  }
+  report.accusations = std::move(scores.accusations);
+  report.verdict = !report.accusations.empty() ? Verdict::kAccused : report.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
+  if (report.verdict == Verdict::kNoAccusation) report.seconds_needed = SecondsNeeded(readings, scores, max_false_accusation);
+  return report;
+}
+
+std::string ToJson(const ScanReport& report) {
+  using nlohmann::ordered_json;
+  ordered_json json;
+  json["verdict"] = VerdictName(report.verdict);
+  json["accusations"] = ordered_json::array();
+  for (const Accusation& a : report.accusations) {
+    json["accusations"].push_back({{"account", a.account},
+                                   {"stream", a.stream},
+                                   {"log10_p", Rounded(a.log10_p, 1e3)},
+                                   {"log10_bound", Rounded(a.log10_bound, 1e3)},
+                                   {"score", Rounded(a.score, 1e3)},
+                                   {"clip_start_s", Rounded(a.clip_start_s, 1e3)},
+                                   {"clip_end_s", Rounded(a.clip_end_s, 1e3)}});
+  }
+  json["alignments"] = ordered_json::array();
+  for (const StreamAlignment& a : report.alignments) {
+    json["alignments"].push_back({{"stream", a.stream},
+                                  {"clip_start_s", Rounded(a.alignment.clip_start_s, 1e3)},
+                                  {"clip_end_s", Rounded(a.alignment.clip_end_s, 1e3)},
+                                  {"stream_start_s", Rounded(a.alignment.stream_start_s, 1e4)},
+                                  {"speed", Rounded(a.alignment.speed, 1e6)}});
+    if (a.source != 0) json["alignments"].back()["source"] = a.source;
+  }
+  json["candidates"] = report.candidates;
+  json["symbols_used"] = report.symbols_used;
+  json["seconds_needed"] = report.seconds_needed ? ordered_json(*report.seconds_needed) : ordered_json(nullptr);
+  if (report.trials != report.candidates) json["trials"] = report.trials;
+  if (!report.notes.empty()) json["notes"] = report.notes;
+  return json.dump();
+}
+
+}  // namespace earmark

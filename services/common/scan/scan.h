@@ -1,0 +1,34 @@
+// Scanning a suspect clip: which streams is it from, where, and whose copy is it?
+//
+//   catalog     all sources' fingerprints, and the keys to read them with              → what there is to search
+//   hypotheses  fingerprints against the clip, a stretch at a time; waveforms decide which matches are real, and follow them through the clip
+//                                                                                      → ways in which the clip could be part of a stream
+//   readings    both readers, over every aligned stretch                               → symbol likelihoods
+//   scoring     every account with a grant at that time                                → accusations with a proven bound
+//   report      what people and programs are told
+//
+// Candidates' codes enter in scoring alone; all before it takes reading keys, and is in libraries that cannot compute a code (a test holds this).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "db/store.h"
+#include "dsp/core/result.h"
+#include "dsp/media/key_file.h"
+#include "services/common/progress.h"
+#include "services/common/scan/report.h"
+
+namespace earmark {
+
+struct ScanOptions {
+  std::optional<std::string> stream;  // search this stream alone
+  double max_false_accusation = 1e-6;  // bound on accusing any innocent, over all candidates and alignments of the scan
+};
+
+// `clip`: mono at kDetectRateHz. Deterministic for a given store. Errors are the store's, and kCancelled; a clip that holds nothing known is a report.
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
+                            const Progress& progress);
+
+}  // namespace earmark
