@@ -11,6 +11,7 @@
 #include "dsp/core/stream_format.h"
 #include "dsp/media/audio_source.h"
 #include "dsp/media/file_parts.h"
+#include "dsp/media/icy_metadata.h"
 
 namespace earmark {
 namespace {
@@ -122,6 +123,9 @@ class Reader final : public AudioReader {
   std::optional<Error> failure_;
 };
 
+// Whether the file is of a kind that radio servers send with metadata in between: MP3 or AAC without a container.
+bool IsRadioStream(const AudioInfo& info) { return info.format.starts_with("mp3 / ") || info.format.starts_with("aac / "); }
+
 Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, const AudioOptions& options) {
   Result<InputFile> opened = OpenInputFile(path);
   if (!opened) return Pass(opened);
@@ -132,6 +136,10 @@ Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, const A
     if (source && options.track.value_or(0) != 0) return NoSuchTrack(path, *options.track, 1);
     if (source) return source;
     // FFmpeg knows more codecs in WAV and forgives more, and it has the better word for what is wrong.
+  }
+  if (const std::optional<IcyLayout> layout = FindIcyMetadata(file->handle)) {
+    Result<std::unique_ptr<AudioSource>> source = OpenWithFfmpeg(path, MakeIcyView(file, *layout), options);
+    if (source && IsRadioStream((*source)->info())) return source;
   }
   const std::vector<ByteRange> parts = FindParts(*file);
   if (parts.size() > 1) return OpenJoined(path, file, parts, options);

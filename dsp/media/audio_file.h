@@ -4,8 +4,8 @@
 // video files) through FFmpeg's libraries, which do better with damage and encoder delays; sndfile_source.cc has the reasons.
 //
 // Recordings that were joined end to end (Ogg, Matroska and WebM, MP3, AAC in ADTS) are read one after the other, whatever rate,
-// channels and codec each has. Sample rates from 8 to 192 kHz are resampled to 48 kHz by soxr; sample 0 stays time 0. Nothing is
-// printed, whatever the file holds.
+// channels and codec each has. Metadata that a program saved within a radio stream (MP3, AAC) are left out. Sample rates from 8
+// to 192 kHz are resampled to 48 kHz by soxr; sample 0 stays time 0. Nothing is printed, whatever the file holds.
 #pragma once
 
 #include <cstdint>
