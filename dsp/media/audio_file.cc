@@ -10,6 +10,8 @@
 
 #include "dsp/core/stream_format.h"
 #include "dsp/media/audio_source.h"
+#include "dsp/media/file_parts.h"
+#include "dsp/media/icy_metadata.h"
 
 namespace earmark {
 namespace {
@@ -121,17 +123,27 @@ class Reader final : public AudioReader {
   std::optional<Error> failure_;
 };
 
-Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path) {
+// Whether the file is of a kind that radio servers send with metadata in between: MP3 or AAC without a container.
+bool IsRadioStream(const AudioInfo& info) { return info.format.starts_with("mp3 / ") || info.format.starts_with("aac / "); }
+
+Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, const AudioOptions& options) {
   Result<InputFile> opened = OpenInputFile(path);
   if (!opened) return Pass(opened);
   if (opened->status.st_size == 0) return Fail(ErrorCode::kInvalidArgument, path + " is empty");
   auto file = std::make_shared<InputFile>(*std::move(opened));
   if (LooksLikePcm(file->handle)) {
     Result<std::unique_ptr<AudioSource>> source = OpenWithSndfile(path, file);
+    if (source && options.track.value_or(0) != 0) return NoSuchTrack(path, *options.track, 1);
     if (source) return source;
     // FFmpeg knows more codecs in WAV and forgives more, and it has the better word for what is wrong.
   }
-  return OpenWithFfmpeg(path, file);
+  if (const std::optional<IcyLayout> layout = FindIcyMetadata(file->handle)) {
+    Result<std::unique_ptr<AudioSource>> source = OpenWithFfmpeg(path, MakeIcyView(file, *layout), options);
+    if (source && IsRadioStream((*source)->info())) return source;
+  }
+  const std::vector<ByteRange> parts = FindParts(*file);
+  if (parts.size() > 1) return OpenJoined(path, file, parts, options);
+  return OpenWithFfmpeg(path, MakeRangeView(file, parts.front()), options);
 }
 
 float MeanOfFrame(std::span<const float> interleaved, std::size_t frame, std::size_t num_channels) {
@@ -147,8 +159,13 @@ std::string SecondsText(double seconds) {
   return text;
 }
 
-Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path) {
-  Result<std::unique_ptr<AudioSource>> source = OpenSource(path);
+tl::unexpected<Error> NoSuchTrack(const std::string& path, int track, int num_tracks) {
+  return Fail(ErrorCode::kInvalidArgument,
+              path + ": track: 0 to " + std::to_string(num_tracks - 1) + " wanted, got " + std::to_string(track));
+}
+
+Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, const AudioOptions& options) {
+  Result<std::unique_ptr<AudioSource>> source = OpenSource(path, options);
   if (!source) return Pass(source);
   const int rate_hz = (*source)->info().sample_rate_hz;
   if (rate_hz < kMinRateHz || rate_hz > kMaxRateHz) {

@@ -4,10 +4,11 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dsp/core/result.h"
 #include "dsp/media/audio_file.h"
-#include "dsp/media/input_file.h"
+#include "dsp/media/input_view.h"
 
 namespace earmark {
 
@@ -27,8 +28,18 @@ std::string SecondsText(double seconds);
 // Whether the file's first bytes are those of a container of plain PCM, which libsndfile reads.
 bool LooksLikePcm(const FileHandle& file);
 
-// The file's reading position is moved; the sources leave closing to the handle.
+// The file's reading position is moved; the source leaves closing to the handle.
 Result<std::unique_ptr<AudioSource>> OpenWithSndfile(const std::string& path, std::shared_ptr<InputFile> file);
-Result<std::unique_ptr<AudioSource>> OpenWithFfmpeg(const std::string& path, std::shared_ptr<InputFile> file);
+// `path` is for messages.
+Result<std::unique_ptr<AudioSource>> OpenWithFfmpeg(const std::string& path, std::unique_ptr<InputView> view,
+                                                    const AudioOptions& options);
+
+// Plays `ranges` of the file, of containers of their own, one after the other, at the highest of their rates and with the most of
+// their channels. Where fewer than two can be decoded: as OpenWithFfmpeg.
+Result<std::unique_ptr<AudioSource>> OpenJoined(const std::string& path, std::shared_ptr<InputFile> file,
+                                                const std::vector<ByteRange>& ranges, const AudioOptions& options);
+
+// The error for a track that is not there.
+tl::unexpected<Error> NoSuchTrack(const std::string& path, int track, int num_tracks);
 
 }  // namespace earmark

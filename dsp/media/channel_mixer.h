@@ -31,6 +31,8 @@ class ChannelMixer {
 
   // `planes`: one pointer per channel, or a single one for interleaved formats. The result stays valid until the next call.
   Result<std::span<const float>> Mix(const std::uint8_t* const* planes, int num_frames);
+  // The last samples of the input, some of which a mixer that changes the rate holds back. Nothing may be mixed after that.
+  Result<std::span<const float>> Flush() { return Mix(nullptr, 0); }
 
  private:
   struct Deleter {

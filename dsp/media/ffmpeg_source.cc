@@ -2,12 +2,12 @@
 //
 // The files are hostile until proven otherwise: a demuxer gets one descriptor and cannot open anything else, only demuxers of
 // media containers may run (no playlists, no picture sequences, no devices), and of the decoders only those of audio.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -69,23 +69,25 @@ using PacketPtr = std::unique_ptr<AVPacket, PacketCloser>;
 tl::unexpected<Error> Refuse(std::string message) { return Fail(ErrorCode::kInvalidArgument, std::move(message)); }
 
 int ReadInput(void* opaque, std::uint8_t* buffer, int size) {
-  const ssize_t num_read = ::read(static_cast<InputFile*>(opaque)->handle.fd(), buffer, static_cast<std::size_t>(size));
-  if (num_read < 0) return AVERROR(errno);
+  const std::int64_t num_read = static_cast<InputView*>(opaque)->Read(std::span(buffer, static_cast<std::size_t>(size)));
+  if (num_read < 0) return AVERROR(static_cast<int>(-num_read));
   return num_read == 0 ? AVERROR_EOF : static_cast<int>(num_read);
 }
 
+// FFmpeg asks for SEEK_SET and AVSEEK_SIZE only: it keeps the position itself.
 std::int64_t SeekInput(void* opaque, std::int64_t offset, int whence) {
-  auto* const file = static_cast<InputFile*>(opaque);
-  if ((whence & AVSEEK_SIZE) != 0) return file->status.st_size;
-  const off_t position = ::lseek(file->handle.fd(), offset, whence & ~AVSEEK_FORCE);
-  return position < 0 ? AVERROR(errno) : position;
+  auto* const view = static_cast<InputView*>(opaque);
+  if ((whence & AVSEEK_SIZE) != 0) return view->size();
+  if ((whence & ~AVSEEK_FORCE) != SEEK_SET || offset < 0) return AVERROR(EINVAL);
+  view->Seek(offset);
+  return offset;
 }
 
 int RefuseOtherFiles(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) { return AVERROR(EPERM); }
 
-IoPtr MakeIo(InputFile* file) {
+IoPtr MakeIo(InputView* view) {
   auto* const buffer = static_cast<unsigned char*>(av_malloc(kIoBufferBytes));
-  return IoPtr(avio_alloc_context(buffer, kIoBufferBytes, 0, file, ReadInput, nullptr, SeekInput));
+  return IoPtr(avio_alloc_context(buffer, kIoBufferBytes, 0, view, ReadInput, nullptr, view->size() < 0 ? nullptr : SeekInput));
 }
 
 // "png" of "png_pipe"; nothing for what is not a picture.
@@ -113,8 +115,16 @@ std::string DocumentName(const std::string& head) {
   return "";
 }
 
-Result<const AVInputFormat*> FindDemuxer(const std::string& path, const FileHandle& file, AVIOContext* io) {
-  if (const std::string document = DocumentName(PeekFile(file, 0, 16)); !document.empty()) {
+// The first bytes; reading goes on before them.
+std::string Head(AVIOContext* io) {
+  std::string head(16, '\0');
+  head.resize(static_cast<std::size_t>(std::max(0, avio_read(io, reinterpret_cast<unsigned char*>(head.data()), 16))));
+  avio_seek(io, 0, SEEK_SET);  // within the buffer, which needs no seeking
+  return head;
+}
+
+Result<const AVInputFormat*> FindDemuxer(const std::string& path, AVIOContext* io) {
+  if (const std::string document = DocumentName(Head(io)); !document.empty()) {
     return Refuse(path + " is " + document + ", not audio");
   }
   const AVInputFormat* demuxer = nullptr;
@@ -194,23 +204,24 @@ Result<CodecPtr> OpenDecoder(const std::string& path, const AVStream* stream) {
 
 class FfmpegSource final : public AudioSource {
  public:
-  FfmpegSource(std::string path, std::shared_ptr<InputFile> input, IoPtr io, FormatPtr format)
+  FfmpegSource(std::string path, std::unique_ptr<InputView> view, IoPtr io, FormatPtr format)
       : path_(std::move(path)),
-        input_(std::move(input)),
+        view_(std::move(view)),
         io_(std::move(io)),
         format_(std::move(format)),
         packet_(av_packet_alloc()),
         frame_(av_frame_alloc()) {}
 
   // Chooses the track, and decodes its first block, which knows rate and channels better than many containers.
-  Result<void> Start();
+  Result<void> Start(std::optional<int> track);
 
   const AudioInfo& info() const override { return info_; }
   int num_channels() const override { return std::min(info_.num_channels, 2); }
   Result<std::span<const float>> Next() override;
 
  private:
-  Result<void> ChooseStream();
+  Result<void> ChooseStream(std::optional<int> track);
+  int BestStream() const;
   double PromisedDuration(const std::vector<std::int64_t>& stream_durations) const;
 
   // Decodes the next block into frame_; false at the end.
@@ -231,7 +242,7 @@ class FfmpegSource final : public AudioSource {
 
   const std::string path_;
   // In the order in which they need each other.
-  std::shared_ptr<InputFile> input_;
+  std::unique_ptr<InputView> view_;
   IoPtr io_;
   FormatPtr format_;
   CodecPtr codec_;
@@ -252,16 +263,29 @@ class FfmpegSource final : public AudioSource {
   int read_status_ = 0;     // the error that ended reading
 };
 
-Result<void> FfmpegSource::ChooseStream() {
-  const int best = av_find_best_stream(format_.get(), AVMEDIA_TYPE_AUDIO, -1, -1, nullptr, 0);
-  if (best < 0) {
+// The best that can be decoded; if none can, the best, whose codec the error is to name. Negative if there is no audio.
+int FfmpegSource::BestStream() const {
+  const AVCodec* decoder = nullptr;
+  const int decodable = av_find_best_stream(format_.get(), AVMEDIA_TYPE_AUDIO, -1, -1, &decoder, 0);
+  return decodable >= 0 ? decodable : av_find_best_stream(format_.get(), AVMEDIA_TYPE_AUDIO, -1, -1, nullptr, 0);
+}
+
+Result<void> FfmpegSource::ChooseStream(std::optional<int> track) {
+  std::vector<int> audio;  // indices of streams
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    format_->streams[i]->discard = AVDISCARD_ALL;
+    if (format_->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_AUDIO) audio.push_back(static_cast<int>(i));
+  }
+  const int best = BestStream();
+  if (audio.empty() || best < 0) {
     const bool has_video = av_find_best_stream(format_.get(), AVMEDIA_TYPE_VIDEO, -1, -1, nullptr, 0) >= 0;
     return Refuse(path_ + (has_video ? " is a video without sound" : " holds no audio track"));
   }
-  for (unsigned i = 0; i < format_->nb_streams; ++i) {
-    if (static_cast<int>(i) != best) format_->streams[i]->discard = AVDISCARD_ALL;
-  }
-  stream_ = format_->streams[best];
+  info_.num_tracks = static_cast<int>(audio.size());
+  info_.track = track.value_or(static_cast<int>(std::find(audio.begin(), audio.end(), best) - audio.begin()));
+  if (info_.track < 0 || info_.track >= info_.num_tracks) return NoSuchTrack(path_, info_.track, info_.num_tracks);
+  stream_ = format_->streams[audio[static_cast<std::size_t>(info_.track)]];
+  stream_->discard = AVDISCARD_DEFAULT;
   Result<CodecPtr> codec = OpenDecoder(path_, stream_);
   if (!codec) return Pass(codec);
   codec_ = *std::move(codec);
@@ -279,12 +303,12 @@ double FfmpegSource::PromisedDuration(const std::vector<std::int64_t>& stream_du
   return static_cast<double>(format_->duration) / AV_TIME_BASE - begin_s;
 }
 
-Result<void> FfmpegSource::Start() {
+Result<void> FfmpegSource::Start(std::optional<int> track) {
   if (packet_ == nullptr || frame_ == nullptr) return Fail(ErrorCode::kResourceExhausted, "out of memory");
   std::vector<std::int64_t> stream_durations;
   for (unsigned i = 0; i < format_->nb_streams; ++i) stream_durations.push_back(format_->streams[i]->duration);
   if (avformat_find_stream_info(format_.get(), nullptr) < 0) return Refuse(path_ + ": its beginning is damaged or cut off");
-  if (Result<void> chosen = ChooseStream(); !chosen) return chosen;
+  if (Result<void> chosen = ChooseStream(track); !chosen) return chosen;
 
   const Result<bool> first = Decode();
   if (!first || (!*first && num_damaged_ > 0)) {
@@ -408,19 +432,19 @@ Result<std::span<const float>> FfmpegSource::Next() {
 
 }  // namespace
 
-Result<std::unique_ptr<AudioSource>> OpenWithFfmpeg(const std::string& path, std::shared_ptr<InputFile> file) {
+Result<std::unique_ptr<AudioSource>> OpenWithFfmpeg(const std::string& path, std::unique_ptr<InputView> view,
+                                                    const AudioOptions& options) {
   // Process-wide, there is no other way: FFmpeg would tell the user's terminal about every damaged packet.
   static const bool is_quiet = (av_log_set_level(AV_LOG_QUIET), true);
   static_cast<void>(is_quiet);
-  ::lseek(file->handle.fd(), 0, SEEK_SET);
-  IoPtr io = MakeIo(file.get());
+  IoPtr io = MakeIo(view.get());
   if (io == nullptr) return Fail(ErrorCode::kResourceExhausted, "out of memory");
-  const Result<const AVInputFormat*> demuxer = FindDemuxer(path, file->handle, io.get());
+  const Result<const AVInputFormat*> demuxer = FindDemuxer(path, io.get());
   if (!demuxer) return Pass(demuxer);
   Result<FormatPtr> format = OpenFormat(path, *demuxer, io.get());
   if (!format) return Pass(format);
-  auto source = std::make_unique<FfmpegSource>(path, std::move(file), std::move(io), *std::move(format));
-  if (Result<void> started = source->Start(); !started) return Pass(started);
+  auto source = std::make_unique<FfmpegSource>(path, std::move(view), std::move(io), *std::move(format));
+  if (Result<void> started = source->Start(options.track); !started) return Pass(started);
   return std::unique_ptr<AudioSource>(std::move(source));
 }
 
