@@ -2,7 +2,7 @@
 //
 // Variants 2j and 2j+1 move each band by carrier j's sign and its opposite. How far is what the band may move (level_masking.h), to a whole number of the
 // steps that the packet codes its level in; a band whose steps are too coarse stays. Where a packet is coded by SILK (and so up to 8 kHz in hybrid ones), it is the
-// frame's gain that moves, by a step of 1.37 dB, in some of the frames. docs/formats/trace-code.md, code version 2.
+// frame's gain that moves, by a step of 1.37 dB, in those of the frames that do not carry it on. docs/formats/trace-code.md, code version 2.
 #pragma once
 
 #include <array>
@@ -42,7 +42,8 @@ class InPacketMarker {
     int first_band = 0;        // of CELT frames: all …
     int end_band = 15;         // … up to 5.6 kHz, beyond which a move costs more than it brings; …
     int hybrid_end_band = 19;  // … of hybrid frames, where CELT begins at 8 kHz: up to 12 kHz, which is what the readers see
-    float gain_share = 0.4F;   // of SILK frames, to be moved
+    float gain_share = 1;      // of the SILK frames that may be moved
+    int most_ltp_gain = 110;   // SilkGain::ltp_gain above which a voiced frame stays
     int least_gain = 8;        // gain index below which a frame is silence
   };
   InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options);
@@ -62,8 +63,15 @@ class InPacketMarker {
   template <typename Change>
   void AddToPatches(std::span<const std::uint8_t> frame, std::size_t offset, const Change& change) noexcept;
 
+  // A slot in which packets started.
+  struct Slot {
+    std::int64_t packet = -1;
+    bool voiced = false;  // a SILK frame of it is
+  };
+
   StreamFormat format_;
-  std::int64_t last_packet_ = -1;
+  Slot slot_;
+  Slot slot_before_;  // the one before that packets came for, next to slot_ or not
   Options options_;
   CarrierSigns carrier_;
   const SymbolSigns* signs_ = nullptr;  // of the packet's symbol

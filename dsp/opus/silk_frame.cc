@@ -108,14 +108,14 @@ class SilkParser {
     SilkGain gain = ReadGains(type, coding);
     gain.channel = channel;
     gain.frame_index = frame;
-    if (layer != nullptr && coding != Coding::kConditional && layer->num_gains < static_cast<int>(layer->gains.size())) {
-      layer->gains[At(layer->num_gains++)] = gain;
-    }
     ReadLsf(type);
     Channel& state = channels_[At(channel)];
     if (type.signal == SilkSignal::kVoiced) {
       ReadPitch(coding == Coding::kConditional && state.was_voiced);
-      ReadLtp(coding);
+      gain.ltp_gain = ReadLtp(coding);
+    }
+    if (layer != nullptr && coding != Coding::kConditional && layer->num_gains < static_cast<int>(layer->gains.size())) {
+      layer->gains[At(layer->num_gains++)] = gain;
     }
     state.was_voiced = type.signal == SilkSignal::kVoiced;
     (void)decoder_.Icdf(silk::kUniform4);  // §4.2.7.7: the seed
@@ -173,15 +173,17 @@ class SilkParser {
     }
   }
 
-  // §4.2.7.6.2, 4.2.7.6.3.
-  void ReadLtp(Coding coding) {
+  // §4.2.7.6.2, 4.2.7.6.3. Returns SilkGain::ltp_gain.
+  int ReadLtp(Coding coding) {
     const int periodicity = decoder_.Icdf(silk::kLtpPeriodicity);
+    int gain = 0;
     for (int i = 0; i < num_subframes_; ++i) {
-      if (periodicity == 0) (void)decoder_.Icdf(silk::kLtpFilter0);
-      if (periodicity == 1) (void)decoder_.Icdf(silk::kLtpFilter1);
-      if (periodicity == 2) (void)decoder_.Icdf(silk::kLtpFilter2);
+      if (periodicity == 0) gain += silk::kLtpGain0[At(decoder_.Icdf(silk::kLtpFilter0))];
+      if (periodicity == 1) gain += silk::kLtpGain1[At(decoder_.Icdf(silk::kLtpFilter1))];
+      if (periodicity == 2) gain += silk::kLtpGain2[At(decoder_.Icdf(silk::kLtpFilter2))];
     }
     if (coding == Coding::kIndependent) (void)decoder_.Icdf(silk::kLtpScaling);
+    return (gain + num_subframes_ - 1) / num_subframes_;
   }
 
   // §4.2.7.8. Blocks of 16 samples: all counts come first, then where the pulses are, then low bits, then signs of what is not zero.

@@ -153,6 +153,11 @@ inline constexpr std::array<std::uint8_t, 8> kLtpFilter0 = {71, 56, 43, 30, 21, 
 inline constexpr std::array<std::uint8_t, 16> kLtpFilter1 = {199, 165, 144, 124, 109, 96, 84, 71, 61, 51, 42, 32, 23, 15, 8, 0};
 inline constexpr std::array<std::uint8_t, 32> kLtpFilter2 = {
     241, 225, 211, 199, 187, 175, 164, 153, 142, 132, 123, 114, 105, 96, 88, 80, 72, 64, 57, 50, 44, 38, 33, 29, 24, 20, 16, 12, 9, 5, 2, 0};
+// Sums of each filter's five taps, in 128ths: its gain for a sound that repeats without change.
+inline constexpr std::array<std::uint8_t, 8> kLtpGain0 = {46, 2, 90, 87, 93, 91, 63, 98};
+inline constexpr std::array<std::uint8_t, 16> kLtpGain1 = {109, 120, 118, 12, 113, 115, 116, 119, 99, 59, 87, 111, 63, 111, 112, 80};
+inline constexpr std::array<std::uint8_t, 32> kLtpGain2 = {126, 124, 125, 124, 124, 121, 124, 23,  126, 125, 127, 127, 125, 125, 122, 127,
+                                                           125, 124, 101, 118, 119, 123, 125, 81, 124, 120, 123, 119, 133, 133, 107, 109};
 inline constexpr std::array<std::uint8_t, 3> kLtpScaling = {128, 64, 0};
 // §4.2.7.8.1: rate level; [voiced]. §4.2.7.8.2: pulses in a block; [rate level], of which 9 is for blocks with low bits, 10 for those that have ten.
 inline constexpr std::array<std::array<std::uint8_t, 9>, 2> kRateLevel = {{

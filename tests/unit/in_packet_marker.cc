@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "dsp/opus/silk_frame.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/random.h"
 #include "tests/support/synthetic_audio.h"
@@ -317,6 +319,127 @@ TEST_CASE("InPacketMarker: half a second after a late start, or behind a gap, it
     num_marked += p >= at_s(1.5) && !wanted.erased ? 1 : 0;
   }
   CHECK(num_marked > 20);
+}
+
+// A voice in packets of 20 ms, coded by SILK alone.
+std::vector<Bytes> EncodeSilk(std::span<const float> mono, int bitrate_bps) {
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_VOIP, nullptr));
+  opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(bitrate_bps));
+  opus_encoder_ctl(encoder.get(), OPUS_SET_BANDWIDTH(OPUS_BANDWIDTH_WIDEBAND));
+  opus_encoder_ctl(encoder.get(), OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE));
+  std::vector<Bytes> packets;
+  for (std::size_t at = 0; at + kPacketSamples <= mono.size(); at += kPacketSamples) {
+    Bytes packet(1500);
+    const int size = opus_encode_float(encoder.get(), &mono[at], kPacketSamples, packet.data(), 1500);
+    REQUIRE(size > 0);
+    packet.resize(static_cast<std::size_t>(size));
+    packets.push_back(packet);
+  }
+  return packets;
+}
+
+SilkGain FirstGain(const Bytes& packet) {
+  const auto split = SplitOpusPacket(packet);
+  REQUIRE(split);
+  REQUIRE(split->mode == OpusMode::kSilk);
+  RangeDecoder decoder(split->frames[0]);
+  const auto layer = ParseSilk(decoder, {});
+  REQUIRE(layer);
+  REQUIRE(layer->num_gains == 1);
+  return layer->gains[0];
+}
+
+// Levels of 20 ms of what libopus decodes.
+std::vector<double> LevelsDb(const std::vector<Bytes>& packets) {
+  int error = OPUS_OK;
+  OpusDecoder* decoder = opus_decoder_create(kSampleRateHz, 1, &error);
+  REQUIRE(error == OPUS_OK);
+  std::vector<float> sound(kPacketSamples);
+  std::vector<double> levels;
+  for (const Bytes& packet : packets) {
+    CHECK(opus_decode_float(decoder, packet.data(), static_cast<opus_int32>(packet.size()), sound.data(), kPacketSamples, 0) == kPacketSamples);
+    levels.push_back(20 * std::log10(Rms(sound) + 1e-9));
+  }
+  opus_decoder_destroy(decoder);
+  return levels;
+}
+
+TEST_CASE("InPacketMarker: whatever variants a listener gets of SILK packets, his levels are those of the source, within 2 dB", "[in_packet_marker]") {
+  const int bitrate_bps = GENERATE(12000, 16000);
+  CAPTURE(bitrate_bps);
+  int num_frames = 0;
+  int num_moved = 0;
+  int num_far = 0;
+  double furthest = 0;
+  for (std::uint64_t seed = 40; seed < 44; ++seed) {
+    const auto packets = EncodeSilk(SpeechLike(10, seed), bitrate_bps);
+    const auto wanted = LevelsDb(packets);
+    for (std::uint64_t listener = 0; listener < 4; ++listener) {
+      InPacketMarker marker(Format(), TestKey());
+      Random random(seed * 100 + listener);
+      std::vector<Bytes> copy;
+      for (const Bytes& packet : packets) {
+        const auto patched = marker.Mark(static_cast<std::int64_t>(copy.size()), packet);
+        num_moved += patched.erased ? 0 : 1;
+        copy.push_back(Patched(packet, patched.patches[random.Bits() % 4]));
+      }
+      const auto got = LevelsDb(copy);
+      for (std::size_t p = 0; p < wanted.size(); ++p) {
+        if (wanted[p] < -50) continue;
+        const double by = std::abs(got[p] - wanted[p]);
+        ++num_frames;
+        num_far += by > 2 ? 1 : 0;
+        furthest = std::max(furthest, by);
+      }
+    }
+  }
+  UNSCOPED_INFO(num_far << " of " << num_frames << " frames beyond 2 dB, up to " << furthest << "; moved packets: " << num_moved);
+  CHECK(num_frames > 3000);
+  CHECK(num_moved > num_frames / 10);
+  CHECK(num_far <= num_frames / 400);
+  CHECK(furthest < 4);
+}
+
+TEST_CASE("InPacketMarker: SILK frames that carry a moved gain on stay, and so do those next to a voiced one that moved", "[in_packet_marker]") {
+  const InPacketMarker::Options options;
+  const std::int64_t first_slot = GENERATE(0, 1);
+  InPacketMarker marker(Format(), TestKey());
+  std::array<std::array<int, 2>, 2> num_moved{};  // [voiced][odd slot]
+  bool was_voiced = true;
+  bool voiced_moved = false;
+  std::int64_t slot = first_slot;
+  for (const Bytes& packet : EncodeSilk(SpeechLike(20, 50), 16000)) {
+    const SilkGain gain = FirstGain(packet);
+    const bool voiced = gain.signal == SilkSignal::kVoiced;
+    const bool moved = !marker.Mark(slot, packet).erased;
+    if (moved) {
+      CHECK(gain.ltp_gain <= options.most_ltp_gain);
+      CHECK_FALSE(voiced_moved);
+      CHECK((slot % 2 == 0 || (!voiced && !was_voiced)));
+      ++num_moved[voiced ? 1 : 0][static_cast<std::size_t>(slot % 2)];
+    }
+    voiced_moved = moved && voiced;
+    was_voiced = voiced;
+    ++slot;
+  }
+  CHECK(num_moved[0][0] > 10);
+  CHECK(num_moved[0][1] > 10);
+  CHECK(num_moved[1][0] > 10);
+  CHECK(num_moved[1][1] == 0);
+}
+
+// The rule looks at one slot before and no further; and where that is lost, at none.
+TEST_CASE("InPacketMarker: of SILK, a packet after a late start or a gap it marks as one that heard all", "[in_packet_marker]") {
+  const auto packets = EncodeSilk(SpeechLike(10, 51), 16000);
+  InPacketMarker whole(Format(), TestKey());
+  InPacketMarker late(Format(), TestKey());
+  for (std::size_t p = 0; p < packets.size(); ++p) {
+    const auto slot = static_cast<std::int64_t>(p);
+    const std::string wanted = Text(whole.Mark(slot, packets[p]));
+    if (p < 100 || p % 50 == 0) continue;
+    const std::string got = Text(late.Mark(slot, packets[p]));
+    if (p > 100 && p % 50 != 1) CHECK(got == wanted);
+  }
 }
 
 TEST_CASE("InPacketMarker: the symbol is that of the slot in which a packet starts, and of no other", "[in_packet_marker]") {
