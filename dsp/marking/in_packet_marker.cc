@@ -125,7 +125,7 @@ void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uin
 void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept {
   const auto front = ParseCeltFront(CeltLayoutOf(packet), decoder);
   if (!front) return;
-  const BandMovesDb& moves = masking_.Update(*front, frame);
+  const BandMovesDb& moves = masking_.Update(*front, frame, packet.samples_per_frame);
   if (front->silence || direction == 0) return;
   std::array<int, celt::kNumBands> steps{};
   bool any = false;

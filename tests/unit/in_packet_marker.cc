@@ -577,15 +577,15 @@ TEST_CASE("InPacketMarker: golden vectors of moves of 0.7 dB in every band", "[i
         {
          "f8002da4d3640ebdc4f0092ae67bc6b3ee3b0609d8f7dbc761bc6421e076de492cb972bae9a4b51b6f69c43fa74d9cd96c5e80b98d4e00f1839bb2d702f35824ede4b47072fb"
          "751c66421cfa1b061b91",
-         " 4b=f1 4d=86 4f=a1 | 4b=fb 4c=3a 4d=86 4f=81 | 4b=f9 4c=1a 4d=86 4f=a1 | 4b=f3 4c=3b 4d=86 4f=81"},
+         " 4b=b0 4c=19 4d=a6 4f=a1 | 4a=1d 4b=3c 4c=3c 4d=86 4f=81 | 4a=1d 4b=38 4c=1c 4d=a6 4f=a1 | 4b=b4 4c=39 4d=86 4f=81"},
         {
          "f8531f9d0e40382faedf4f735ea129b59ee8f38c60f868e5de131c772aa4ef0611e5f77418f7ae51dd5b41c1fd43c8b858898a048bd882d8105f82c85889e78629312aee7a4d"
          "b5972d2842ced06e02a3",
-         " 4b=95 4c=f0 4d=46 | 4a=43 4b=07 4c=b0 4d=76 | 4a=43 4b=17 4c=f0 4d=66 | 4b=85 4c=b0 4d=56"},
+         " 4b=95 4c=f0 4d=46 4f=63 | 4a=43 4b=07 4c=90 4d=76 4f=e3 | 4a=43 4b=17 4c=f0 4d=66 4f=e3 | 4b=85 4c=90 4d=56 4f=63"},
         {
          "f85026391aa1afc8a9741838a34a33a8bc721d66af7819fab2267e27905a38fd091867e51d47cd3867591c902680f1232f26481592e9cb125035ab26a2806a0695925cd8fac5"
          "0dd13503f9fd5a54edbb",
-         " 4b=be 4c=7a 4e=dd | 4b=fc 4c=3a 4e=fd | 4b=fc 4c=7a 4e=dd | 4b=be 4c=3a 4e=fd"},
+         " 4b=b6 4c=7a 4d=52 4e=dd 4f=7b | 4b=fc 4c=3a 4d=56 4e=fd 4f=fb | 4b=f4 4c=7a 4d=56 4e=dd 4f=7b | 4b=be 4c=3a 4d=52 4e=fd 4f=fb"},
         {
          "f44e3418b3e33c89a7e280efdce137cd3fc285f8e11fe474c0c99fc626e56ced69541272b77db4fe210e1ceb027cb660289e9970e03c17df4e269fb8b863a578bacd99a41de0"
          "d76d374f86854eb39816",
