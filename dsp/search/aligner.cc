@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <complex>
 #include <numbers>
 
 #include "dsp/core/fft.h"
@@ -13,22 +14,26 @@ namespace {
 
 constexpr int kBlockSamples = kDetectRateHz / 2;
 constexpr int kBlockHopSamples = kDetectRateHz / 4;
-constexpr int kMarginSamples = kDetectRateHz * 6 / 10;  // lags reach ±0.6 s around the prediction
-constexpr int kLagRateHz = 12000;                       // correlations are band-limited to 6 kHz, so this loses nothing
-constexpr int kNumLags = 2 * kMarginSamples / 2;
+constexpr int kLagRateHz = 12000;  // correlations are band-limited to 6 kHz, so this loses nothing
+// Lags reach this far around the prediction, either way: as many as a margin has samples, at half their rate. A rough match is right to about 10 ms, and a line that
+// is followed may jump.
+constexpr int kVerifyMargin = kDetectRateHz * 6 / 100;
+constexpr int kTrackMargin = kDetectRateHz * 6 / 10;
 constexpr double kLowHz = 200;
 constexpr double kHighHz = 5900;
 constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
 constexpr double kAcceptStrength = 9.5;   // of a line through all blocks; see docs/architecture.md
 constexpr float kMostOfOneBlock = 6;      // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
+constexpr double kMaxSpeedChange = 0.01;
 constexpr double kSpeedStep = 0.002;
+constexpr double kClearlySharper = 1.05;
 constexpr double kSlopeStep = 1e-4;       // within a speed step
 constexpr int kSlopeSteps = 12;           // each way
 
 constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
 constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
-constexpr int kNumBins = kNumLags / kLagsPerBin;
+constexpr int kNumBins = kTrackMargin / kLagsPerBin;
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
@@ -39,49 +44,64 @@ constexpr double kLargestCutGapS = 1;
 constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
 constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
-using Correlation = std::vector<float>;   // [lag]: standard deviations above chance; empty for a silent block
+using Correlation = std::vector<float>;              // [lag]: standard deviations above chance; empty for a silent block
+using Phases = std::vector<std::complex<float>>;     // of a block's spectrum in the band that counts, each of length one; empty for a silent block
+
+}  // namespace
 
 // Phase-only correlation of half-second blocks.
 class BlockCorrelator {
  public:
-  BlockCorrelator()
-      : size_(GoodFftSize(kBlockSamples + 2 * kMarginSamples)), forward_(size_), inverse_(size_ / 2), block_bins_(static_cast<std::size_t>(forward_.num_bins())) {
+  explicit BlockCorrelator(int margin)
+      : margin_(margin), forward_(GoodFftSize(kBlockSamples + 2 * margin)), inverse_(forward_.size() / 2), low_(BinOf(kLowHz)), high_(BinOf(kHighHz)) {
     for (std::size_t n = 0; n < window_.size(); ++n) {
       window_[n] = static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / kBlockSamples));
     }
   }
 
-  // `stream` is kBlockSamples + 2·kMarginSamples long; lag 0 means that `block` lies at its start, in steps of 1/kLagRateHz.
-  Correlation Correlate(std::span<const float> block, std::span<const float> stream) {
+  int margin() const { return margin_; }
+
+  Phases PhasesOf(std::span<const float> block) {
     double energy = 0;
     for (float x : block) energy += static_cast<double>(x) * x;
     if (energy < kBlockSamples * static_cast<double>(kSilentRms) * kSilentRms) return {};
-    auto time = forward_.time();
-    std::fill(time.begin(), time.end(), 0.0F);
+    const auto time = Cleared();
     for (std::size_t n = 0; n < block.size(); ++n) time[n] = block[n] * window_[n];
     forward_.Forward();
-    std::copy(forward_.bins().begin(), forward_.bins().end(), block_bins_.begin());
+    Phases phases(high_ - low_);
+    for (std::size_t k = low_; k < high_; ++k) phases[k - low_] = PhaseOf(forward_.bins()[k]);
+    return phases;
+  }
+
+  // `stream` is kBlockSamples + 2·margin long; lag 0 means that the block lies at its start, in steps of 1/kLagRateHz.
+  Correlation Correlate(const Phases& block, std::span<const float> stream) {
+    if (block.empty()) return {};
+    const auto time = Cleared();
     std::copy(stream.begin(), stream.end(), time.begin());
-    std::fill(time.begin() + static_cast<std::ptrdiff_t>(stream.size()), time.end(), 0.0F);
     forward_.Forward();
-    auto out = inverse_.bins();
+    const auto out = inverse_.bins();
     std::fill(out.begin(), out.end(), std::complex<float>(0, 0));
-    const auto low = static_cast<std::size_t>(kLowHz * size_ / kDetectRateHz);
-    const auto high = static_cast<std::size_t>(kHighHz * size_ / kDetectRateHz);
-    for (std::size_t k = low; k < high; ++k) {
-      const auto a = forward_.bins()[k];
-      const auto b = block_bins_[k];
-      const std::complex<float> cross(a.real() * b.real() + a.imag() * b.imag(), a.imag() * b.real() - a.real() * b.imag());
-      const float power = cross.real() * cross.real() + cross.imag() * cross.imag();
-      if (power > 1e-24F) out[k] = cross / std::sqrt(power);
+    for (std::size_t k = low_; k < high_; ++k) {
+      const auto a = PhaseOf(forward_.bins()[k]);
+      const auto b = block[k - low_];
+      out[k] = {a.real() * b.real() + a.imag() * b.imag(), a.imag() * b.real() - a.real() * b.imag()};
     }
     inverse_.Inverse();
-    Correlation correlation(inverse_.time().begin(), inverse_.time().begin() + kNumLags);
+    Correlation correlation(inverse_.time().begin(), inverse_.time().begin() + margin_);
     Normalise(correlation);
     return correlation;
   }
 
  private:
+  std::size_t BinOf(double hz) const { return static_cast<std::size_t>(hz * forward_.size() / kDetectRateHz); }
+  std::span<float> Cleared() {
+    std::fill(forward_.time().begin(), forward_.time().end(), 0.0F);
+    return forward_.time();
+  }
+  static std::complex<float> PhaseOf(std::complex<float> x) {
+    const float power = x.real() * x.real() + x.imag() * x.imag();
+    return power > 1e-24F ? x / std::sqrt(power) : std::complex<float>(0, 0);
+  }
   void Normalise(Correlation& correlation) {
     scratch_.assign(correlation.begin(), correlation.end());
     for (float& x : scratch_) x = std::abs(x);
@@ -91,19 +111,23 @@ class BlockCorrelator {
     for (float& x : correlation) x *= scale;
   }
 
-  int size_;
+  int margin_;
   RealFft forward_;
   RealFft inverse_;
-  std::vector<std::complex<float>> block_bins_;
+  std::size_t low_;
+  std::size_t high_;
   std::array<float, kBlockSamples> window_{};
   std::vector<float> scratch_;
 };
+
+namespace {
 
 // The blocks of a stretch of clip, resampled by a trial line, against the stream along that line.
 struct Blocks {
   double speed = 1;                 // of the trial line
   double stream_start_s = 0;        // where the line puts the first block
-  std::vector<Correlation> blocks;  // kBlockHopSamples of stream time apart; lag kMarginSamples/2 is on the line
+  int num_lags = 0;                 // the middle one is on the line
+  std::vector<Correlation> blocks;  // kBlockHopSamples of stream time apart
 };
 
 std::vector<float> Slice(const StreamAudio& audio, std::int64_t first, std::size_t count) {
@@ -115,17 +139,25 @@ std::vector<float> Slice(const StreamAudio& audio, std::int64_t first, std::size
   return slice;
 }
 
-Blocks CorrelateBlocks(std::span<const float> clip, double clip_start_s, double clip_end_s, double stream_start_s, double speed,
-                       const StreamAudio& stream, BlockCorrelator& correlator) {
-  Blocks result;
-  result.speed = speed;
-  const auto first = static_cast<std::int64_t>(std::llround(stream_start_s * kDetectRateHz));
-  result.stream_start_s = static_cast<double>(first) / kDetectRateHz;
+// The phases of a stretch's blocks, as they lie on a line of this speed.
+std::vector<Phases> PhasesAlong(std::span<const float> clip, double clip_start_s, double clip_end_s, double speed, BlockCorrelator& correlator) {
+  std::vector<Phases> phases;
   const auto count = static_cast<std::int64_t>((clip_end_s - clip_start_s) * speed * kDetectRateHz);
   std::vector<float> block(kBlockSamples);
   for (std::int64_t at = 0; at + kBlockSamples <= count; at += kBlockHopSamples) {
     SampleAt(clip, clip_start_s * kDetectRateHz + static_cast<double>(at) / speed, 1 / speed, block);
-    result.blocks.push_back(correlator.Correlate(block, Slice(stream, first + at - kMarginSamples, kBlockSamples + 2 * kMarginSamples)));
+    phases.push_back(correlator.PhasesOf(block));
+  }
+  return phases;
+}
+
+Blocks CorrelateBlocks(const std::vector<Phases>& phases, double stream_start_s, double speed, const StreamAudio& stream, BlockCorrelator& correlator) {
+  const auto first = static_cast<std::int64_t>(std::llround(stream_start_s * kDetectRateHz));
+  Blocks result{.speed = speed, .stream_start_s = static_cast<double>(first) / kDetectRateHz, .num_lags = correlator.margin(), .blocks = {}};
+  const auto size = static_cast<std::size_t>(kBlockSamples + 2 * correlator.margin());
+  for (std::size_t b = 0; b < phases.size(); ++b) {
+    const std::int64_t at = first + static_cast<std::int64_t>(b) * kBlockHopSamples - correlator.margin();
+    result.blocks.push_back(phases[b].empty() ? Correlation() : correlator.Correlate(phases[b], Slice(stream, at, size)));
   }
   return result;
 }
@@ -139,11 +171,12 @@ struct Line {
 
 // The straight line through the blocks' correlations with the largest sum, slope within ±num_slopes·kSlopeStep.
 Line StrongestLine(const Blocks& blocks, int num_slopes) {
+  const int num_lags = blocks.num_lags;
   Line best;
   int used = 0;
   for (const auto& block : blocks.blocks) used += block.empty() ? 0 : 1;
   if (used == 0) return best;
-  std::vector<float> sum(kNumLags);
+  std::vector<float> sum(static_cast<std::size_t>(num_lags));
   for (int step = -num_slopes; step <= num_slopes; ++step) {
     const double slope = step * kSlopeStep;
     std::fill(sum.begin(), sum.end(), 0.0F);
@@ -152,7 +185,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       if (block.empty()) continue;
       const auto shift = static_cast<int>(std::lround(slope * static_cast<double>(b) * kBlockHopSamples / 2));
       const int low = std::max(0, -shift);
-      const int high = std::min(kNumLags, kNumLags - shift);
+      const int high = std::min(num_lags, num_lags - shift);
       for (int lag = low; lag < high; ++lag) sum[static_cast<std::size_t>(lag)] += std::min(block[static_cast<std::size_t>(lag + shift)], kMostOfOneBlock);
     }
     const auto peak = std::max_element(sum.begin(), sum.end());
@@ -161,12 +194,12 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
   }
   for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
     const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
-    if (!blocks.blocks[b].empty() && lag >= 0 && lag < kNumLags) best.sharpness += blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
+    if (!blocks.blocks[b].empty() && lag >= 0 && lag < num_lags) best.sharpness += blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
   }
   return best;
 }
 
-double LagSeconds(double lag) { return (lag - kNumLags / 2.0) / kLagRateHz; }
+double LagSeconds(const Blocks& blocks, double lag) { return (lag - blocks.num_lags / 2.0) / kLagRateHz; }
 
 // ---------------------------------------------------------------------------------------------------------------- tracking
 
@@ -257,7 +290,7 @@ float Interpolate(const Correlation& correlation, double lag) {
   const auto centre = static_cast<int>(std::floor(lag));
   double sum = 0;
   for (int k = centre - 7; k <= centre + 8; ++k) {
-    if (k < 0 || k >= kNumLags) continue;
+    if (k < 0 || k >= static_cast<int>(correlation.size())) continue;
     const double x = lag - k;
     const double sinc = std::abs(x) < 1e-9 ? 1 : std::sin(std::numbers::pi * x) / (std::numbers::pi * x);
     const double c = std::cos(std::numbers::pi * x / 17);
@@ -362,8 +395,8 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
   const double stream_end_s = seed.StreamTime(clip_end_s);
   auto stream = load(stream_start_s - 1, stream_end_s + 1);
   if (!stream) return Pass(stream);
-  BlockCorrelator correlator;
-  const Blocks blocks = CorrelateBlocks(clip, clip_start_s, clip_end_s, stream_start_s, seed.speed, *stream, correlator);
+  BlockCorrelator correlator(kTrackMargin);
+  const Blocks blocks = CorrelateBlocks(PhasesAlong(clip, clip_start_s, clip_end_s, seed.speed, correlator), stream_start_s, seed.speed, *stream, correlator);
   std::vector<std::vector<float>> bins;
   for (const auto& block : blocks.blocks) bins.push_back(PoolBins(block));
   const std::vector<int> path = BestPath(bins);
@@ -378,7 +411,7 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
     if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks, line, stretch)) continue;
     const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
     // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
-    const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(line.lag);
+    const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(blocks, line.lag);
     Alignment piece;
     piece.speed = seed.speed * (1 + line.slope);
     piece.strength = line.strength;
@@ -405,30 +438,52 @@ Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alig
 
 }  // namespace
 
-Result<std::optional<Alignment>> Aligner::Verify(const RoughMatch& match, double most_speed_change, const StreamAudioLoader& load) const {
-  const double length_s = match.clip_end_s - match.clip_start_s;
-  auto stream = load(match.stream_start_s - 1, match.stream_start_s + length_s * 1.02 + 1);
+Aligner::Stretch::Stretch(std::span<const float> clip, double start_s, double end_s)
+    : clip_(clip), start_s_(start_s), end_s_(end_s), correlator_(std::make_unique<BlockCorrelator>(kVerifyMargin)) {}
+Aligner::Stretch::Stretch(Stretch&&) noexcept = default;
+Aligner::Stretch::~Stretch() = default;
+
+const std::vector<std::vector<std::complex<float>>>& Aligner::Stretch::PhasesAt(int speed_step) {
+  const auto [known, is_new] = phases_.try_emplace(speed_step);
+  if (is_new) known->second = PhasesAlong(clip_, start_s_, end_s_, 1 + speed_step * kSpeedStep, *correlator_);
+  return known->second;
+}
+
+Alignment Aligner::Stretch::StrongestAt(int speed_step, double stream_start_s, const StreamAudio& stream) {
+  const double speed = 1 + speed_step * kSpeedStep;
+  const Blocks blocks = CorrelateBlocks(PhasesAt(speed_step), stream_start_s, speed, stream, *correlator_);
+  const Line line = StrongestLine(blocks, kSlopeSteps);
+  return {.clip_start_s = start_s_,
+          .clip_end_s = end_s_,
+          .stream_start_s = blocks.stream_start_s + LagSeconds(blocks, line.lag),
+          .speed = speed * (1 + line.slope),
+          .strength = line.strength,
+          .sharpness = line.sharpness};
+}
+
+Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream_start_s, bool all_speeds, const StreamAudioLoader& load) {
+  constexpr double kMarginS = 2.0 * kVerifyMargin / kDetectRateHz;
+  auto stream = load(stream_start_s - kMarginS, stream_start_s + (stretch.end_s() - stretch.start_s()) * (1 + kMaxSpeedChange) + kMarginS);
   if (!stream) return Pass(stream);
-  BlockCorrelator correlator;
-  Alignment best;
-  const auto consider = [&](double speed, int num_slopes) {
-    const Blocks blocks = CorrelateBlocks(clip_, match.clip_start_s, match.clip_end_s, match.stream_start_s, speed, *stream, correlator);
-    const Line line = StrongestLine(blocks, num_slopes);
-    if (line.strength <= best.strength) return;
-    best = {.clip_start_s = match.clip_start_s,
-            .clip_end_s = match.clip_end_s,
-            .stream_start_s = blocks.stream_start_s + LagSeconds(line.lag),
-            .speed = speed * (1 + line.slope),
-            .strength = line.strength,
-            .sharpness = line.sharpness};
-  };
-  consider(1, kSlopeSteps);
-  const int steps = static_cast<int>(std::ceil(most_speed_change / kSpeedStep - 0.5));
-  for (int step = 1; step <= steps; ++step) {
-    consider(1 + step * kSpeedStep, kSlopeSteps);
-    consider(1 - step * kSpeedStep, kSlopeSteps);
+  const int max_step = static_cast<int>(std::lround(kMaxSpeedChange / kSpeedStep));
+  Alignment best = stretch.StrongestAt(0, stream_start_s, *stream);
+  if (all_speeds && best.strength < kAcceptStrength) {
+    for (int step = 1; step <= max_step; ++step) {
+      for (const int signed_step : {step, -step}) {
+        const Alignment at = stretch.StrongestAt(signed_step, stream_start_s, *stream);
+        if (at.strength > best.strength) best = at;
+      }
+    }
   }
   if (best.strength < kAcceptStrength) return std::optional<Alignment>();
+  // A line at a speed near by is accepted as well, on a part of what the right one shows: climb to that.
+  for (const int direction : {1, -1}) {
+    for (int step = static_cast<int>(std::lround((best.speed - 1) / kSpeedStep)) + direction; std::abs(step) <= max_step; step += direction) {
+      const Alignment next = stretch.StrongestAt(step, stream_start_s, *stream);
+      if (next.sharpness < kClearlySharper * best.sharpness) break;
+      best = next;
+    }
+  }
   return std::optional<Alignment>(best);
 }
 

@@ -5,8 +5,8 @@
 // second:
 //
 //   clip     |--block 0--|
-//                  |--block 1--|                     each block against the stream ±0.6 s around where the line
-//                        |--block 2--|   …           stream = start + speed · clip puts it
+//                  |--block 1--|                     each block against the stream around where the line
+//                        |--block 2--|   …           stream = start + speed · clip puts it: ±60 ms to verify, ±0.6 s to track
 //
 //   1. speed: a grid in steps of 0.2 %, the clip resampled for each, and within a step straight lines through the blocks' correlations (a
 //      Hough sum) for what remains; taken at the strongest line.
@@ -17,8 +17,11 @@
 // Nothing here knows a key or a code.
 #pragma once
 
+#include <complex>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -47,21 +50,39 @@ struct StreamAudio {
 };
 using StreamAudioLoader = std::function<Result<StreamAudio>(double start_s, double end_s)>;
 
-// A rough idea to test: around clip time `clip_s` the clip is about stream time `stream_s`.
-struct RoughMatch {
-  double clip_start_s = 0;
-  double clip_end_s = 0;    // the stretch that the search looked at
-  double stream_start_s = 0;  // of that stretch
-};
+class BlockCorrelator;
 
 class Aligner {
  public:
   // `clip`: mono at kDetectRateHz; kept by reference.
   explicit Aligner(std::span<const float> clip) : clip_(clip) {}
 
-  // Tests a rough match by waveform; nullopt if the stretch is not that part of the stream. Speeds within 1 ± most_speed_change are tried; 0.001
-  // costs one pass, every further 0.002 two more.
-  Result<std::optional<Alignment>> Verify(const RoughMatch& match, double most_speed_change, const StreamAudioLoader& load) const;
+  // A stretch of the clip, to be compared with many places: what can be computed of it alone is computed once. Lives no longer than the clip.
+  class Stretch {
+   public:
+    Stretch(std::span<const float> clip, double start_s, double end_s);
+    Stretch(Stretch&& other) noexcept;
+    ~Stretch();
+    double start_s() const { return start_s_; }
+    double end_s() const { return end_s_; }
+
+   private:
+    friend class Aligner;
+    const std::vector<std::vector<std::complex<float>>>& PhasesAt(int speed_step);
+    // The strongest straight line near this speed, accepted or not.
+    Alignment StrongestAt(int speed_step, double stream_start_s, const StreamAudio& stream);
+
+    std::span<const float> clip_;
+    double start_s_;
+    double end_s_;
+    std::unique_ptr<BlockCorrelator> correlator_;
+    std::map<int, std::vector<std::vector<std::complex<float>>>> phases_;  // [speed step][block]
+  };
+  Stretch Prepare(double start_s, double end_s) const { return Stretch(clip_, start_s, end_s); }
+
+  // Tests by waveform whether the stretch lies at stream_start_s of the stream, give or take 50 ms; nullopt if it is not that part of it. Speeds up to 0.12 % off are
+  // always seen, with `all_speeds` up to 1 %; of what is accepted the speed is then followed to the sharpest.
+  static Result<std::optional<Alignment>> Verify(Stretch& stretch, double stream_start_s, bool all_speeds, const StreamAudioLoader& load);
   // Follows a verified alignment through [clip_start_s, clip_end_s) of the clip, over drift, jumps and holes. Pieces in clip order, none
   // overlapping in clip time.
   Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s, const StreamAudioLoader& load) const;

@@ -25,7 +25,6 @@ namespace {
 constexpr int kDeepest = kSanitized ? 4 : 6;  // decimal digits
 constexpr std::int64_t kTrialsPerTable = kSanitized ? 200'000 : 10'000'000;
 constexpr double kLeastExpected = 66;
-constexpr double kMostSpeedChange = 0.01;
 
 // Names of accounts that were never granted anything; no two tables share one.
 std::vector<std::string> Phantoms(const char* prefix, std::int64_t first, std::int64_t count) {
@@ -96,7 +95,7 @@ class Studio {
   ScoreTable Read(std::span<const float> at_48khz) const {
     const auto clip = HalveRate(CutSeconds(at_48khz, 4, 8, kSampleRateHz));
     const Aligner aligner(clip);
-    const auto seed = Get(aligner.Verify({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 4.03}, kMostSpeedChange, stream_.Audio()));
+    const auto seed = Get(VerifyStretch(aligner, 0, 4, 4.03, true, stream_.Audio()));
     REQUIRE(seed);
     const auto pieces = Get(aligner.Track(*seed, 0, 4, stream_.Audio()));
     REQUIRE_FALSE(pieces.empty());

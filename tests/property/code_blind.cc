@@ -34,7 +34,7 @@ Reading ReadClip(const MarkedStream& stream, const std::vector<float>& clip) {
   const double clip_s = static_cast<double>(clip.size()) / kDetectRateHz;
   const Aligner aligner(clip);
   for (const auto& match : reading.matches) {
-    const auto seed = Get(aligner.Verify({.clip_start_s = 0, .clip_end_s = clip_s, .stream_start_s = match.stream_s}, 0.01, stream.Audio()));
+    const auto seed = Get(VerifyStretch(aligner, 0, clip_s, match.stream_s, true, stream.Audio()));
     if (!seed) continue;
     reading.pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
     break;

@@ -29,7 +29,7 @@ std::vector<SymbolLikelihood> Readings(std::span<const float> at_48khz) {
   const auto clip = HalveRate(CutSeconds(at_48khz, 2, 13, kSampleRateHz));
   const double clip_s = static_cast<double>(clip.size()) / kDetectRateHz;
   const Aligner aligner(clip);
-  const auto seed = Get(aligner.Verify({.clip_start_s = 0, .clip_end_s = clip_s, .stream_start_s = 2}, 0.001, stream.Audio()));
+  const auto seed = Get(VerifyStretch(aligner, 0, clip_s, 2, false, stream.Audio()));
   REQUIRE(seed);
   const auto pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
   auto read = Get(ReadSymbols(stream.format, clip, pieces, stream.Variants())).symbols;

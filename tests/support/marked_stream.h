@@ -43,6 +43,13 @@ inline Key TestKey(std::uint8_t first) {
 inline CodeKey TestCodeKey(std::uint8_t seed) { return CodeKey(TestKey(seed)); }
 inline StreamKeys TestKeys(std::uint8_t seed = 1, std::string_view stream = "stream") { return DeriveStreamKeys(TestKey(seed), stream, {}); }
 
+// The aligner's verdict on a stretch of its clip.
+inline Result<std::optional<Alignment>> VerifyStretch(const Aligner& aligner, double clip_start_s, double clip_end_s, double stream_start_s, bool all_speeds,
+                                                      const StreamAudioLoader& load) {
+  Aligner::Stretch stretch = aligner.Prepare(clip_start_s, clip_end_s);
+  return Aligner::Verify(stretch, stream_start_s, all_speeds, load);
+}
+
 // Decodes packets one after the other, as any listener's player does.
 class Listener {
  public:

@@ -12,17 +12,14 @@
 namespace earmark {
 namespace {
 
-constexpr int kMostProbes = 12;        // that find nothing, before the rest of the clip is given up as unknown
 constexpr int kMostMatches = 24;       // of a search, tested by waveform …
 constexpr int kMostWeakMatches = 12;   // … of which only these may be so weak that chance gives such
 constexpr int kMostMatchesPerTrack = 16;  // music made of loops repeats one sound again and again
 constexpr double kMostReadS = 120;        // of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
 constexpr int kLeastHypotheses = 4;       // … but these are read at any length
 constexpr double kLeastStrength = 4.5;       // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
-constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, which costs ten times as much; 1 % of speed leaves right places at 17
+constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
 constexpr double kClearStrength = 6.5;       // chance reaches 5.5 in a hundred hours
-constexpr double kUsualSpeedChange = 0.001;  // tried for all matches: clock drift
-constexpr double kMostSpeedChange = 0.01;    // tried for the strongest few, where nothing else was found
 constexpr int kMostSpeedMatches = 3;
 constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
 constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance
@@ -34,13 +31,9 @@ class HypothesisSearch {
 
   // Searches what is not yet explained, a probe at a time; whatever a probe finds is followed as far as it goes.
   Result<std::vector<Hypothesis>> Run() {
-    for (int failed = 0; failed < kMostProbes;) {
-      const auto probe = plan_.Next();
-      if (!probe) break;
-      auto found = Probe(probe->start_s, probe->end_s);
-      if (!found) return Pass(found);
-      if (!*found) ++failed;
-      if (auto reported = context_.Report("searching", std::min(0.9, plan_.num_dealt() * ProbePlan::kProbeS / ClipSeconds())); !reported) return Pass(reported);
+    while (const auto probe = plan_.Next()) {
+      if (auto found = Probe(probe->start_s, probe->end_s); !found) return Pass(found);
+      if (auto reported = context_.Report("searching", plan_.share_done()); !reported) return Pass(reported);
     }
     return std::move(hypotheses_);
   }
@@ -58,11 +51,12 @@ class HypothesisSearch {
     std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
     while (matches.size() > kMostWeakMatches && matches.back().strength < kClearStrength) matches.pop_back();
     const double clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz;
-    auto verified = Verify(matches, start_s, clip_end_s, kUsualSpeedChange);
+    Aligner::Stretch stretch = aligner_.Prepare(start_s, clip_end_s);
+    auto verified = Verify(matches, stretch, false);
     if (verified && verified->empty()) {
       std::erase_if(matches, [](const auto& match) { return match.strength < kLeastSpeedStrength; });
       matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
-      verified = Verify(matches, start_s, clip_end_s, kMostSpeedChange);
+      verified = Verify(matches, stretch, true);
     }
     if (!verified) return Pass(verified);
     bool found = false;
@@ -91,10 +85,10 @@ class HypothesisSearch {
 
   // Other speakers of the room, heard at the same time: their sources are looked for where the room's clock has them.
   Result<void> AddCompanions(int source, const Alignment& seed, std::vector<SourcePiece>& pieces) {
+    Aligner::Stretch stretch = aligner_.Prepare(seed.clip_start_s, seed.clip_end_s);
     for (int other = 0; other < static_cast<int>(catalog_.sources.size()); ++other) {
       if (other == source || StreamOf(other) != StreamOf(source)) continue;
-      auto alignment = aligner_.Verify({.clip_start_s = seed.clip_start_s, .clip_end_s = seed.clip_end_s, .stream_start_s = seed.stream_start_s},
-                                       kUsualSpeedChange, references_.AudioLoader(other));
+      auto alignment = Aligner::Verify(stretch, seed.stream_start_s, false, references_.AudioLoader(other));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       auto more = Follow(other, **alignment);
@@ -120,12 +114,12 @@ class HypothesisSearch {
     Alignment alignment;
   };
   // Those matches that stand up to a comparison of waveforms, and are not far weaker than the best one; sharpest first.
-  Result<std::vector<Verified>> Verify(const std::vector<FingerprintIndex::Match>& matches, double start_s, double end_s, double most_speed_change) {
+  Result<std::vector<Verified>> Verify(const std::vector<FingerprintIndex::Match>& matches, Aligner::Stretch& stretch, bool all_speeds) {
     std::vector<Verified> verified;
     double most = 0;
     for (const auto& match : matches) {
-      auto alignment = aligner_.Verify({.clip_start_s = start_s, .clip_end_s = end_s, .stream_start_s = match.stream_s}, most_speed_change,
-                                       references_.AudioLoader(match.track));
+      if (!context_.GoOn()) return Fail(ErrorCode::kCancelled, "cancelled");
+      auto alignment = Aligner::Verify(stretch, match.stream_s, all_speeds, references_.AudioLoader(match.track));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       const bool known = std::any_of(verified.begin(), verified.end(), [&](const Verified& v) {

@@ -8,6 +8,14 @@
 
 namespace earmark {
 
+ProbePlan::ProbePlan(std::span<const float> clip) : uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}}, activity_{0} {
+  for (std::size_t at = 0; at + kDetectPacketSamples <= clip.size(); at += kDetectPacketSamples) {
+    double power = 1e-12;
+    for (const float x : clip.subspan(at, kDetectPacketSamples)) power += static_cast<double>(x) * x / kDetectPacketSamples;
+    activity_.push_back(activity_.back() + std::clamp(10 * std::log10(power) + 70, 0.0, 40.0));
+  }
+}
+
 void ProbePlan::Cover(double start_s, double end_s) {
   std::vector<Stretch> rest;
   for (const auto& [a, b] : uncovered_) {
@@ -42,15 +50,17 @@ std::optional<ProbePlan::Stretch> ProbePlan::Next() {
   return best;
 }
 
+double ProbePlan::share_done() const {
+  const double clip_s = static_cast<double>(activity_.size() - 1) / kPacketsPerSecond;
+  double left_s = 0;
+  for (const auto& [a, b] : uncovered_) left_s += b - a;
+  // Probes overlap by up to a half.
+  return clip_s > 0 ? std::min(1.0, (clip_s - left_s + static_cast<double>(tried_.size()) * kProbeS / 2) / clip_s) : 1;
+}
+
 double ProbePlan::Activity(double start_s, double end_s) const {
-  double sum = 0;
-  const auto end = std::min(clip_.size(), static_cast<std::size_t>(end_s * kDetectRateHz));
-  for (auto at = static_cast<std::size_t>(start_s * kDetectRateHz); at + kDetectPacketSamples <= end; at += kDetectPacketSamples) {
-    double power = 1e-12;
-    for (std::size_t i = 0; i < kDetectPacketSamples; ++i) power += static_cast<double>(clip_[at + i]) * clip_[at + i] / kDetectPacketSamples;
-    sum += std::clamp(10 * std::log10(power) + 70, 0.0, 40.0);
-  }
-  return sum;
+  const auto frame_at = [&](double at_s) { return std::min(activity_.size() - 1, static_cast<std::size_t>(std::max(0.0, at_s) * kPacketsPerSecond)); };
+  return activity_[frame_at(end_s)] - activity_[frame_at(start_s)];
 }
 
 }  // namespace earmark

@@ -29,6 +29,23 @@ std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readin
   return std::ceil(needed * 10) / 10;
 }
 
+// A clip is followed half a minute at a time: what goes on with an alignment that was told becomes part of it.
+bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
+  constexpr double kSameS = 0.005;   // in stream time, where one ends and the next begins …
+  constexpr double kNearS = 0.25;    // … and in clip time
+  for (StreamAlignment& known : told) {
+    Alignment& a = known.alignment;
+    const Alignment& b = next.alignment;
+    if (known.stream != next.stream || known.source != next.source || std::abs(b.clip_start_s - a.clip_end_s) > kNearS) continue;
+    if (std::abs(a.StreamTime(b.clip_start_s) - b.stream_start_s) > kSameS) continue;
+    const double stream_end_s = b.stream_end_s();
+    a.clip_end_s = b.clip_end_s;
+    a.speed = (stream_end_s - a.stream_start_s) / (a.clip_end_s - a.clip_start_s);
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 const char* VerdictName(Verdict verdict) {
@@ -52,7 +69,8 @@ ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReadin
     if (!shown[reading.stream]) report.candidates += scores.of[r].candidates;
     if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
       for (const auto& [source, piece] : reading.hypothesis.pieces) {
-        report.alignments.push_back({.stream = reading.stream, .source = catalog.At(source).source, .alignment = piece});
+        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(source).source, .alignment = piece};
+        if (!GoesOn(report.alignments, told)) report.alignments.push_back(told);
       }
       report.symbols_used += scores.of[r].symbols;
     }
