@@ -22,7 +22,6 @@ class AccountScorer {
  public:
   AccountScorer(const CodeKey& code_key, std::span<const std::string> accounts);
 
-  std::size_t num_accounts() const { return keys_.size(); }
   // In the accounts' order. Works through the symbols a few kilobytes of keystream at a time, all accounts for each, so that look-ups stay in the processor's caches.
   // kCancelled: `advance` has said so, which is asked every few milliseconds.
   Result<std::vector<std::int32_t>> Score(const ScoreTable& table, const Advance& advance = {}) const;

@@ -20,7 +20,6 @@ Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey
   auto records = StreamsToSearch(store, stream);
   if (!records) return Pass(records);
   auto catalog = std::make_shared<Catalog>();
-  catalog->num_streams = static_cast<int>(records->size());
   std::map<std::string, std::pair<StreamRecord, ReadingKeys>, std::less<>> known;
   for (StreamRecord& record : *records) {
     if (record.key_id != master.id) {
