@@ -61,6 +61,7 @@ constexpr float kFloorShare = 0.1F;
 constexpr float kLeastPower = 1e-13F;    // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
 constexpr float kLevelForget = 0.99F;    // per frame: the stream's recent level, over about a second
 constexpr float kLeastShareOfSpread = 0.15F;  // bits of a clip whose sums are smaller than this share of their usual size do not count …
+constexpr float kStrongShareOfSpread = 1;
 constexpr float kLeastSum = 1e-3F;            // … nor those of digital silence, which would match any other silence
 constexpr int kHalfFrames = 10;          // each of the two sums
 
@@ -149,12 +150,18 @@ ClipFingerprint FingerprintClip(std::span<const float> clip, int sample_rate_hz)
     values.push_back(value);
   }
   Slopes least{};
-  for (std::size_t b = 0; b < least.size(); ++b) least[b] = kLeastShareOfSpread * std::sqrt(power[b] / static_cast<float>(values.size())) + kLeastSum;
+  Slopes strong{};
+  for (std::size_t b = 0; b < least.size(); ++b) {
+    const float spread = std::sqrt(power[b] / static_cast<float>(values.size()));
+    least[b] = kLeastShareOfSpread * spread + kLeastSum;
+    strong[b] = kStrongShareOfSpread * spread + kLeastSum;
+  }
   for (const Value& value : values) {
     ClipWord word;
     for (std::size_t b = 0; b < value.sum.size(); ++b) {
       word.bits |= static_cast<std::uint64_t>(value.sum[b] > 0) << b;
       word.mask |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= least[b]) << b;
+      word.strong |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= strong[b]) << b;
     }
     result.phases[value.phase].push_back(word);
   }

@@ -77,7 +77,8 @@ class FingerprintExtractor {
 
 struct ClipWord {
   std::uint64_t bits = 0;
-  std::uint64_t mask = 0;  // bits that count
+  std::uint64_t mask = 0;    // bits that count
+  std::uint64_t strong = 0;  // of these, about a third that is least likely to be wrong
 };
 
 struct ClipFingerprint {

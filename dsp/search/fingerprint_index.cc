@@ -10,65 +10,117 @@
 namespace earmark {
 namespace {
 
-constexpr double kLeastMaskedBits = 64;  // fewer tell nothing
-constexpr std::size_t kBlock = 512;  // places at a time: their words and counts stay in the first-level cache
+constexpr std::size_t kPartWords = 12;   // a second, about: what is counted apart
+constexpr int kLeastWanted = 32;         // fewer tell nothing
+constexpr double kLeastMaskedBits = 64;  // the same of all that count
+constexpr double kPartStrength = 5.5;    // of one part alone, from which on a place is looked at: chance gives a few such in a hundred hours
+constexpr double kLeastCoarse = 2;       // of all parts together
+constexpr std::size_t kPhaseStep = 4;    // neighbouring phases look nearly alike, so the right place stands out in one of these
+constexpr std::size_t kCoarseKept = 8192;
+constexpr std::size_t kFineKept = 1024;
 
-// disagreements[i] = masked bits in which the clip, laid at words[i], differs.
-inline __attribute__((always_inline)) void CountInline(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words,
-                                                       std::size_t places, std::uint64_t* disagreements) {
-  std::fill(disagreements, disagreements + places, std::uint64_t{0});
-  for (std::size_t j = 0; j < clip_words; ++j) {
-    const std::uint64_t bits = clip[j].bits;
-    const std::uint64_t mask = clip[j].mask;
-    const std::uint64_t* at = words + j;
-    for (std::size_t i = 0; i < places; ++i) {
-      disagreements[i] += static_cast<std::uint64_t>(__builtin_popcountll((at[i] ^ bits) & mask));
+int PartsOf(std::size_t num_words) { return static_cast<int>((num_words + kPartWords - 1) / kPartWords); }
+
+// The strongest bits of each part, at most `most` of them, as even as can be.
+std::vector<std::vector<WantedBit>> WantedBits(const std::vector<ClipWord>& words, int most) {
+  std::vector<std::vector<WantedBit>> parts(static_cast<std::size_t>(PartsOf(words.size())));
+  for (std::size_t p = 0; p < parts.size(); ++p) {
+    const std::size_t end = std::min(words.size(), (p + 1) * kPartWords);
+    std::vector<WantedBit> strong;
+    for (std::size_t w = p * kPartWords; w < end; ++w) {
+      for (std::uint64_t left = words[w].strong; left != 0; left &= left - 1) {
+        const int bit = std::countr_zero(left);
+        strong.push_back({.word = static_cast<std::uint32_t>(w), .bit = static_cast<std::uint32_t>(bit), .value = (words[w].bits >> bit & 1) != 0});
+      }
     }
+    const auto count = std::min(strong.size(), static_cast<std::size_t>(most));
+    for (std::size_t i = 0; i < count; ++i) parts[p].push_back(strong[i * strong.size() / count]);
   }
+  return parts;
 }
 
-using CountFunction = void (*)(const std::uint64_t*, const ClipWord*, std::size_t, std::size_t, std::uint64_t*);
+double Strength(int agreeing, int wanted) { return (2.0 * agreeing - wanted) / std::sqrt(static_cast<double>(wanted)); }
 
-void CountPlain(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words, std::size_t places, std::uint64_t* disagreements) {
-  CountInline(words, clip, clip_words, places, disagreements);
-}
-
-#if defined(__x86_64__)
-// The same loop, for processors that count bits in whole vectors, and for those that have at least an instruction for it.
-__attribute__((target("avx512f,avx512vl,avx512bw,avx512vpopcntdq,popcnt"))) void CountVector(const std::uint64_t* words, const ClipWord* clip,
-                                                                                             std::size_t clip_words, std::size_t places,
-                                                                                             std::uint64_t* disagreements) {
-  CountInline(words, clip, clip_words, places, disagreements);
-}
-__attribute__((target("popcnt"))) void CountScalar(const std::uint64_t* words, const ClipWord* clip, std::size_t clip_words, std::size_t places,
-                                                   std::uint64_t* disagreements) {
-  CountInline(words, clip, clip_words, places, disagreements);
-}
-#endif
-
-CountFunction ChooseCount() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512vpopcntdq") != 0 && __builtin_cpu_supports("avx512bw") != 0) return CountVector;
-  if (__builtin_cpu_supports("popcnt") != 0) return CountScalar;
-#endif
-  return CountPlain;
-}
-
-double MaskedBits(const std::vector<ClipWord>& words) {
-  double bits = 0;
-  for (const ClipWord& word : words) bits += std::popcount(word.mask);
-  return bits;
+// The fewest agreeing bits that make up this strength.
+int LeastAgreeing(double strength, int wanted) {
+  return static_cast<int>(std::ceil((wanted + strength * std::sqrt(static_cast<double>(wanted))) / 2));
 }
 
 }  // namespace
 
+// All places, by the strongest bits.
+class FingerprintIndex::CoarseSearch {
+ public:
+  CoarseSearch(const std::vector<Segment>& segments, int bits_per_part) : segments_(segments), bits_per_part_(bits_per_part) {}
+
+  std::vector<Candidate> Run(const ClipFingerprint& clip) {
+    for (std::size_t phase = 0; phase < clip.phases.size(); phase += kPhaseStep) {
+      const auto& words = clip.phases[phase];
+      const int parts = std::max(1, PartsOf(words.size()));
+      parts_ = WantedBits(words, std::min(bits_per_part_, BitPlanes::kMaxCount / parts));
+      wanted_ = 0;
+      for (const auto& part : parts_) wanted_ += static_cast<int>(part.size());
+      if (wanted_ < kLeastWanted) continue;
+      for (std::size_t s = 0; s < segments_.size(); ++s) {
+        if (segments_[s].words.size() >= words.size()) SearchSegment({.segment = s, .phase = static_cast<int>(phase)}, words.size());
+      }
+    }
+    candidates_.insert(candidates_.end(), of_parts_.begin(), of_parts_.end());
+    return std::move(candidates_);
+  }
+
+ private:
+  void SearchSegment(Place place, std::size_t num_clip_words) {
+    const BitPlanes& planes = segments_[place.segment].planes;
+    const std::int64_t places = planes.num_words() - static_cast<std::int64_t>(num_clip_words) + 1;
+    for (place.word = 0; place.word < places; place.word += BitPlanes::kPlaces) {
+      const int valid = static_cast<int>(std::min<std::int64_t>(BitPlanes::kPlaces, places - place.word));
+      BitPlanes::Counts all{};
+      for (const auto& part : parts_) {
+        const BitPlanes::Counts counts = planes.CountAgreeing(place.word, part);
+        const int wanted = static_cast<int>(part.size());
+        if (wanted >= kLeastWanted) Take(counts, wanted, kPartStrength, place, valid, of_parts_);
+        AddCounts(counts, all);
+      }
+      Take(all, wanted_, threshold_, place, valid, candidates_);
+      if (candidates_.size() > 2 * kCoarseKept) KeepBest();
+    }
+  }
+
+  static void Take(const BitPlanes::Counts& counts, int wanted, double strength, const Place& first, int valid, std::vector<Candidate>& found) {
+    const BitPlanes::Lanes lanes = AtLeast(counts, LeastAgreeing(strength, wanted));
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      for (std::uint64_t left = lanes[lane]; left != 0; left &= left - 1) {
+        const int i = static_cast<int>(64 * lane) + std::countr_zero(left);
+        if (i >= valid) return;
+        found.push_back({.strength = Strength(CountAt(counts, i), wanted), .place = {first.segment, first.word + i, first.phase}});
+      }
+    }
+  }
+
+  void KeepBest() {
+    std::nth_element(candidates_.begin(), candidates_.begin() + kCoarseKept - 1, candidates_.end(), std::greater<>());
+    candidates_.resize(kCoarseKept);
+    threshold_ = std::max(threshold_, candidates_.back().strength);
+  }
+
+  const std::vector<Segment>& segments_;
+  int bits_per_part_;
+  std::vector<std::vector<WantedBit>> parts_;
+  int wanted_ = 0;  // of all parts
+  double threshold_ = kLeastCoarse;
+  std::vector<Candidate> candidates_;
+  std::vector<Candidate> of_parts_;
+};
+
 void FingerprintIndex::Add(int track, std::int64_t first_word, std::span<const std::uint64_t> words) {
   if (segments_.empty() || segments_.back().track != track ||
       segments_.back().first_word + static_cast<std::int64_t>(segments_.back().words.size()) != first_word) {
-    segments_.push_back({.track = track, .first_word = first_word, .words = {}});
+    segments_.push_back({.track = track, .first_word = first_word, .words = {}, .planes = {}});
   }
-  auto& to = segments_.back().words;
-  to.insert(to.end(), words.begin(), words.end());
+  Segment& to = segments_.back();
+  to.words.insert(to.words.end(), words.begin(), words.end());
+  to.planes.Append(words);
 }
 
 std::int64_t FingerprintIndex::num_words() const {
@@ -77,81 +129,71 @@ std::int64_t FingerprintIndex::num_words() const {
   return sum;
 }
 
-// All places at every fourth phase; neighbouring phases look nearly alike, so the right place stands out in one of these.
-std::vector<FingerprintIndex::Candidate> FingerprintIndex::SearchCoarsely(const ClipFingerprint& clip) const {
-  constexpr std::size_t kPhaseStep = 4;
-  constexpr std::size_t kKept = 2048;
-  std::vector<Candidate> candidates;
-  std::array<std::uint64_t, kBlock> disagreements{};
-  static const CountFunction count_disagreements = ChooseCount();
-  double threshold = 2.5;
-  for (std::size_t phase = 0; phase < clip.phases.size(); phase += kPhaseStep) {
-    const auto& words = clip.phases[phase];
-    const double masked = MaskedBits(words);
-    if (masked < kLeastMaskedBits) continue;
-    const double scale = 1 / std::sqrt(masked);
-    for (std::size_t s = 0; s < segments_.size(); ++s) {
-      const Segment& segment = segments_[s];
-      if (segment.words.size() < words.size()) continue;
-      const std::size_t places = segment.words.size() - words.size() + 1;
-      for (std::size_t first = 0; first < places; first += kBlock) {
-        const std::size_t count = std::min(kBlock, places - first);
-        count_disagreements(segment.words.data() + first, words.data(), words.size(), count, disagreements.data());
-        const auto fewest = static_cast<std::uint64_t>(std::max(0.0, (masked - threshold / scale) / 2));
-        for (std::size_t i = 0; i < count; ++i) {
-          if (disagreements[i] > fewest) continue;
-          candidates.push_back({.strength = (masked - 2 * static_cast<double>(disagreements[i])) * scale,
-                                .segment = s,
-                                .place = static_cast<std::int64_t>(first + i),
-                                .phase = static_cast<int>(phase)});
-        }
-        if (candidates.size() > 2 * kKept) {
-          std::nth_element(candidates.begin(), candidates.begin() + kKept - 1, candidates.end(), std::greater<>());
-          candidates.resize(kKept);
-          threshold = std::max(threshold, candidates.back().strength);
-        }
-      }
+// By all bits that count: the strongest run of parts.
+FingerprintIndex::Candidate FingerprintIndex::FitAt(const Place& place, const ClipFingerprint& clip) const {
+  const auto& words = clip.phases[static_cast<std::size_t>(place.phase)];
+  const std::uint64_t* const there = segments_[place.segment].words.data() + place.word;
+  // Sums over all parts before.
+  std::vector<double> masked{0};
+  std::vector<double> excess{0};
+  for (std::size_t w = 0; w < words.size(); w += kPartWords) {
+    int bits = 0;
+    int wrong = 0;
+    for (std::size_t j = w; j < std::min(words.size(), w + kPartWords); ++j) {
+      bits += std::popcount(words[j].mask);
+      wrong += std::popcount((there[j] ^ words[j].bits) & words[j].mask);
     }
+    masked.push_back(masked.back() + bits);
+    excess.push_back(excess.back() + bits - 2.0 * wrong);
   }
-  return candidates;
-}
-
-// The best of all phases and the places next to a candidate's.
-FingerprintIndex::Candidate FingerprintIndex::Refine(const Candidate& candidate, const ClipFingerprint& clip) const {
-  const Segment& segment = segments_[candidate.segment];
-  Candidate best = candidate;
-  for (std::size_t phase = 0; phase < clip.phases.size(); ++phase) {
-    const auto& words = clip.phases[phase];
-    const double masked = MaskedBits(words);
-    if (masked < kLeastMaskedBits) continue;
-    for (std::int64_t place = candidate.place - 1; place <= candidate.place + 1; ++place) {
-      if (place < 0 || place + static_cast<std::int64_t>(words.size()) > static_cast<std::int64_t>(segment.words.size())) continue;
-      int disagreements = 0;
-      for (std::size_t j = 0; j < words.size(); ++j) {
-        disagreements += std::popcount((segment.words[static_cast<std::size_t>(place) + j] ^ words[j].bits) & words[j].mask);
-      }
-      const double strength = (masked - 2.0 * disagreements) / std::sqrt(masked);
-      if (strength > best.strength) best = {.strength = strength, .segment = candidate.segment, .place = place, .phase = static_cast<int>(phase)};
+  Candidate best{.place = place};
+  for (std::size_t from = 0; from < masked.size(); ++from) {
+    for (std::size_t to = from + 1; to < masked.size(); ++to) {
+      const double bits = masked[to] - masked[from];
+      if (bits < kLeastMaskedBits) continue;
+      const double strength = (excess[to] - excess[from]) / std::sqrt(bits);
+      if (strength > best.strength) best = {strength, place, from * kPartWords, std::min(words.size(), to * kPartWords)};
     }
   }
   return best;
 }
 
-std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track) const {
-  std::vector<Candidate> candidates = SearchCoarsely(clip);
+// The best of all phases and the places next to a candidate's.
+FingerprintIndex::Candidate FingerprintIndex::Refine(const Candidate& candidate, const ClipFingerprint& clip) const {
+  const auto& segment = segments_[candidate.place.segment].words;
+  Candidate best = candidate;
+  for (std::size_t phase = 0; phase < clip.phases.size(); ++phase) {
+    for (std::int64_t word = candidate.place.word - 1; word <= candidate.place.word + 1; ++word) {
+      if (word < 0 || word + static_cast<std::int64_t>(clip.phases[phase].size()) > static_cast<std::int64_t>(segment.size())) continue;
+      best = std::max(best, FitAt({candidate.place.segment, word, static_cast<int>(phase)}, clip), [](const Candidate& a, const Candidate& b) { return b > a; });
+    }
+  }
+  return best;
+}
+
+std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track, int bits_per_second) const {
+  std::vector<Candidate> candidates = CoarseSearch(segments_, bits_per_second).Run(clip);
+  for (Candidate& candidate : candidates) candidate = FitAt(candidate.place, clip);
+  if (candidates.size() > kFineKept) {
+    std::nth_element(candidates.begin(), candidates.begin() + kFineKept - 1, candidates.end(), std::greater<>());
+    candidates.resize(kFineKept);
+  }
   for (Candidate& candidate : candidates) candidate = Refine(candidate, clip);
   std::sort(candidates.begin(), candidates.end(), std::greater<>());
   std::vector<Match> matches;
   std::map<int, int> of_track;
   for (const Candidate& candidate : candidates) {
-    const Segment& segment = segments_[candidate.segment];
+    const Segment& segment = segments_[candidate.place.segment];
+    const double offset_s = clip.PhaseOffset(candidate.place.phase);
     const Match match{.track = segment.track,
-                      .stream_s = static_cast<double>(segment.first_word + candidate.place) * kFingerprintWordS - clip.PhaseOffset(candidate.phase),
-                      .strength = candidate.strength};
+                      .stream_s = static_cast<double>(segment.first_word + candidate.place.word) * kFingerprintWordS - offset_s,
+                      .strength = candidate.strength,
+                      .from_s = static_cast<double>(candidate.first_word) * kFingerprintWordS,
+                      .to_s = static_cast<double>(candidate.end_word) * kFingerprintWordS + offset_s};
     const bool near = std::any_of(matches.begin(), matches.end(), [&](const Match& other) {
       return other.track == match.track && std::abs(other.stream_s - match.stream_s) < 1;
     });
-    if (near || of_track[match.track] >= most_per_track) continue;
+    if (near || of_track[match.track] >= most_per_track || match.strength <= 0) continue;
     ++of_track[match.track];
     matches.push_back(match);
     if (static_cast<int>(matches.size()) >= most) break;

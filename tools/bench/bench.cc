@@ -76,12 +76,16 @@ void BenchSearch() {
       index.Add(h, 0, hour);
     }
     std::vector<double> times;
-    for (int round = 0; round < 3; ++round) times.push_back(Measure([&] { (void)index.Search(fingerprint, 12, 4); }));
+    std::vector<double> quick;
+    for (int round = 0; round < 3; ++round) {
+      times.push_back(Measure([&] { (void)index.Search(fingerprint, 12, 4); }));
+      quick.push_back(Measure([&] { (void)index.Search(fingerprint, 12, 4, FingerprintIndex::kQuickBits); }));
+    }
     std::vector<std::uint64_t> words(static_cast<std::size_t>(index.num_words()), 1);
     std::uint64_t sum = 0;
     const double read = Measure([&] { for (std::uint64_t w : words) sum += w; });
-    std::printf("search     4 s of clip in %4d stream-hours (%5.0f MB): %.3f s, %.0f x reading them once (goal: 1000 h in 2 s)%s\n", hours,
-                static_cast<double>(index.num_words()) * 8e-6, Median(times), Median(times) / read, sum == 0 ? " " : "");
+    std::printf("search     4 s of clip in %4d stream-hours (%5.0f MB): %.3f s, quickly %.3f s; %.0f and %.0f x reading them once%s\n", hours,
+                static_cast<double>(index.num_words()) * 8e-6, Median(times), Median(quick), Median(times) / read, Median(quick) / read, sum == 0 ? " " : "");
   }
 }
 
