@@ -117,7 +117,7 @@ void BenchSample() {
 void FillStore(const std::string& url, const MasterKey& master) {
   auto store = OrExit(OpenStore(url, OpenMode::kReadWriteCreate));
   std::vector<Grant> grants;
-  for (std::string& account : Accounts(kMillion)) grants.push_back({.account = std::move(account)});
+  for (const std::string& account : Accounts(kMillion)) grants.push_back({.account = account, .id = "grant-" + account, .delivery = R"({"host":"203.0.113.7","port":40000})"});
   StreamRecord stream;
   stream.id = "event";
   stream.key_id = master.id;
