@@ -3,58 +3,63 @@
 #include <algorithm>
 #include <array>
 
+#include "dsp/scoring/block_scores.h"
 #include "dsp/tracing/trace_code.h"
 
 namespace earmark {
 namespace {
 
-// The keystream is read a byte at a time: one look-up adds the scores of all symbols in that byte.
-struct ByteScores {
-  std::int64_t byte = 0;  // of the keystream
-  std::array<std::int16_t, 256> sum{};  // of at most 8 symbols of at most 1,000 steps
-};
+// A run's look-ups, 128 kB, and its keystream stay in the second-level cache; longer calls make libsodium a tenth faster at most.
+constexpr std::size_t kMaxBlocks = 32;
 
-std::vector<ByteScores> MakeByteScores(const ScoreTable& table) {
-  const int bits = BitsPerSymbol(table.num_variants);
-  const int per_byte = 8 / bits;
-  std::vector<ByteScores> bytes;
-  for (const SymbolScores& symbol : table.symbols) {
-    const std::int64_t byte = symbol.symbol / per_byte;
-    const int shift = static_cast<int>(symbol.symbol % per_byte) * bits;
-    if (bytes.empty() || bytes.back().byte != byte) bytes.push_back({.byte = byte, .sum = {}});
-    for (std::size_t value = 0; value < 256; ++value) {
-      const auto variant = (value >> shift) & static_cast<std::size_t>(table.num_variants - 1);
-      bytes.back().sum[value] = static_cast<std::int16_t>(bytes.back().sum[value] + symbol.steps[variant]);
-    }
-  }
-  return bytes;
-}
+// Keystream blocks that follow each other.
+using Run = std::span<const BlockScores>;
 
-// A stretch of keystream without large holes, and the look-ups in it.
-struct Run {
-  std::int64_t first_block = 0;
-  std::int64_t num_blocks = 0;
-  std::size_t first_byte = 0;  // in the vector of ByteScores
-  std::size_t end_byte = 0;
-};
-
-constexpr std::int64_t kMaxBlocks = 16;  // of a run: its look-ups, half a megabyte, stay in the second-level cache
-
-std::vector<Run> MakeRuns(const std::vector<ByteScores>& bytes) {
+std::vector<Run> MakeRuns(std::span<const BlockScores> blocks) {
   std::vector<Run> runs;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    const std::int64_t block = bytes[i].byte / kKeystreamBlockBytes;
-    if (runs.empty() || block >= runs.back().first_block + kMaxBlocks || block > runs.back().first_block + runs.back().num_blocks) {
-      runs.push_back({.first_block = block, .num_blocks = 1, .first_byte = i, .end_byte = i});
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (runs.empty() || runs.back().size() == kMaxBlocks || blocks[i].block != runs.back().back().block + 1) {
+      runs.push_back(blocks.subspan(i, 1));
+    } else {
+      runs.back() = Run(runs.back().data(), runs.back().size() + 1);
     }
-    runs.back().num_blocks = block - runs.back().first_block + 1;
-    runs.back().end_byte = i + 1;
-  }
-  // libsodium computes eight blocks at a time where the processor allows, and then faster than six one by one.
-  for (Run& run : runs) {
-    if (run.num_blocks > 4) run.num_blocks = (run.num_blocks + 7) / 8 * 8;
   }
   return runs;
+}
+
+// The keystream of a tile's accounts along a run.
+class TileKeystream {
+ public:
+  explicit TileKeystream(Run run) : first_block_(run.front().block) {
+    // libsodium computes eight blocks at a time where the processor allows, and then faster than six one by one.
+    const std::size_t num_blocks = run.size() > 4 ? (run.size() + 7) / 8 * 8 : run.size();
+    num_bytes_ = num_blocks * kKeystreamBlockBytes;
+  }
+
+  // Of up to kAccountsPerTile accounts; what the others have is of no account.
+  KeystreamTile Of(std::span<const Key> keys) {
+    for (std::size_t a = 0; a < keys.size(); ++a) Keystream(keys[a], first_block_, std::span(bytes_).subspan(a * kStride, num_bytes_));
+    return {.bytes = bytes_.data(), .stride = kStride};
+  }
+
+ private:
+  // A block more than a run has: rows a power of two apart would fall into the same few lines of the first-level cache.
+  static constexpr std::size_t kStride = (kMaxBlocks + 1) * kKeystreamBlockBytes;
+
+  std::int64_t first_block_;
+  std::size_t num_bytes_ = 0;
+  alignas(64) std::array<std::uint8_t, kAccountsPerTile * kStride> bytes_{};
+};
+
+// Adds what the run scores to the accounts' scores.
+void ScoreRun(Run run, std::span<const Key> keys, std::span<std::int32_t> scores) {
+  TileKeystream keystream(run);
+  for (std::size_t a = 0; a < keys.size(); a += kAccountsPerTile) {
+    const std::size_t num_accounts = std::min(kAccountsPerTile, keys.size() - a);
+    std::array<std::int32_t, kAccountsPerTile> sums{};
+    AddScores(run, keystream.Of(keys.subspan(a, num_accounts)), sums);
+    for (std::size_t i = 0; i < num_accounts; ++i) scores[a + i] += sums[i];
+  }
 }
 
 }  // namespace
@@ -66,23 +71,15 @@ AccountScorer::AccountScorer(const CodeKey& code_key, std::span<const std::strin
 
 Result<std::vector<std::int32_t>> AccountScorer::Score(const ScoreTable& table, const Advance& advance) const {
   constexpr std::size_t kAccountsAtOnce = 4096;  // a few milliseconds
-  const std::vector<ByteScores> bytes = MakeByteScores(table);
-  const std::vector<Run> runs = MakeRuns(bytes);
-  std::vector<std::int32_t> scores(keys_.size(), 0);
-  std::array<std::uint8_t, kMaxBlocks * kKeystreamBlockBytes> keystream;
+  const CodeScores code_scores = MakeCodeScores(table);
+  const std::vector<Run> runs = MakeRuns(code_scores.blocks);
+  std::vector<std::int32_t> scores(keys_.size(), code_scores.least);
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    const Run& run = runs[r];
-    const auto wanted = std::span(keystream).first(static_cast<std::size_t>(run.num_blocks) * kKeystreamBlockBytes);
-    const std::int64_t first = run.first_block * kKeystreamBlockBytes;
-    for (std::size_t a = 0; a < keys_.size(); ++a) {
-      if (a % kAccountsAtOnce == 0 && advance &&
-          !advance((static_cast<double>(r) + static_cast<double>(a) / static_cast<double>(keys_.size())) / static_cast<double>(runs.size()))) {
-        return Fail(ErrorCode::kCancelled, "cancelled");
-      }
-      Keystream(keys_[a], run.first_block, wanted);
-      std::int32_t score = 0;
-      for (std::size_t i = run.first_byte; i < run.end_byte; ++i) score += bytes[i].sum[keystream[static_cast<std::size_t>(bytes[i].byte - first)]];
-      scores[a] += score;
+    for (std::size_t a = 0; a < keys_.size(); a += kAccountsAtOnce) {
+      const double of_run = static_cast<double>(a) / static_cast<double>(keys_.size());
+      if (advance && !advance((static_cast<double>(r) + of_run) / static_cast<double>(runs.size()))) return Fail(ErrorCode::kCancelled, "cancelled");
+      const std::size_t num_accounts = std::min(kAccountsAtOnce, keys_.size() - a);
+      ScoreRun(runs[r], std::span(keys_).subspan(a, num_accounts), std::span(scores).subspan(a, num_accounts));
     }
   }
   return scores;

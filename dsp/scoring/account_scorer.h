@@ -22,7 +22,8 @@ class AccountScorer {
  public:
   AccountScorer(const CodeKey& code_key, std::span<const std::string> accounts);
 
-  // In the accounts' order. Works through the symbols a few kilobytes of keystream at a time, all accounts for each, so that look-ups stay in the processor's caches.
+  // In the accounts' order. Works through the symbols two kilobytes of keystream at a time, all accounts for each, so that look-ups stay in the processor's caches.
+  // Beside the scores it allocates 4 kB for every keystream block that the table has symbols in. Steps: as MakeScoreTable gives them (MakeCodeScores has the limit).
   // kCancelled: `advance` has said so, which is asked every few milliseconds.
   Result<std::vector<std::int32_t>> Score(const ScoreTable& table, const Advance& advance = {}) const;
 

@@ -227,6 +227,47 @@ TEST_CASE("Score: accounts' scores are the sums over their trace codes", "[score
   }
 }
 
+TEST_CASE("Score: any number of accounts, along a clip of many blocks with holes", "[score]") {
+  const CodeKey key = TestCodeKey(43);
+  std::vector<std::string> names;
+  for (int i = 0; i < 35; ++i) names.push_back("account-" + std::to_string(i));
+  for (const int q : {2, 4, 8}) {
+    SymbolLikelihoods likelihoods = RandomLikelihoods(q, 75 * SymbolsPerBlock(q), 2, 5);
+    // From within a block, and the hole ends within another.
+    const std::int64_t hole = SymbolsPerBlock(q) * 40 + 3;
+    std::erase_if(likelihoods.symbols, [&](const SymbolLikelihood& s) { return s.symbol < 5 || (s.symbol >= hole && s.symbol < hole + 2 * SymbolsPerBlock(q)); });
+    const ScoreTable table = MakeScoreTable(likelihoods);
+    std::vector<std::int32_t> naive;
+    for (const std::string& name : names) {
+      TraceCode code(key, name, q);
+      naive.push_back(0);
+      for (const auto& symbol : table.symbols) naive.back() += symbol.steps[static_cast<std::size_t>(code.VariantAt(symbol.symbol))];
+    }
+    for (const std::size_t num_accounts : {1, 2, 15, 16, 17, 31, 32, 33, 35}) {
+      const auto scores = AccountScorer(key, std::span(names).first(num_accounts)).Score(table).value();
+      CHECK(scores == std::vector<std::int32_t>(naive.begin(), naive.begin() + static_cast<std::ptrdiff_t>(num_accounts)));
+    }
+  }
+}
+
+TEST_CASE("Score: whoever is told how far it is can stop it", "[score]") {
+  const ScoreTable table = MakeScoreTable(RandomLikelihoods(4, 40 * 256, 2, 6));  // two runs of blocks
+  std::vector<std::string> names;
+  for (int i = 0; i < 10'000; ++i) names.push_back("account-" + std::to_string(i));
+  const AccountScorer scorer(TestCodeKey(1), names);
+  std::vector<double> told;
+  REQUIRE(scorer.Score(table, [&](double fraction) { told.push_back(fraction); return true; }).has_value());
+  CHECK(told.size() == 6);
+  CHECK(std::is_sorted(told.begin(), told.end()));
+  CHECK(told.front() == 0);
+  CHECK(told.back() < 1);
+  int num_asked = 0;
+  const auto stopped = scorer.Score(table, [&](double) { return ++num_asked < 3; });
+  REQUIRE_FALSE(stopped.has_value());
+  CHECK(stopped.error().code == ErrorCode::kCancelled);
+  CHECK(num_asked == 3);
+}
+
 TEST_CASE("Score: what the leaker is expected to score lies between chance and the best", "[score]") {
   const ScoreTable table = MakeScoreTable(RandomLikelihoods(4, 200, 2, 9));
   const ScoreDistribution distribution(table);

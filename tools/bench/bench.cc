@@ -1,4 +1,4 @@
-// earmark_bench [marking|in-packet|search|scoring|fanout|live|scan …] [--audio FILE] [--hours N]: measures the parts whose cost is promised, one thread. All but scan, which
+// earmark_bench [marking|in-packet|search|scoring|fanout|live|scan …] [--audio FILE] [--hours N] [--whole]: measures the parts whose cost is promised, one thread. All but scan, which
 // fills a store of 6 GB in the temporary folder, if none is named.
 //
 // Every figure stands next to what it is compared with, measured alternately in the same run, because machines are noisy. CPU time, not wall time.
@@ -17,8 +17,7 @@
 #include "tools/bench/bench.h"
 
 #include "dsp/marking/stream_marker.h"
-#include "dsp/tracing/trace_code.h"
-#include "dsp/scoring/account_scorer.h"
+#include "dsp/tracing/code_key.h"
 #include "dsp/search/fingerprint_index.h"
 
 namespace earmark {
@@ -89,29 +88,6 @@ void BenchSearch() {
   }
 }
 
-// A million accounts' codes against 1,500 symbols, next to the keystream alone.
-void BenchScoring() {
-  std::mt19937 random(3);
-  std::normal_distribution<float> noise(0, 2);
-  SymbolLikelihoods likelihoods;
-  for (int s = 0; s < 1500; ++s) {
-    SymbolLikelihood symbol{.symbol = s, .log_likelihood = {}};
-    for (float& l : symbol.log_likelihood) l = noise(random);
-    likelihoods.symbols.push_back(symbol);
-  }
-  std::vector<std::string> accounts(1'000'000);
-  for (std::size_t i = 0; i < accounts.size(); ++i) accounts[i] = "account-" + std::to_string(i);
-  const ScoreTable table = MakeScoreTable(likelihoods);
-  const CodeKey key;
-  std::vector<std::int32_t> scores;
-  const double score = Measure([&] { scores = AccountScorer(key, accounts).Score(table).value(); });
-  const double tail = Measure([&] { (void)ScoreDistribution(table); });
-  std::vector<std::uint8_t> keystream(8 * kKeystreamBlockBytes);
-  const double codes = Measure([&] { for (const auto& a : accounts) Keystream(DeriveGrantKey(key, a), 0, keystream); });
-  std::printf("scoring    1,000,000 accounts x 1,500 symbols: %.2f s (goal 1), %.2f x deriving their codes alone (%.2f s); exact distribution %.2f s\n",
-              score, score / codes, codes, tail);
-}
-
 }  // namespace
 }  // namespace earmark
 
@@ -120,16 +96,18 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   std::string audio;
   int hours = 100;
+  auto long_clip = earmark::LongClip::kSample;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--audio") == 0 && i + 1 < argc) audio = argv[++i];
     else if (std::strcmp(argv[i], "--hours") == 0 && i + 1 < argc) hours = std::max(1, std::atoi(argv[++i]));
+    else if (std::strcmp(argv[i], "--whole") == 0) long_clip = earmark::LongClip::kWhole;
     else names.emplace_back(argv[i]);
   }
   const auto wanted = [&](const char* name) { return names.empty() || std::find(names.begin(), names.end(), name) != names.end(); };
   if (wanted("marking")) earmark::BenchMarking(audio);
   if (wanted("in-packet")) earmark::BenchInPacket(audio);
   if (wanted("search")) earmark::BenchSearch();
-  if (wanted("scoring")) earmark::BenchScoring();
+  if (wanted("scoring")) earmark::BenchScoring(long_clip);
   if (wanted("fanout")) earmark::BenchFanout();
   if (wanted("live")) earmark::BenchLive(audio);
   if (std::find(names.begin(), names.end(), "scan") != names.end()) earmark::BenchScan(audio, hours);

@@ -17,6 +17,12 @@ std::vector<float> Host(const std::string& path);
 // Marking a source's own packets against decoding and encoding them again.
 void BenchInPacket(const std::string& audio);
 
+double PeakMegabytes();  // of this process so far: resident memory
+
+// Many accounts against a minute, and against 90 minutes: 20,000 accounts, or a million out of a store, as a scan scores them.
+enum class LongClip { kSample, kWhole };
+void BenchScoring(LongClip long_clip);
+
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
 

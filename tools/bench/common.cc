@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -21,6 +23,12 @@ double Measure(const std::function<void()>& work) {
   const double start = CpuSeconds();
   work();
   return CpuSeconds() - start;
+}
+
+double PeakMegabytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1000;
 }
 
 double Median(std::vector<double> values) {

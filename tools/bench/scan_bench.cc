@@ -4,7 +4,6 @@
 // streams' fingerprints are the recording's with their bits and order shuffled, a different way for each: as many words, as like each other and as
 // unlike anything else as those of real streams.
 #include <opus/opus.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,12 +105,6 @@ std::vector<float> CopyOf(Store& store, const StreamRecord& stream, const Stream
     return {};
   }, {}));
   return copy;
-}
-
-double PeakMegabytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1000;
 }
 
 void ScanAndPrint(Store& store, const MasterKey& master, std::span<const float> clip, double hours, const char* what, const std::string& expected) {

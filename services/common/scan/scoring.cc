@@ -27,23 +27,76 @@ Result<Accounts> CandidatesOf(Store& store, const HypothesisReading& reading) {
   return accounts;
 }
 
+// Which of `all` are among `some`, all of whom are in it.
+std::vector<bool> MarksOf(const Accounts& some, const Accounts& all) {
+  std::vector<bool> marks(all.size(), false);
+  auto next = some.begin();
+  for (std::size_t i = 0; i < all.size() && next != some.end(); ++i) {
+    if (all[i] != *next) continue;
+    marks[i] = true;
+    ++next;
+  }
+  return marks;
+}
+
+// The candidates of one stream's readings. Names are kept once, however many readings there are: of a million accounts they take a hundred megabytes.
+class StreamCandidates {
+ public:
+  struct OfReading {
+    std::size_t reading = 0;
+    std::vector<bool> is_candidate;  // [account]
+  };
+
+  void Add(std::size_t reading, Accounts candidates) {
+    if (readings_.empty()) {
+      accounts_ = std::move(candidates);
+      readings_.push_back({.reading = reading, .is_candidate = std::vector<bool>(accounts_.size(), true)});
+      return;
+    }
+    if (candidates != accounts_) Include(candidates);
+    readings_.push_back({.reading = reading, .is_candidate = MarksOf(candidates, accounts_)});
+  }
+
+  const Accounts& accounts() const { return accounts_; }
+  const std::vector<OfReading>& readings() const { return readings_; }
+
+ private:
+  void Include(const Accounts& candidates) {
+    Accounts both;
+    std::set_union(accounts_.begin(), accounts_.end(), candidates.begin(), candidates.end(), std::back_inserter(both));
+    const std::vector<bool> were_there = MarksOf(accounts_, both);
+    for (OfReading& of : readings_) {
+      std::vector<bool> is_candidate(both.size(), false);
+      std::size_t before = 0;
+      for (std::size_t i = 0; i < both.size(); ++i) {
+        if (were_there[i]) is_candidate[i] = of.is_candidate[before++];
+      }
+      of.is_candidate = std::move(is_candidate);
+    }
+    accounts_ = std::move(both);
+  }
+
+  Accounts accounts_;
+  std::vector<OfReading> readings_;
+};
+
 class Scoring {
  public:
   Scoring(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation, ScanContext& context)
       : store_(store), master_(master), readings_(readings), max_false_accusation_(max_false_accusation), context_(context) {}
 
   Result<Scores> Run() {
-    std::map<std::string, std::vector<std::size_t>> by_stream;
+    std::map<std::string, StreamCandidates> by_stream;
     for (std::size_t r = 0; r < readings_.size(); ++r) {
+      if (auto go_on = context_.Report("scoring", 0); !go_on) return Pass(go_on);
       auto candidates = CandidatesOf(store_, readings_[r]);
       if (!candidates) return Pass(candidates);
       scores_.of.push_back({.candidates = static_cast<std::int64_t>(candidates->size())});
       scores_.trials += scores_.of.back().candidates;
-      candidates_.push_back(std::move(*candidates));
-      by_stream[readings_[r].stream].push_back(r);
+      by_stream[readings_[r].stream].Add(r, std::move(*candidates));
     }
-    for (const auto& [stream, of_stream] : by_stream) {
-      if (auto scored = ScoreStream(stream, of_stream); !scored) return Pass(scored);
+    for (const auto& [stream, candidates] : by_stream) {
+      if (auto scored = ScoreStream(stream, candidates); !scored) return Pass(scored);
     }
     KeepStrongest();
     return std::move(scores_);
@@ -53,28 +106,21 @@ class Scoring {
   double Log10Trials() const { return std::log10(static_cast<double>(std::max<std::int64_t>(1, scores_.trials))); }
 
   // All readings of a stream are scored with its accounts' keys derived once.
-  Result<void> ScoreStream(const std::string& stream, const std::vector<std::size_t>& of_stream) {
+  Result<void> ScoreStream(const std::string& stream, const StreamCandidates& candidates) {
     const auto record = store_.GetStream(stream);
     if (!record) return Pass(record);
     const auto keys = KeysOf(*record, master_);
     if (!keys) return Pass(keys);
-    Accounts accounts;
-    for (const std::size_t r : of_stream) {
-      if (accounts == candidates_[r]) continue;
-      Accounts both;
-      std::set_union(accounts.begin(), accounts.end(), candidates_[r].begin(), candidates_[r].end(), std::back_inserter(both));
-      accounts = std::move(both);
-    }
-    const AccountScorer scorer(keys->code, accounts);
-    for (const std::size_t r : of_stream) {
-      if (auto scored = ScoreReading(r, accounts, scorer); !scored) return scored;
+    const AccountScorer scorer(keys->code, candidates.accounts());
+    for (const auto& of : candidates.readings()) {
+      if (auto scored = ScoreReading(of, candidates.accounts(), scorer); !scored) return scored;
       ++num_scored_;
     }
     return {};
   }
 
-  Result<void> ScoreReading(std::size_t r, const Accounts& accounts, const AccountScorer& scorer) {
-    const HypothesisReading& reading = readings_[r];
+  Result<void> ScoreReading(const StreamCandidates::OfReading& of, const Accounts& accounts, const AccountScorer& scorer) {
+    const HypothesisReading& reading = readings_[of.reading];
     const ScoreTable table = MakeScoreTable(reading.likelihoods);
     const auto advance = [&](double fraction) {
       return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(readings_.size())).has_value();
@@ -83,9 +129,9 @@ class Scoring {
     if (!scores) return Pass(scores);
     const ScoreDistribution distribution(table);
     const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials());
-    ScoredReading& scored = scores_.of[r];
+    ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
-      if ((*scores)[i] < least || !std::binary_search(candidates_[r].begin(), candidates_[r].end(), accounts[i])) continue;
+      if ((*scores)[i] < least || !of.is_candidate[i]) continue;
       const double log10_p = distribution.Log10Tail((*scores)[i]);
       scored.accuses = true;
       scores_.accusations.push_back({.account = accounts[i],
@@ -117,7 +163,6 @@ class Scoring {
   const std::vector<HypothesisReading>& readings_;
   const double max_false_accusation_;
   ScanContext& context_;
-  std::vector<Accounts> candidates_;  // [reading]
   std::size_t num_scored_ = 0;
   Scores scores_;
 };
