@@ -47,6 +47,36 @@ std::vector<float> HalveRate(std::span<const float> at_48khz) {
   return out;
 }
 
+void RateHalver::Closer::operator()(void* resampler) const { soxr_delete(static_cast<soxr_t>(resampler)); }
+
+RateHalver::RateHalver() {
+  const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
+  resampler_.reset(soxr_create(2, 1, 1, nullptr, nullptr, &quality, nullptr));
+}
+
+std::span<const float> RateHalver::Process(std::span<const float> at_48khz) {
+  return at_48khz.empty() ? std::span<const float>() : Run(at_48khz);
+}
+
+// No input (null) makes soxr hand out what it holds.
+std::span<const float> RateHalver::Finish() { return Run({}); }
+
+std::span<const float> RateHalver::Run(std::span<const float> at_48khz) {
+  constexpr std::size_t kMostAtOnce = 4096;
+  out_.clear();
+  if (resampler_ == nullptr) return out_;
+  std::size_t num_done = 0;
+  do {
+    const std::size_t size = out_.size();
+    out_.resize(size + kMostAtOnce);
+    std::size_t num_used = 0;
+    soxr_process(static_cast<soxr_t>(resampler_.get()), at_48khz.data(), at_48khz.size(), &num_used, out_.data() + size, kMostAtOnce, &num_done);
+    at_48khz = at_48khz.subspan(num_used);
+    out_.resize(size + num_done);
+  } while (!at_48khz.empty() || num_done == kMostAtOnce);
+  return out_;
+}
+
 void SampleAt(std::span<const float> in, double start, double speed, std::span<float> out) noexcept {
   const auto& table = SincTable();
   const auto size = static_cast<std::ptrdiff_t>(in.size());

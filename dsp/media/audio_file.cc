@@ -126,11 +126,8 @@ class Reader final : public AudioReader {
 // Whether the file is of a kind that radio servers send with metadata in between: MP3 or AAC without a container.
 bool IsRadioStream(const AudioInfo& info) { return info.format.starts_with("mp3 / ") || info.format.starts_with("aac / "); }
 
-Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, const AudioOptions& options) {
-  Result<InputFile> opened = OpenInputFile(path);
-  if (!opened) return Pass(opened);
-  if (opened->status.st_size == 0) return Fail(ErrorCode::kInvalidArgument, path + " is empty");
-  auto file = std::make_shared<InputFile>(*std::move(opened));
+Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options) {
+  if (file->status.st_size == 0) return Fail(ErrorCode::kInvalidArgument, path + " is empty");
   if (LooksLikePcm(file->handle)) {
     Result<std::unique_ptr<AudioSource>> source = OpenWithSndfile(path, file);
     if (source && options.track.value_or(0) != 0) return NoSuchTrack(path, *options.track, 1);
@@ -165,7 +162,13 @@ tl::unexpected<Error> NoSuchTrack(const std::string& path, int track, int num_tr
 }
 
 Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, const AudioOptions& options) {
-  Result<std::unique_ptr<AudioSource>> source = OpenSource(path, options);
+  Result<InputFile> file = OpenInputFile(path);
+  if (!file) return Pass(file);
+  return Open(path, std::make_shared<InputFile>(*std::move(file)), options);
+}
+
+Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options) {
+  Result<std::unique_ptr<AudioSource>> source = OpenSource(path, std::move(file), options);
   if (!source) return Pass(source);
   const int rate_hz = (*source)->info().sample_rate_hz;
   if (rate_hz < kMinRateHz || rate_hz > kMaxRateHz) {

@@ -19,6 +19,8 @@
 
 namespace earmark {
 
+struct InputFile;
+
 struct AudioInfo {
   int sample_rate_hz = 0;  // of the file
   int num_channels = 0;    // of the file
@@ -44,6 +46,9 @@ class AudioReader {
   // says what the file is, where that is known; or no such track, or one that cannot be decoded, where others may be. Opens no
   // file but this one, whatever it refers to.
   static Result<std::unique_ptr<AudioReader>> Open(const std::string& path, const AudioOptions& options = {});
+  // The same of a file that is open already, so that all of them read the same one. It is read by place, but for plain PCM, which moves its reading
+  // position: one reader at a time. `path` is for messages.
+  static Result<std::unique_ptr<AudioReader>> Open(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options = {});
   virtual ~AudioReader() = default;
 
   virtual const AudioInfo& info() const = 0;

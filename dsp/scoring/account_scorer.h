@@ -7,15 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "dsp/core/advance.h"
 #include "dsp/core/result.h"
 #include "dsp/core/secret.h"
 #include "dsp/scoring/score.h"
 #include "dsp/tracing/code_key.h"
 
 namespace earmark {
-
-// Called now and then with how much of the work is done, 0 to 1. Returns false to stop it.
-using Advance = std::function<bool(double fraction)>;
 
 // The accounts of one stream. Their keys are derived once, however many tables they are scored by; 32 bytes an account. Thread-safe.
 class AccountScorer {

@@ -1,26 +1,16 @@
 #include "services/common/digest.h"
 
-#include <sodium.h>
-
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <span>
+
+#include "dsp/core/sha256.h"
 
 namespace earmark {
-namespace {
-
-std::string HexOf(crypto_hash_sha256_state& state) {
-  std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
-  crypto_hash_sha256_final(&state, hash.data());
-  std::array<char, 2 * crypto_hash_sha256_BYTES + 1> hex{};
-  sodium_bin2hex(hex.data(), hex.size(), hash.data(), hash.size());
-  return hex.data();
-}
-
-}  // namespace
 
 Result<std::string> FileDigest(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
@@ -28,21 +18,19 @@ Result<std::string> FileDigest(const std::string& path) {
     const int error = errno;
     return Fail(error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kPermissionDenied, path + ": " + std::strerror(error));
   }
-  crypto_hash_sha256_state state;
-  crypto_hash_sha256_init(&state);
-  std::array<unsigned char, 65536> buffer{};
+  Sha256 hash;
+  std::array<std::uint8_t, 65536> buffer{};
   for (std::size_t got = 0; (got = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0;) {
-    crypto_hash_sha256_update(&state, buffer.data(), got);
+    hash.Add(std::span(buffer).first(got));
   }
   if (std::ferror(file.get()) != 0) return Fail(ErrorCode::kInvalidArgument, path + ": cannot be read");
-  return HexOf(state);
+  return hash.Hex();
 }
 
 std::string BytesDigest(std::string_view bytes) {
-  crypto_hash_sha256_state state;
-  crypto_hash_sha256_init(&state);
-  crypto_hash_sha256_update(&state, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-  return HexOf(state);
+  Sha256 hash;
+  hash.Add(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()));
+  return hash.Hex();
 }
 
 std::int64_t UnixMicroseconds() {

@@ -5,15 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "dsp/core/resample.h"
-#include "dsp/media/audio_file.h"
+#include "dsp/media/decoded_clip.h"
 #include "services/common/digest.h"
 #include "services/detectd/clip_file.h"
 
 namespace earmark::detectd {
 namespace {
 
-constexpr double kMostClipSeconds = 2 * 3600;
 constexpr std::int64_t kRescanPeriodUs = 2'000'000;
 
 // The stages of a scan in the API's words.
@@ -32,10 +30,8 @@ std::string WithName(std::string message, const std::string& path, const std::st
   return message;
 }
 
-// Such a clip is unreadable, which is a finding; other errors end the scan without one.
-bool IsAboutTheClip(ErrorCode code) {
-  return code == ErrorCode::kInvalidArgument || code == ErrorCode::kDataLoss || code == ErrorCode::kResourceExhausted;
-}
+// Such a clip is unreadable, which is a finding; other errors, such as a full disk of ours, end the scan without one.
+bool IsAboutTheClip(ErrorCode code) { return code == ErrorCode::kInvalidArgument || code == ErrorCode::kDataLoss; }
 
 }  // namespace
 
@@ -63,25 +59,29 @@ Result<FindingRecord> ScanJob::Examine() {
   const auto fetched = store_.ReadClip(scan_.id, [&](std::span<const std::uint8_t> part) { return file->Append(part); });
   if (!fetched) return Pass(fetched);
   if (file->Sha256() != scan_.clip_sha256) return Fail(ErrorCode::kDataLoss, "the clip is damaged in the store; submit it again");
-  auto clip = ReadMonoClip(file->Path(), kMostClipSeconds);
+  auto clip = DecodedClip::Decode(file->Path(), [&](double fraction) { return Advance("decode", fraction); });
   if (!clip) {
-    if (!IsAboutTheClip(clip.error().code)) return Pass(clip);
-    return Unreadable(WithName(clip.error().message, file->Path(), scan_.name));
+    const std::string message = WithName(clip.error().message, file->Path(), scan_.name);
+    return IsAboutTheClip(clip.error().code) ? Unreadable(message) : Result<FindingRecord>(Fail(clip.error().code, message));
   }
-  const std::vector<float> samples = HalveRate(clip->samples);
-  clip->samples = {};
-  auto report = Scan(samples);
+  const auto samples = clip->Samples(0);
+  if (!samples) return Pass(samples);
+  auto report = Scan(*samples);
   if (!report) return Pass(report);
-  if (clip->truncated) report->notes.push_back("the clip breaks off; what was there has been scanned");
+  for (const std::string& note : clip->notes()) report->notes.push_back(WithName(note, file->Path(), scan_.name));
+  if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   return FindingFrom(*report);
+}
+
+// How every stage tells where it is; false: stop.
+bool ScanJob::Advance(const std::string& stage, double fraction) {
+  lease_.SetProgress(stage, fraction);
+  return lease_.stop_reason() == StopReason::kNone;
 }
 
 Result<ScanReport> ScanJob::Scan(std::span<const float> clip) {
   const ScanOptions options{.stream = scan_.stream, .max_false_accusation = scan_.max_false_accusation};
-  const Progress progress = [&](const char* stage, double fraction) {
-    lease_.SetProgress(StageName(stage), fraction);
-    return lease_.stop_reason() == StopReason::kNone;
-  };
+  const Progress progress = [&](const char* stage, double fraction) { return Advance(StageName(stage), fraction); };
   for (;;) {
     auto report = ScanClip(store_, master_, clip, options, progress);
     if (!report) return report;

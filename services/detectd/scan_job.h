@@ -28,6 +28,7 @@ class ScanJob {
 
  private:
   Result<FindingRecord> Examine();
+  bool Advance(const std::string& stage, double fraction);
   Result<ScanReport> Scan(std::span<const float> clip);
   Result<bool> SoundMayCome(const ScanReport& report);
   FindingRecord FindingFrom(const ScanReport& report) const;

@@ -1,40 +1,31 @@
 #include <cstdio>
 
-#include "dsp/core/resample.h"
-#include "dsp/media/audio_file.h"
-#include "services/common/digest.h"
+#include "dsp/media/decoded_clip.h"
 #include "services/common/scan/scan.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
-namespace {
-
-constexpr double kMostClipSeconds = 2 * 3600;
-
-}  // namespace
 
 Result<ScanReport> RunScan(const ScanRequest& request) {
   ProgressBar bar;
   const Progress progress = bar.Callback();
-  if (!progress("decoding", 0)) return Fail(ErrorCode::kCancelled, "cancelled");
-  auto clip = ReadMonoClip(request.clip, kMostClipSeconds);
+  auto clip = DecodedClip::Decode(request.clip, [&](double fraction) { return progress("decoding", fraction); });
   if (!clip) return Pass(clip);
-  auto digest = FileDigest(request.clip);
-  if (!digest) return Pass(digest);
   auto master = ReadMasterKey(request.common);
   if (!master) return Pass(master);
   auto store = OpenStore(request.common.store, OpenMode::kReadWrite);
   if (!store) return Pass(store);
-  const std::vector<float> samples = HalveRate(clip->samples);
-  clip->samples = {};
-  auto report = ScanClip(**store, *master, samples, request.options, progress);
+  const auto samples = clip->Samples(0);
+  if (!samples) return Pass(samples);
+  auto report = ScanClip(**store, *master, *samples, request.options, progress);
   if (!report) return report;
-  if (clip->truncated) report->notes.push_back("the clip breaks off; what was there has been scanned");
+  report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
+  if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   FindingRecord finding;
   finding.clip_name = PrintableName(request.clip);
-  finding.clip_sha256 = *digest;
+  finding.clip_sha256 = clip->sha256();
   finding.verdict = VerdictName(report->verdict);
   finding.report_json = ToJson(*report);
   for (const Accusation& a : report->accusations) {
