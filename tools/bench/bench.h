@@ -17,6 +17,9 @@ std::vector<float> Host(const std::string& path);
 // Marking a source's own packets against decoding and encoding them again.
 void BenchInPacket(const std::string& audio);
 
+// Reading up to 60 s of the recording, of either kind of marked packets, by its parts.
+void BenchReading(const std::string& audio);
+
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
 
