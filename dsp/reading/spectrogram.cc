@@ -25,7 +25,7 @@ const std::array<float, Spectrogram::kWindowSamples>& Window() {
 Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
   const auto& window = Window();
   num_frames_ = static_cast<int>(audio.size() / kDetectPacketSamples) * kFramesPerPacket;
-  data_.resize(static_cast<std::size_t>(kReadBins) * static_cast<std::size_t>(num_frames_));
+  bins_ = ComplexRows(kReadBins, static_cast<std::size_t>(num_frames_));
   // Frames go to memory in tiles of several, so that a bin's time series is written in whole cache lines.
   constexpr int kTile = 16;
   std::array<std::array<std::complex<float>, kTile>, kReadBins> tile;
@@ -44,9 +44,11 @@ Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
         tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] = fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
       }
     }
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      for (int i = 0; i < count; ++i) {
-        data_[Offset(bin) + static_cast<std::size_t>(first + i)] = tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)];
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const Row row = bins_[bin].From(static_cast<std::size_t>(first));
+      for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+        row.re[i] = tile[bin][i].real();
+        row.im[i] = tile[bin][i].imag();
       }
     }
   }
