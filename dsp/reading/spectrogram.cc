@@ -1,5 +1,6 @@
 #include "dsp/reading/spectrogram.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -33,12 +34,13 @@ Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
     const int count = std::min(kTile, num_frames_ - first);
     for (int i = 0; i < count; ++i) {
       const std::ptrdiff_t start = static_cast<std::ptrdiff_t>(first + i) * kHopSamples - kHopSamples / 2;
-      auto time = fft_of_480.time();
-      for (std::ptrdiff_t n = 0; n < kWindowSamples; ++n) {
-        const std::ptrdiff_t at = start + n;
-        time[static_cast<std::size_t>(n)] =
-            at >= 0 && at < static_cast<std::ptrdiff_t>(audio.size()) ? audio[static_cast<std::size_t>(at)] * window[static_cast<std::size_t>(n)] : 0.0F;
-      }
+      // Outside `audio` is silence.
+      const auto skipped = static_cast<std::size_t>(std::max<std::ptrdiff_t>(0, -start));
+      const std::size_t at = static_cast<std::size_t>(start + static_cast<std::ptrdiff_t>(skipped));
+      const std::size_t heard = std::min(window.size() - skipped, audio.size() - at);
+      const auto time = fft_of_480.time();
+      std::fill(time.begin(), time.end(), 0.0F);
+      for (std::size_t n = 0; n < heard; ++n) time[skipped + n] = audio[at + n] * window[skipped + n];
       fft_of_480.Forward();
       for (int bin = 0; bin < kReadBins; ++bin) {
         tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] = fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
