@@ -93,6 +93,7 @@ void SampleAt(std::span<const float> in, double start, double speed, std::span<f
     float sum_high = 0;
     if (first >= 0 && first + kTaps <= size) {
       const float* x = in.data() + first;
+#pragma omp simd reduction(+ : sum_low, sum_high)
       for (std::size_t tap = 0; tap < kTaps; ++tap) {
         sum_low += x[tap] * low[tap];
         sum_high += x[tap] * high[tap];

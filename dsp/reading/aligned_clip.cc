@@ -1,6 +1,7 @@
 #include "dsp/reading/aligned_clip.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "dsp/core/resample.h"
 
@@ -10,14 +11,12 @@ namespace {
 Spectrogram MeanOf(const std::vector<Spectrogram>& spectrograms) {
   const auto scale = 1.0F / static_cast<float>(spectrograms.size());
   Spectrogram mean = spectrograms[0];
-  for (int bin = 0; bin < kReadBins; ++bin) {
-    auto sum = mean.Bin(bin);
-    for (std::size_t v = 1; v < spectrograms.size(); ++v) {
-      const auto variant = spectrograms[v].Bin(bin);
-      for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += variant[t];
-    }
-    for (auto& x : sum) x *= scale;
+  const auto sum = mean.bins().all();
+  for (std::size_t v = 1; v < spectrograms.size(); ++v) {
+    const auto variant = spectrograms[v].bins().all();
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += variant[i];
   }
+  for (float& x : sum) x *= scale;
   return mean;
 }
 
@@ -44,12 +43,10 @@ ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip&
 
   spectra.num_phases = variants.num_phases;
   spectra.mean = variants.host.empty() ? MeanOf(spectra.deviations) : Spectrogram(cut(variants.host, variants.first_packet), fft);
-  for (int bin = 0; bin < kReadBins; ++bin) {
-    const auto mean = std::as_const(spectra.mean).Bin(bin);
-    for (auto& deviation : spectra.deviations) {
-      auto series = deviation.Bin(bin);
-      for (std::size_t t = 0; t < mean.size(); ++t) series[t] -= mean[t];
-    }
+  const auto mean = std::as_const(spectra.mean).bins().all();
+  for (auto& deviation : spectra.deviations) {
+    const auto numbers = deviation.bins().all();
+    for (std::size_t i = 0; i < mean.size(); ++i) numbers[i] -= mean[i];
   }
   return spectra;
 }

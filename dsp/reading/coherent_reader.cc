@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <vector>
+
+#include "dsp/reading/row_kernels.h"
 
 namespace earmark {
 namespace {
 
-constexpr int kMaxTaps = 8;
+constexpr int kMaxTaps = ComplexRows::kPast;
 constexpr int kBlockFrames = 250;         // over which the channel is taken as constant
 constexpr int kNumPasses = 3;
 constexpr int kNoiseHalfFrames = 4;       // W is the mean over 9 frames …
@@ -24,23 +27,12 @@ constexpr float kTemperature = 0.6F;      // noise is not quite Gaussian, nor in
 
 // What is left of the deviations, after a codec that smooths them away or snaps to its own lattice, is estimated for these regions of bins.
 constexpr int kNumRegions = 4;
-constexpr std::array<int, kNumRegions - 1> kRegionEnds = {16, 36, 76};  // bins: 1, 2 and 4 kHz
+constexpr std::array<std::size_t, kNumRegions + 1> kRegionEdges = {0, 16, 36, 76, kReadBins};  // bins: 1, 2 and 4 kHz
 
-constexpr int RegionOf(int bin) { return bin < kRegionEnds[0] ? 0 : bin < kRegionEnds[1] ? 1 : bin < kRegionEnds[2] ? 2 : 3; }
-
-using Complex = std::complex<float>;
-
-inline Complex Mul(Complex a, Complex b) {
-  return {a.real() * b.real() - a.imag() * b.imag(), a.real() * b.imag() + a.imag() * b.real()};
-}
-inline Complex MulConj(Complex a, Complex b) {  // a · conj(b)
-  return {a.real() * b.real() + a.imag() * b.imag(), a.imag() * b.real() - a.real() * b.imag()};
-}
-
-using Taps = std::array<Complex, kMaxTaps>;
+constexpr std::size_t RegionOf(std::size_t bin) { return bin < kRegionEdges[1] ? 0 : bin < kRegionEdges[2] ? 1 : bin < kRegionEdges[3] ? 2 : 3; }
 
 // Solves the Hermitian positive definite system A h = b of size n in place, by Cholesky.
-Taps SolveHermitian(std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps>& a, std::array<std::complex<double>, kMaxTaps>& b, int n) {
+ChannelTaps SolveHermitian(std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps>& a, std::array<std::complex<double>, kMaxTaps>& b, int n) {
   for (int j = 0; j < n; ++j) {
     double diagonal = a[j][j].real();
     for (int k = 0; k < j; ++k) diagonal -= std::norm(a[j][k]);
@@ -56,14 +48,17 @@ Taps SolveHermitian(std::array<std::array<std::complex<double>, kMaxTaps>, kMaxT
     for (int k = 0; k < i; ++k) b[i] -= a[i][k] * b[k];
     b[i] /= a[i][i].real();
   }
-  Taps h{};
+  ChannelTaps h;
   for (int i = n - 1; i >= 0; --i) {
     for (int k = i + 1; k < n; ++k) b[i] -= std::conj(a[k][i]) * b[k];
     b[i] /= a[i][i].real();
-    h[static_cast<std::size_t>(i)] = Complex(static_cast<float>(b[i].real()), static_cast<float>(b[i].imag()));
+    h.re[static_cast<std::size_t>(i)] = static_cast<float>(b[i].real());
+    h.im[static_cast<std::size_t>(i)] = static_cast<float>(b[i].imag());
   }
   return h;
 }
+
+float Power(ConstRow row, std::size_t t) { return row.re[t] * row.re[t] + row.im[t] * row.im[t]; }
 
 // One reading: the state shared by the passes. Arrays are [bin][frame], flat.
 class Reading {
@@ -72,14 +67,17 @@ class Reading {
       : x_(spectra),
         num_taps_(num_taps),
         n_(spectra.num_frames()),
-        prediction_(Cells()),
-        residual_power_(Cells()),
-        weight_(Cells(), 1.0F),
-        gain_(static_cast<std::size_t>(n_), 1.0F),
+        prediction_(kReadBins, Frames()),
+        known_(kReadBins, Frames()),
+        of_phase_(static_cast<std::size_t>(spectra.num_phases), ComplexRows(kReadBins, Frames())),
+        residual_power_(kReadBins * Frames()),
+        weight_(kReadBins * Frames(), 1.0F),
+        gain_(Frames(), 1.0F),
+        shared_(SharedGains()),
         posterior_(static_cast<std::size_t>(spectra.num_symbols())) {
     const int blocks = std::max(1, (n_ + kBlockFrames / 2) / kBlockFrames);
-    for (int b = 0; b <= blocks; ++b) edges_.push_back(static_cast<int>(static_cast<std::int64_t>(n_) * b / blocks));
-    taps_.assign(static_cast<std::size_t>(blocks) * kReadBins, Taps{});
+    for (int b = 0; b <= blocks; ++b) edges_.push_back(static_cast<std::size_t>(static_cast<std::int64_t>(n_) * b / blocks));
+    taps_.assign(static_cast<std::size_t>(blocks) * kReadBins, ChannelTaps{});
     for (auto& p : posterior_) p.fill(1.0F / static_cast<float>(x_.num_variants()));
     survival_.fill(1.0F);
   }
@@ -90,7 +88,6 @@ class Reading {
     LogLikelihoodTable table;
     for (int pass = 0; pass < kNumPasses; ++pass) {
       FitChannel();
-      Predict();
       FitGain();
       EstimateNoise();
       const std::vector<Match> matches = MatchDeviations();
@@ -102,16 +99,18 @@ class Reading {
   }
 
  private:
-  std::size_t Cells() const { return static_cast<std::size_t>(n_) * kReadBins; }
-  std::size_t At(int bin) const { return static_cast<std::size_t>(bin) * static_cast<std::size_t>(n_); }
+  std::size_t Frames() const { return static_cast<std::size_t>(n_); }
+  std::size_t At(std::size_t bin) const { return bin * Frames(); }
+  ConstRow Clip(std::size_t bin) const { return x_.clip.Bin(static_cast<int>(bin)); }
+  ConstRow Mean(std::size_t bin) const { return x_.mean.Bin(static_cast<int>(bin)); }
 
   // What a frame's loud bins leak into all others, through the window's side lobes and the resampler's stop band, is no channel's doing. A clip that has
   // passed a telephone shows nothing else above 4 kHz, and reading that as sound once drowned what was really there.
   void FindLeakage() {
-    std::vector<double> power(static_cast<std::size_t>(n_), 0.0);
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
-      for (std::size_t t = 0; t < power.size(); ++t) power[t] += std::norm(s[t]);
+    std::vector<double> power(Frames(), 0.0);
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const ConstRow s = Clip(bin);
+      for (std::size_t t = 0; t < power.size(); ++t) power[t] += Power(s, t);
     }
     leakage_.assign(power.size(), 0.0F);
     for (int t = 0; t < n_; ++t) {
@@ -123,106 +122,113 @@ class Reading {
 
   // Before anything is known the noise is taken to be a share of the clip's own local power, floored for the bin.
   void InitialWeights() {
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const ConstRow s = Clip(bin);
       float mean = 0;
-      for (const auto& v : s) mean += std::norm(v);
+      for (std::size_t t = 0; t < Frames(); ++t) mean += Power(s, t);
       mean /= static_cast<float>(std::max(1, n_));
-      for (int t = 0; t < n_; ++t) {
-        weight_[At(bin) + static_cast<std::size_t>(t)] =
-            x_.present[static_cast<std::size_t>(t)] != 0 ? 1 / (std::norm(s[static_cast<std::size_t>(t)]) + 0.1F * mean + 1e-12F) : 0.0F;
-      }
+      for (std::size_t t = 0; t < Frames(); ++t) weight_[At(bin) + t] = x_.present[t] != 0 ? 1 / (Power(s, t) + 0.1F * mean + 1e-12F) : 0.0F;
     }
   }
 
+  // The channel, bin by bin, and what comes of the source through it: the mean, and with it what is known by now of the deviations that were sent.
   void FitChannel() {
-    std::vector<Complex> m(static_cast<std::size_t>(n_));
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
-      const auto mean = x_.mean.Bin(bin);
-      // The sent deviation is part of the source as far as it is known by now.
-      for (int t = 0; t < n_; ++t) m[static_cast<std::size_t>(t)] = mean[static_cast<std::size_t>(t)] + PosteriorDeviation(bin, t);
-      for (std::size_t block = 0; block + 1 < edges_.size(); ++block) taps_[block * kReadBins + static_cast<std::size_t>(bin)] = Fit(s, m, bin, block);
+    const std::vector<std::vector<float>> chances = Chances();
+    ComplexRows expected(of_phase_.size(), Frames());
+    ComplexRows source(1, Frames());
+    const std::vector<float> ones(Frames(), 1.0F);
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      Copy(Mean(bin), source[0]);
+      for (std::size_t phase = 0; has_posterior_ && phase < of_phase_.size(); ++phase) {
+        ExpectDeviation(bin, phase, chances, expected[phase]);
+        AddProduct(ones.data(), expected[phase], Frames(), source[0]);
+      }
+      FitBin(bin, source[0]);
+      FilterBin(bin, Mean(bin), prediction_[bin]);
+      Copy(prediction_[bin], known_[bin]);
+      for (std::size_t phase = 0; has_posterior_ && phase < of_phase_.size(); ++phase) {
+        FilterBin(bin, expected[phase], of_phase_[phase][bin]);
+        AddProduct(ones.data(), of_phase_[phase][bin], Frames(), known_[bin]);
+      }
+    }
+  }
+
+  void Copy(ConstRow from, Row to) const {
+    std::copy(from.re, from.re + n_, to.re);
+    std::copy(from.im, from.im + n_, to.im);
+  }
+
+  // [phase · num_variants + variant][frame]: the chance, by what is known, that this variant of the phase is what the frame holds.
+  std::vector<std::vector<float>> Chances() const {
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    std::vector<std::vector<float>> chances(of_phase_.size() * q, std::vector<float>(Frames(), 0.0F));
+    for (std::size_t phase = 0; phase < of_phase_.size(); ++phase) {
+      for (int t = 0; t < n_; ++t) {
+        const int symbol = x_.SymbolInPhase(t, static_cast<int>(phase));
+        if (symbol < 0) continue;
+        for (std::size_t k = 0; k < q; ++k) chances[phase * q + k][static_cast<std::size_t>(t)] = posterior_[static_cast<std::size_t>(symbol)][k];
+      }
+    }
+    return chances;
+  }
+
+  // The mean deviation of a phase, as far as it got through.
+  void ExpectDeviation(std::size_t bin, std::size_t phase, const std::vector<std::vector<float>>& chances, Row out) const {
+    std::fill(out.re, out.re + n_, 0.0F);
+    std::fill(out.im, out.im + n_, 0.0F);
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    for (std::size_t i = phase * q; i < (phase + 1) * q; ++i) AddProduct(chances[i].data(), x_.deviations[i].Bin(static_cast<int>(bin)), Frames(), out);
+    const float survival = survival_[RegionOf(bin)];
+    for (std::size_t t = 0; t < Frames(); ++t) {
+      out.re[t] *= survival;
+      out.im[t] *= survival;
     }
   }
 
-  // What is known by now of the deviation that was sent in a phase.
-  Complex ExpectedOfPhase(int phase, int bin, int t) const {
-    const int symbol = x_.SymbolInPhase(t, phase);
-    if (symbol < 0) return {0, 0};
-    const auto& p = posterior_[static_cast<std::size_t>(symbol)];
-    Complex sum(0, 0);
-    for (int k = 0; k < x_.num_variants(); ++k) sum += p[static_cast<std::size_t>(k)] * x_.Deviation(phase, k).Bin(bin)[static_cast<std::size_t>(t)];
-    return sum;
-  }
-
-  // … and in all of them, as far as it got through.
-  Complex PosteriorDeviation(int bin, int t) const {
-    if (!has_posterior_) return {0, 0};
-    Complex sum(0, 0);
-    for (int phase = 0; phase < x_.num_phases; ++phase) sum += ExpectedOfPhase(phase, bin, t);
-    return sum * survival_[static_cast<std::size_t>(RegionOf(bin))];
-  }
-
-  Taps Fit(std::span<const Complex> s, const std::vector<Complex>& m, int bin, std::size_t block) const {
-    std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps> gram{};
-    std::array<std::complex<double>, kMaxTaps> cross{};
-    const float* w = weight_.data() + At(bin);
-    for (int t = std::max(edges_[block], num_taps_ - 1); t < edges_[block + 1]; ++t) {
-      const auto i = static_cast<std::size_t>(t);
-      const float g = gain_[i];
-      const float weight = w[i];
-      if (weight == 0) continue;
-      for (int a = 0; a < num_taps_; ++a) {
-        const Complex ma = m[i - static_cast<std::size_t>(a)];
-        cross[static_cast<std::size_t>(a)] += std::complex<double>(weight * g * MulConj(s[i], ma));
-        for (int b = 0; b <= a; ++b) {
-          gram[static_cast<std::size_t>(a)][static_cast<std::size_t>(b)] +=
-              std::complex<double>(weight * g * g * MulConj(m[i - static_cast<std::size_t>(b)], ma));
-        }
-      }
+  void FitBin(std::size_t bin, ConstRow source) {
+    std::vector<float> w_cross(Frames());
+    std::vector<float> w_gram(Frames());
+    for (std::size_t t = 0; t < Frames(); ++t) {
+      w_cross[t] = weight_[At(bin) + t] * gain_[t];
+      w_gram[t] = w_cross[t] * gain_[t];
     }
-    double trace = 0;
-    for (int a = 0; a < num_taps_; ++a) trace += gram[static_cast<std::size_t>(a)][static_cast<std::size_t>(a)].real();
-    if (!(trace > 0)) return Taps{};
-    for (int a = 0; a < num_taps_; ++a) gram[static_cast<std::size_t>(a)][static_cast<std::size_t>(a)] += 1e-4 * trace / num_taps_ + 1e-30;
-    return SolveHermitian(gram, cross, num_taps_);
-  }
-
-  Complex Filter(std::span<const Complex> series, const Taps& h, int t) const {
-    Complex sum(0, 0);
-    for (int l = 0; l < num_taps_ && l <= t; ++l) sum += Mul(h[static_cast<std::size_t>(l)], series[static_cast<std::size_t>(t - l)]);
-    return sum;
-  }
-
-  void Predict() {
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto mean = x_.mean.Bin(bin);
-      for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
-        const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
-        for (int t = edges_[block]; t < edges_[block + 1]; ++t) prediction_[At(bin) + static_cast<std::size_t>(t)] = Filter(mean, h, t);
+    for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
+      const std::size_t from = std::max(edges_[block], static_cast<std::size_t>(num_taps_ - 1));
+      const std::size_t n = edges_[block + 1] - from;
+      std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps> gram{};
+      std::array<std::complex<double>, kMaxTaps> cross{};
+      double trace = 0;
+      for (std::size_t a = 0; a < static_cast<std::size_t>(num_taps_); ++a) {
+        const ConstRow delayed = source.From(from).Delayed(a);
+        cross[a] = WeightedProduct(w_cross.data() + from, Clip(bin).From(from), delayed, n);
+        for (std::size_t b = 0; b <= a; ++b) gram[a][b] = WeightedProduct(w_gram.data() + from, source.From(from).Delayed(b), delayed, n);
+        trace += gram[a][a].real();
       }
+      for (std::size_t a = 0; a < static_cast<std::size_t>(num_taps_); ++a) gram[a][a] += 1e-4 * trace / num_taps_ + 1e-30;
+      taps_[block * kReadBins + bin] = trace > 0 ? SolveHermitian(gram, cross, num_taps_) : ChannelTaps{};
+    }
+  }
+
+  // A row through the channel.
+  void FilterBin(std::size_t bin, ConstRow row, Row out) const {
+    for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
+      const std::size_t from = edges_[block];
+      FilterRow(row.From(from), taps_[block * kReadBins + bin], num_taps_, edges_[block + 1] - from, out.From(from));
     }
   }
 
   // The common gain of each frame, over 5 frames, shrunk towards 1 where the evidence is thin.
   void FitGain() {
-    std::vector<float> cross(static_cast<std::size_t>(n_), 0.0F);
-    std::vector<float> power(static_cast<std::size_t>(n_), 0.0F);
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
-      for (int t = 0; t < n_; ++t) {
-        const auto i = static_cast<std::size_t>(t);
-        const Complex p = prediction_[At(bin) + i];
-        cross[i] += weight_[At(bin) + i] * MulConj(s[i], p).real();
-        power[i] += weight_[At(bin) + i] * std::norm(p);
-      }
+    std::vector<float> cross(Frames(), 0.0F);
+    std::vector<float> power(Frames(), 0.0F);
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const float* w = weight_.data() + At(bin);
+      AddMatch(w, w, Clip(bin), prediction_[bin], Frames(), cross.data(), power.data());
     }
-    const std::vector<float> shared = SharedGains();
     for (int t = 0; t < n_; ++t) {
       float c = 1;  // as if one cell of unit evidence said 1
       float p = 1;
-      const int half = shared[static_cast<std::size_t>(t)] > kSharedGain ? kHalfOverMarkedGain : kHalfOverGain;
+      const int half = shared_[static_cast<std::size_t>(t)] > kSharedGain ? kHalfOverMarkedGain : kHalfOverGain;
       for (int u = std::max(0, t - half); u <= std::min(n_ - 1, t + half); ++u) {
         c += cross[static_cast<std::size_t>(u)];
         p += power[static_cast<std::size_t>(u)];
@@ -233,56 +239,48 @@ class Reading {
 
   // How far the deviations of a frame are one gain for all bins, 0 … 1: then the gain is the mark, and must not be taken out with the channel's.
   std::vector<float> SharedGains() const {
-    std::vector<float> shared(static_cast<std::size_t>(n_), 0.0F);
+    std::vector<float> shared(Frames(), 0.0F);
     if (x_.num_phases == 1) return shared;
-    for (const Spectrogram& deviation : x_.deviations) {
-      std::vector<float> cross(shared.size(), 0.0F);
-      std::vector<float> power(shared.size(), 1e-30F);
-      std::vector<float> host(shared.size(), 1e-30F);
-      for (int bin = 0; bin < kReadBins; ++bin) {
-        const auto d = deviation.Bin(bin);
-        const auto m = x_.mean.Bin(bin);
-        for (std::size_t t = 0; t < shared.size(); ++t) {
-          const float w = 1 / (std::norm(m[t]) + 1e-12F);
-          cross[t] += w * MulConj(d[t], m[t]).real();
-          power[t] += w * std::norm(d[t]);
-          host[t] += w * std::norm(m[t]);
-        }
+    std::vector<float> weight(kReadBins * Frames());
+    std::vector<float> host(Frames(), 1e-30F);
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      for (std::size_t t = 0; t < Frames(); ++t) {
+        const float power = Power(Mean(bin), t);
+        weight[At(bin) + t] = 1 / (power + 1e-12F);
+        host[t] += weight[At(bin) + t] * power;
       }
-      for (std::size_t t = 0; t < shared.size(); ++t) shared[t] = std::max(shared[t], cross[t] * cross[t] / (power[t] * host[t]));
+    }
+    for (const Spectrogram& deviation : x_.deviations) {
+      std::vector<float> cross(Frames(), 0.0F);
+      std::vector<float> power(Frames(), 1e-30F);
+      for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+        const float* w = weight.data() + At(bin);
+        AddMatch(w, w, Mean(bin), deviation.Bin(static_cast<int>(bin)), Frames(), cross.data(), power.data());
+      }
+      for (std::size_t t = 0; t < Frames(); ++t) shared[t] = std::max(shared[t], cross[t] * cross[t] / (power[t] * host[t]));
     }
     return shared;
   }
 
   // Residual without the posterior-mean deviation, its local power, and from it the weights.
   void EstimateNoise() {
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const auto s = x_.clip.Bin(bin);
-      for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
-        const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
-        for (int t = edges_[block]; t < edges_[block + 1]; ++t) {
-          const auto i = static_cast<std::size_t>(t);
-          Complex r = s[i] - gain_[i] * prediction_[At(bin) + i];
-          if (has_posterior_) {
-            Complex expected(0, 0);
-            for (int l = 0; l < num_taps_ && l <= t; ++l) expected += Mul(h[static_cast<std::size_t>(l)], PosteriorDeviation(bin, t - l));
-            r -= gain_[i] * expected;
-          }
-          residual_power_[At(bin) + i] = x_.present[i] != 0 ? std::norm(r) : 0.0F;
-        }
-      }
+    const ComplexRows none(1, Frames());
+    ComplexRows residual(1, Frames());
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      Residual(Clip(bin), gain_.data(), known_[bin], none[0], Frames(), residual[0]);
+      for (std::size_t t = 0; t < Frames(); ++t) residual_power_[At(bin) + t] = x_.present[t] != 0 ? Power(residual[0], t) : 0.0F;
     }
     SmoothResidual();
   }
 
+  // Mean over time by a running sum, then over bins; frames that are not present do not count.
   void SmoothResidual() {
-    // Mean over time by a running sum, then over bins; frames that are not present do not count.
-    std::vector<float> over_time(Cells());
-    std::vector<float> count(static_cast<std::size_t>(n_), 0.0F);
+    std::vector<float> over_time(kReadBins * Frames());
+    std::vector<float> count(Frames(), 0.0F);
     for (int t = 0; t < n_; ++t) {
       for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u) count[static_cast<std::size_t>(t)] += x_.present[static_cast<std::size_t>(u)];
     }
-    for (int bin = 0; bin < kReadBins; ++bin) {
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
       const float* in = residual_power_.data() + At(bin);
       double sum = 0;
       for (int t = -kNoiseHalfFrames; t < n_; ++t) {
@@ -291,16 +289,18 @@ class Reading {
         if (t >= 0) over_time[At(bin) + static_cast<std::size_t>(t)] = static_cast<float>(std::max(0.0, sum)) / std::max(1.0F, count[static_cast<std::size_t>(t)]);
       }
     }
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      const int low = std::max(0, bin - kNoiseHalfBins);
-      const int high = std::min(kReadBins - 1, bin + kNoiseHalfBins);
+    std::vector<float> sum(Frames());
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const std::size_t low = bin < kNoiseHalfBins ? 0 : bin - kNoiseHalfBins;
+      const std::size_t high = std::min<std::size_t>(kReadBins - 1, bin + kNoiseHalfBins);
       const float scale = 1.0F / static_cast<float>(high - low + 1);
-      for (int t = 0; t < n_; ++t) {
-        const auto i = static_cast<std::size_t>(t);
-        float sum = 0;
-        for (int b = low; b <= high; ++b) sum += over_time[At(b) + i];
-        const float floor = kLeastNoise * gain_[i] * gain_[i] * std::norm(prediction_[At(bin) + i]);
-        weight_[At(bin) + i] = x_.present[i] != 0 ? 1 / (sum * scale + floor + leakage_[i] + 1e-10F) : 0.0F;
+      std::fill(sum.begin(), sum.end(), 0.0F);
+      for (std::size_t b = low; b <= high; ++b) {
+        for (std::size_t t = 0; t < Frames(); ++t) sum[t] += over_time[At(b) + t];
+      }
+      for (std::size_t t = 0; t < Frames(); ++t) {
+        const float floor = kLeastNoise * gain_[t] * gain_[t] * Power(prediction_[bin], t);
+        weight_[At(bin) + t] = x_.present[t] != 0 ? 1 / (sum[t] * scale + floor + leakage_[t] + 1e-10F) : 0.0F;
       }
     }
   }
@@ -319,42 +319,38 @@ class Reading {
 
   std::vector<Match> MatchDeviations() const {
     std::vector<Match> matches(posterior_.size());
-    std::vector<Complex> others(static_cast<std::size_t>(n_));
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      for (int phase = 0; phase < x_.num_phases; ++phase) {
-        for (int t = 0; t < n_; ++t) others[static_cast<std::size_t>(t)] = OthersThan(phase, bin, t);
-        MatchPhase(bin, phase, others, matches);
-      }
+    for (std::size_t phase = 0; phase < of_phase_.size(); ++phase) {
+      for (std::size_t region = 0; region < kNumRegions; ++region) MatchRegion(phase, region, matches);
     }
     return matches;
   }
 
-  // What symbols of other phases are expected to have added to a frame.
-  Complex OthersThan(int phase, int bin, int t) const {
-    if (!has_posterior_ || x_.num_phases == 1) return {0, 0};
-    Complex sum(0, 0);
-    for (int other = 0; other < x_.num_phases; ++other) {
-      if (other != phase) sum += ExpectedOfPhase(other, bin, t);
+  // Frame by frame, summed over the region's bins, and then by symbols. What other phases' symbols are expected to have added is taken out.
+  void MatchRegion(std::size_t phase, std::size_t region, std::vector<Match>& matches) const {
+    const auto q = static_cast<std::size_t>(x_.num_variants());
+    std::vector<std::vector<float>> cross(q, std::vector<float>(Frames(), 0.0F));
+    std::vector<std::vector<float>> power = cross;
+    std::vector<float> w_cross(Frames());
+    std::vector<float> w_power(Frames());
+    ComplexRows residual(1, Frames());
+    ComplexRows received(1, Frames());
+    for (std::size_t bin = kRegionEdges[region]; bin < kRegionEdges[region + 1]; ++bin) {
+      for (std::size_t t = 0; t < Frames(); ++t) {
+        w_cross[t] = 2 * weight_[At(bin) + t] * gain_[t];
+        w_power[t] = weight_[At(bin) + t] * gain_[t] * gain_[t];
+      }
+      Residual(Clip(bin), gain_.data(), known_[bin], of_phase_[phase][bin], Frames(), residual[0]);
+      for (std::size_t k = 0; k < q; ++k) {
+        FilterBin(bin, x_.deviations[phase * q + k].Bin(static_cast<int>(bin)), received[0]);
+        AddMatch(w_cross.data(), w_power.data(), residual[0], received[0], Frames(), cross[k].data(), power[k].data());
+      }
     }
-    return sum * survival_[static_cast<std::size_t>(RegionOf(bin))];
-  }
-
-  void MatchPhase(int bin, int phase, std::span<const Complex> others, std::vector<Match>& matches) const {
-    const auto s = x_.clip.Bin(bin);
-    const auto region = static_cast<std::size_t>(RegionOf(bin));
-    for (std::size_t block = 0; block + 1 < edges_.size(); ++block) {
-      const Taps& h = taps_[block * kReadBins + static_cast<std::size_t>(bin)];
-      for (int t = edges_[block]; t < edges_[block + 1]; ++t) {
-        const auto i = static_cast<std::size_t>(t);
-        const int symbol = x_.SymbolInPhase(t, phase);
-        if (symbol < 0 || weight_[At(bin) + i] == 0) continue;
-        Match& match = matches[static_cast<std::size_t>(symbol)];
-        const Complex r = s[i] - gain_[i] * (prediction_[At(bin) + i] + Filter(others, h, t));
-        for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) {
-          const Complex p = gain_[i] * Filter(x_.Deviation(phase, static_cast<int>(k)).Bin(bin), h, t);
-          match.cross[k][region] += 2 * MulConj(r, p).real() * weight_[At(bin) + i];
-          match.power[k][region] += std::norm(p) * weight_[At(bin) + i];
-        }
+    for (int t = 0; t < n_; ++t) {
+      const int symbol = x_.SymbolInPhase(t, static_cast<int>(phase));
+      if (symbol < 0) continue;
+      for (std::size_t k = 0; k < q; ++k) {
+        matches[static_cast<std::size_t>(symbol)].cross[k][region] += cross[k][static_cast<std::size_t>(t)];
+        matches[static_cast<std::size_t>(symbol)].power[k][region] += power[k][static_cast<std::size_t>(t)];
       }
     }
   }
@@ -415,13 +411,16 @@ class Reading {
   const ReadingSpectra& x_;
   int num_taps_;
   int n_;
-  std::vector<int> edges_;           // of the blocks
-  std::vector<Taps> taps_;           // [block][bin]
-  std::vector<Complex> prediction_;  // of the mean through the channel, without gain
+  std::vector<std::size_t> edges_;     // of the blocks
+  std::vector<ChannelTaps> taps_;      // [block][bin]
+  ComplexRows prediction_;             // of the mean through the channel, without gain
+  ComplexRows known_;                  // … and with it what is expected of the deviations, …
+  std::vector<ComplexRows> of_phase_;  // [phase] which is the sum of these
   std::vector<float> residual_power_;
   std::vector<float> weight_;        // 1 / W
   std::vector<float> leakage_;       // [frame]: power
   std::vector<float> gain_;
+  std::vector<float> shared_;        // [frame]: see SharedGains
   std::vector<std::array<float, kMaxVariants>> posterior_;
   std::array<float, kNumRegions> survival_{};  // of the deviations, as amplitude; 1: as sent
   bool has_posterior_ = false;

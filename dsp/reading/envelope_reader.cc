@@ -42,17 +42,21 @@ std::array<int, kNumBands + 1> EdgeBins(ReferenceKind kind) {
 
 // [unit][band] power of a signal given as the sum of two spectrograms (the second may be null).
 std::vector<Bands> Powers(const std::array<int, kNumBands + 1>& edges, const Spectrogram& a, const Spectrogram* b, int num_units) {
+  const auto num_frames = static_cast<std::size_t>(num_units * kFramesPerPacket);
   std::vector<Bands> powers(static_cast<std::size_t>(num_units));
-  for (auto& row : powers) row.fill(1e-9F);
+  std::vector<float> of_frame(num_frames);
   for (std::size_t band = 0; band < kNumBands; ++band) {
+    std::fill(of_frame.begin(), of_frame.end(), 0.0F);
     for (int bin = edges[band]; bin < edges[band + 1]; ++bin) {
-      const auto x = a.Bin(bin);
-      for (int t = 0; t < num_units * kFramesPerPacket; ++t) {
-        const auto i = static_cast<std::size_t>(t);
-        const auto value = b == nullptr ? x[i] : x[i] + b->Bin(bin)[i];
-        powers[i / kFramesPerPacket][band] += std::norm(value);
+      const ConstRow x = a.Bin(bin);
+      if (b == nullptr) {
+        for (std::size_t t = 0; t < num_frames; ++t) of_frame[t] += x.re[t] * x.re[t] + x.im[t] * x.im[t];
+      } else {
+        const ConstRow y = b->Bin(bin);
+        for (std::size_t t = 0; t < num_frames; ++t) of_frame[t] += (x.re[t] + y.re[t]) * (x.re[t] + y.re[t]) + (x.im[t] + y.im[t]) * (x.im[t] + y.im[t]);
       }
     }
+    for (std::size_t t = 0; t < num_frames; t += kFramesPerPacket) powers[t / kFramesPerPacket][band] = 1e-9F + of_frame[t] + of_frame[t + 1];
   }
   return powers;
 }

@@ -1,5 +1,6 @@
 #include "dsp/reading/spectrogram.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -25,7 +26,7 @@ const std::array<float, Spectrogram::kWindowSamples>& Window() {
 Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
   const auto& window = Window();
   num_frames_ = static_cast<int>(audio.size() / kDetectPacketSamples) * kFramesPerPacket;
-  data_.resize(static_cast<std::size_t>(kReadBins) * static_cast<std::size_t>(num_frames_));
+  bins_ = ComplexRows(kReadBins, static_cast<std::size_t>(num_frames_));
   // Frames go to memory in tiles of several, so that a bin's time series is written in whole cache lines.
   constexpr int kTile = 16;
   std::array<std::array<std::complex<float>, kTile>, kReadBins> tile;
@@ -33,20 +34,23 @@ Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
     const int count = std::min(kTile, num_frames_ - first);
     for (int i = 0; i < count; ++i) {
       const std::ptrdiff_t start = static_cast<std::ptrdiff_t>(first + i) * kHopSamples - kHopSamples / 2;
-      auto time = fft_of_480.time();
-      for (std::ptrdiff_t n = 0; n < kWindowSamples; ++n) {
-        const std::ptrdiff_t at = start + n;
-        time[static_cast<std::size_t>(n)] =
-            at >= 0 && at < static_cast<std::ptrdiff_t>(audio.size()) ? audio[static_cast<std::size_t>(at)] * window[static_cast<std::size_t>(n)] : 0.0F;
-      }
+      // Outside `audio` is silence.
+      const auto skipped = static_cast<std::size_t>(std::max<std::ptrdiff_t>(0, -start));
+      const std::size_t at = static_cast<std::size_t>(start + static_cast<std::ptrdiff_t>(skipped));
+      const std::size_t heard = std::min(window.size() - skipped, audio.size() - at);
+      const auto time = fft_of_480.time();
+      std::fill(time.begin(), time.end(), 0.0F);
+      for (std::size_t n = 0; n < heard; ++n) time[skipped + n] = audio[at + n] * window[skipped + n];
       fft_of_480.Forward();
       for (int bin = 0; bin < kReadBins; ++bin) {
         tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] = fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
       }
     }
-    for (int bin = 0; bin < kReadBins; ++bin) {
-      for (int i = 0; i < count; ++i) {
-        data_[Offset(bin) + static_cast<std::size_t>(first + i)] = tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)];
+    for (std::size_t bin = 0; bin < kReadBins; ++bin) {
+      const Row row = bins_[bin].From(static_cast<std::size_t>(first));
+      for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+        row.re[i] = tile[bin][i].real();
+        row.im[i] = tile[bin][i].imag();
       }
     }
   }

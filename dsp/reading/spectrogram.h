@@ -4,12 +4,11 @@
 // evenly in it. Bins of 50 Hz from 200 Hz to just below 12 kHz.
 #pragma once
 
-#include <complex>
 #include <cstddef>
 #include <span>
-#include <vector>
 
 #include "dsp/core/fft.h"
+#include "dsp/reading/complex_rows.h"
 
 namespace earmark {
 
@@ -24,18 +23,17 @@ class Spectrogram {
   Spectrogram(std::span<const float> audio, RealFft& fft_of_480);
 
   int num_frames() const { return num_frames_; }
-  // The time series of one bin: [frame].
-  std::span<const std::complex<float>> Bin(int bin) const { return {data_.data() + Offset(bin), static_cast<std::size_t>(num_frames_)}; }
-  std::span<std::complex<float>> Bin(int bin) { return {data_.data() + Offset(bin), static_cast<std::size_t>(num_frames_)}; }
+  // The time series of one bin: [frame], num_frames() of them.
+  ConstRow Bin(int bin) const { return bins_[static_cast<std::size_t>(bin)]; }
+  const ComplexRows& bins() const { return bins_; }
+  ComplexRows& bins() { return bins_; }
 
   static constexpr int kWindowSamples = 480;
   static constexpr int kHopSamples = 240;
 
  private:
-  std::size_t Offset(int bin) const { return static_cast<std::size_t>(bin) * static_cast<std::size_t>(num_frames_); }
-
   int num_frames_ = 0;
-  std::vector<std::complex<float>> data_;
+  ComplexRows bins_;
 };
 
 }  // namespace earmark

@@ -52,7 +52,11 @@ bool MonoPlayer::Decode(std::span<const std::uint8_t> packet, int max_samples, s
   const auto* bytes = packet.empty() ? nullptr : packet.data();
   const int got = opus_decode_float(decoder_.get(), bytes, static_cast<opus_int32>(packet.size()), buffer_.data(), max_samples, 0);
   if (got < 0) return false;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) out.push_back(num_channels_ == 1 ? buffer_[i] : 0.5F * (buffer_[2 * i] + buffer_[2 * i + 1]));
+  if (num_channels_ == 1) {
+    out.insert(out.end(), buffer_.begin(), buffer_.begin() + got);
+  } else {
+    for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) out.push_back(0.5F * (buffer_[2 * i] + buffer_[2 * i + 1]));
+  }
   return true;
 }
 

@@ -10,23 +10,22 @@
 namespace earmark {
 namespace {
 
-constexpr std::int64_t kPrerollPackets = 50;  // decoders and the masking model have settled by then
 constexpr std::int64_t kRateRatio = kSampleRateHz / kDetectRateHz;
 
 // All ways to play the source that are wanted: as it is, and phase by phase with each variant.
 class Players {
  public:
-  Players(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet, int num_variants)
+  Players(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet, std::int64_t num_packets, int num_variants)
       : format_(format),
         marker_(format, carrier_key),
         position_(first_packet * kPacketSamples),
         num_phases_(num_variants > 1 ? NumPhases(format) : 0) {
-    for (int i = 0; i < 1 + num_phases_ * format.num_variants; ++i) players_.emplace_back(format.num_channels);
+    for (int i = 0; i < 1 + num_phases_ * format.num_variants; ++i) players_.emplace_back(format.num_channels, static_cast<std::size_t>(num_packets * kDetectPacketSamples));
   }
 
   // False: libopus rejects the packet.
   bool Play(std::int64_t start_samples, std::span<const std::uint8_t> opus) {
-    const auto patched = marker_.Mark(start_samples / kPacketSamples, opus);
+    const auto patched = num_phases_ > 0 ? marker_.Mark(start_samples / kPacketSamples, opus) : PatchedPacket{};
     if (start_samples < position_) return true;  // sources' clocks were set right here: what overlaps is left out
     const std::int64_t missing = start_samples / kRateRatio - position_ / kRateRatio;
     const std::size_t before = players_[0].sound.size();
@@ -64,7 +63,7 @@ class Players {
 
  private:
   struct Player {
-    explicit Player(int num_channels) : decoder(kDetectRateHz, num_channels) {}
+    Player(int num_channels, std::size_t num_samples) : decoder(kDetectRateHz, num_channels) { sound.reserve(num_samples); }
     MonoPlayer decoder;
     std::vector<float> sound;
   };
@@ -83,10 +82,10 @@ int NumPhases(const StreamFormat& format) { return format.packets_per_symbol <= 
 Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load, std::int64_t first_packet,
                                           std::int64_t end_packet, int num_variants_wanted) {
   first_packet = std::max<std::int64_t>(0, first_packet);
-  const std::int64_t start = std::max<std::int64_t>(0, first_packet - kPrerollPackets);
+  const std::int64_t start = std::max<std::int64_t>(0, first_packet - PrerollPackets(num_variants_wanted));
   auto chunks = load(start, end_packet);
   if (!chunks) return Pass(chunks);
-  Players players(format, carrier_key, start, num_variants_wanted);
+  Players players(format, carrier_key, start, std::max<std::int64_t>(0, end_packet - start), num_variants_wanted);
   std::int64_t end = first_packet;
   for (const auto& chunk : *chunks) {
     if (!chunk->data.is_source_packets()) return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");

@@ -13,8 +13,6 @@
 namespace earmark {
 namespace {
 
-constexpr std::int64_t kPrerollPackets = 50;
-
 // PCM delivery: `host` is the decoded host in stream time from packet `first_packet` on. Marks it again, as it was marked (of two channels their mean, whose
 // masking may differ a little), by feeding the
 // marker blocks that start where the original ones did: the stream lags the input by kTotalLatencySamples, one packet less 168 samples.
@@ -54,7 +52,7 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
                                     std::int64_t first_packet, std::int64_t end_packet, int num_variants_wanted) {
   if (format.kind == ReferenceKind::kSourcePackets) return DecodeSourceVariants(format, carrier_key, load, first_packet, end_packet, num_variants_wanted);
   first_packet = std::max<std::int64_t>(0, first_packet);
-  const std::int64_t start = std::max<std::int64_t>(0, first_packet - kPrerollPackets);
+  const std::int64_t start = std::max<std::int64_t>(0, first_packet - PrerollPackets(num_variants_wanted));
   const bool from_host = format.kind == ReferenceKind::kHostPackets;
   const int num_decoders = from_host ? 1 : num_variants_wanted;
   const int rate_hz = from_host ? kSampleRateHz : kDetectRateHz;

@@ -37,8 +37,11 @@ struct LocatedChunk {
 // Gives the opened chunks of one source that overlap packets [first_packet, end_packet), in order; none beyond the end of the reference or in a gap.
 using ChunkLoader = std::function<Result<std::vector<std::shared_ptr<const LocatedChunk>>>(std::int64_t first_packet, std::int64_t end_packet)>;
 
-// Decodes packets [first_packet, end_packet), clipped to what `load` has; a second before it is decoded as well, so that the
-// decoders' memory has settled. `num_variants_wanted`: 1 decodes variant 0 alone (for alignment), format.num_variants all of them.
+// How many packets before a stretch are decoded as well, so that decoders' memory has settled. A second where variants are compared, of which the masking
+// model needs most; one sound alone is as good as settled after a fifth of that.
+constexpr std::int64_t PrerollPackets(int num_variants_wanted) { return num_variants_wanted == 1 ? 10 : 50; }
+
+// Decodes packets [first_packet, end_packet), clipped to what `load` has, behind PrerollPackets of them. `num_variants_wanted`: 1 decodes variant 0 alone (for alignment), format.num_variants all of them.
 // kDataLoss from the loader, or when a chunk is of another format or holds a packet that libopus rejects.
 Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load,
                                     std::int64_t first_packet, std::int64_t end_packet, int num_variants_wanted);

@@ -107,6 +107,7 @@ int main(int argc, char** argv) {
   if (wanted("marking")) earmark::BenchMarking(audio);
   if (wanted("in-packet")) earmark::BenchInPacket(audio);
   if (wanted("search")) earmark::BenchSearch();
+  if (wanted("reading")) earmark::BenchReading(audio);
   if (wanted("scoring")) earmark::BenchScoring(long_clip);
   if (wanted("fanout")) earmark::BenchFanout();
   if (wanted("live")) earmark::BenchLive(audio);

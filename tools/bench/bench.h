@@ -23,6 +23,9 @@ double PeakMegabytes();  // of this process so far: resident memory
 enum class LongClip { kSample, kWhole };
 void BenchScoring(LongClip long_clip);
 
+// Reading up to 60 s of the recording, of either kind of marked packets, by its parts.
+void BenchReading(const std::string& audio);
+
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
 
