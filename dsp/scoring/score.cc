@@ -57,7 +57,7 @@ ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods) {
   return table;
 }
 
-ScoreDistribution::ScoreDistribution(const ScoreTable& table) : table_(table) {
+ScoreDistribution::ScoreDistribution(const ScoreTable& table, Tails tails) : table_(table) {
   const auto q = static_cast<std::ptrdiff_t>(table.num_variants);
   for (const SymbolScores& symbol : table.symbols) {
     const auto [low, high] = std::minmax_element(symbol.steps.begin(), symbol.steps.begin() + q);
@@ -65,7 +65,7 @@ ScoreDistribution::ScoreDistribution(const ScoreTable& table) : table_(table) {
     max_score_ += *high;
     for (std::ptrdiff_t k = 0; k < q; ++k) mean_ += static_cast<double>(symbol.steps[static_cast<std::size_t>(k)]) / static_cast<double>(q);
   }
-  if (table.symbols.size() <= kMaxExactSymbols) ComputeExact();
+  if (tails == Tails::kExactWherePossible && table.symbols.size() <= kMaxExactSymbols) ComputeExact();
 }
 
 // Convolves the symbols' distributions one after the other. All terms are positive, so nothing cancels: the relative error of every

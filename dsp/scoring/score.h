@@ -39,7 +39,9 @@ inline constexpr std::size_t kMaxExactSymbols = 3000;
 // The distribution of an innocent code's score.
 class ScoreDistribution {
  public:
-  explicit ScoreDistribution(const ScoreTable& table);
+  // kBound never takes the time for the exact one.
+  enum class Tails { kExactWherePossible, kBound };
+  explicit ScoreDistribution(const ScoreTable& table, Tails tails = Tails::kExactWherePossible);
 
   // log10 of the chance that one given innocent account scores `score` steps or more: exact up to kMaxExactSymbols symbols and 1e-290, Log10Bound beyond, which is
   // a few tenths of a digit away and never too small. 0 for a score at or below the least possible.

@@ -34,6 +34,7 @@ constexpr int kSlopeSteps = 12;           // each way
 constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
 constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
 constexpr int kNumBins = kTrackMargin / kLagsPerBin;
+constexpr int kMostOffMiddle = 200;       // bins that a path may be away from the middle of those that are looked at
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
@@ -42,6 +43,7 @@ constexpr int kLeastSeenOnLine = 3;
 constexpr std::size_t kNearBlocks = 2;
 constexpr double kLargestCutGapS = 1;
 constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
+constexpr double kShortPieceStrength = 12;  // of one with hardly any blocks
 constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
 using Correlation = std::vector<float>;              // [lag]: standard deviations above chance; empty for a silent block
@@ -126,7 +128,7 @@ namespace {
 struct Blocks {
   double speed = 1;                 // of the trial line
   double stream_start_s = 0;        // where the line puts the first block
-  int num_lags = 0;                 // the middle one is on the line
+  int num_lags = 0;                 // of a block; the middle one is on the line
   std::vector<Correlation> blocks;  // kBlockHopSamples of stream time apart
 };
 
@@ -203,88 +205,6 @@ double LagSeconds(const Blocks& blocks, double lag) { return (lag - blocks.num_l
 
 // ---------------------------------------------------------------------------------------------------------------- tracking
 
-std::vector<float> PoolBins(const Correlation& correlation) {
-  std::vector<float> bins(kNumBins, 0.0F);
-  if (correlation.empty()) return bins;
-  for (int bin = 0; bin < kNumBins; ++bin) {
-    const auto first = correlation.begin() + bin * kLagsPerBin;
-    bins[static_cast<std::size_t>(bin)] = *std::max_element(first, first + kLagsPerBin);
-  }
-  return bins;
-}
-
-// What a peak of this strength says for its lag, as a log-likelihood ratio against chance.
-float Evidence(float strength) {
-  const float z = std::min(strength, 9.0F);
-  return z < 3.5F ? 0.0F : 0.5F * z * z - 4;
-}
-
-// The best sequence of bins: staying is free, one bin aside costs little, anywhere else costs a jump.
-std::vector<int> BestPath(const std::vector<std::vector<float>>& bins) {
-  const std::size_t n = bins.size();
-  std::vector<float> score(kNumBins, 0.0F);
-  std::vector<std::vector<std::int16_t>> from(n, std::vector<std::int16_t>(kNumBins, 0));
-  std::vector<float> next(kNumBins);
-  for (std::size_t b = 0; b < n; ++b) {
-    const auto top = static_cast<int>(std::max_element(score.begin(), score.end()) - score.begin());
-    for (int s = 0; s < kNumBins; ++s) {
-      const auto i = static_cast<std::size_t>(s);
-      float best = score[i];
-      int origin = s;
-      const auto consider = [&](int candidate, float cost) {
-        if (candidate < 0 || candidate >= kNumBins) return;
-        const float value = score[static_cast<std::size_t>(candidate)] - cost;
-        if (value > best) best = value, origin = candidate;
-      };
-      consider(s - 1, kStepCost);
-      consider(s + 1, kStepCost);
-      consider(top, kJumpCost);
-      next[i] = best + Evidence(bins[b][i]);
-      from[b][i] = static_cast<std::int16_t>(origin);
-    }
-    score.swap(next);
-  }
-  std::vector<int> path(n);
-  auto state = static_cast<int>(std::max_element(score.begin(), score.end()) - score.begin());
-  for (std::size_t b = n; b-- > 0;) {
-    path[b] = state;
-    state = from[b][static_cast<std::size_t>(state)];
-  }
-  return path;
-}
-
-// A straight stretch of the path: blocks [first, end).
-struct Stretch {
-  std::size_t first = 0;
-  std::size_t end = 0;
-  int bin = 0;
-  int num_seen = 0;  // blocks whose own peak lies on the path
-  std::size_t first_seen = 0;
-  std::size_t last_seen = 0;
-};
-
-std::vector<Stretch> CutPath(const std::vector<int>& path, const std::vector<std::vector<float>>& bins, const Blocks& blocks) {
-  std::vector<Stretch> stretches;
-  int unseen = 0;  // blocks with sound since the last one that was seen
-  for (std::size_t b = 0; b < path.size(); ++b) {
-    const bool jumped = b == 0 || std::abs(path[b] - path[b - 1]) > 1;
-    const bool seen = bins[b][static_cast<std::size_t>(path[b])] >= kSupportStrength;
-    if (jumped) unseen = 0;
-    // A path that is seen again only after long is two stretches: what lies between may be from elsewhere.
-    if (jumped || (seen && unseen > kMostUnseenBlocks)) stretches.push_back({.first = b, .end = b, .bin = path[b]});
-    Stretch& stretch = stretches.back();
-    unseen = seen ? 0 : unseen + (blocks.blocks[b].empty() ? 0 : 1);
-    if (unseen <= kMostUnseenBlocks) stretch.end = b + 1;
-    if (seen) {
-      if (stretch.num_seen == 0) stretch.first_seen = b;
-      stretch.last_seen = b;
-      ++stretch.num_seen;
-    }
-  }
-  std::erase_if(stretches, [](const Stretch& s) { return s.num_seen == 0; });
-  return stretches;
-}
-
 // Correlation between its samples, by a 16-tap windowed sinc.
 float Interpolate(const Correlation& correlation, double lag) {
   const auto centre = static_cast<int>(std::floor(lag));
@@ -299,18 +219,159 @@ float Interpolate(const Correlation& correlation, double lag) {
   return static_cast<float>(sum);
 }
 
+// The blocks of a span that is followed. What plays the stream may leave something out again and again, so each block is looked for around where the one before it was found:
+// its lags begin at a bin of its own. Bins and lags of all blocks are counted from the line that the span began with.
+class FollowedBlocks {
+ public:
+  void Add(int first_bin, Correlation correlation) {
+    first_bin_.push_back(first_bin);
+    blocks_.push_back(std::move(correlation));
+    bins_.push_back(PoolBins(blocks_.back()));
+  }
+  // They were added from the last to the first.
+  void Reverse() {
+    std::reverse(first_bin_.begin(), first_bin_.end());
+    std::reverse(blocks_.begin(), blocks_.end());
+    std::reverse(bins_.begin(), bins_.end());
+  }
+  std::size_t size() const { return blocks_.size(); }
+  bool IsSilent(std::size_t b) const { return blocks_[b].empty(); }
+  int first_bin(std::size_t b) const { return first_bin_[b]; }
+  // The strongest lag of each of a block's kNumBins bins.
+  const std::vector<float>& bins(std::size_t b) const { return bins_[b]; }
+  float AtBin(std::size_t b, int bin) const {
+    const int i = bin - first_bin_[b];
+    return i >= 0 && i < kNumBins ? bins_[b][static_cast<std::size_t>(i)] : 0.0F;
+  }
+  // Between lags by a 16-tap windowed sinc; 0 where the block was not looked for.
+  float AtLag(std::size_t b, double lag) const { return blocks_[b].empty() ? 0.0F : Interpolate(blocks_[b], lag - first_bin_[b] * kLagsPerBin); }
+
+ private:
+  static std::vector<float> PoolBins(const Correlation& correlation) {
+    std::vector<float> bins(kNumBins, 0.0F);
+    if (correlation.empty()) return bins;
+    for (int bin = 0; bin < kNumBins; ++bin) {
+      const auto first = correlation.begin() + bin * kLagsPerBin;
+      bins[static_cast<std::size_t>(bin)] = *std::max_element(first, first + kLagsPerBin);
+    }
+    return bins;
+  }
+
+  std::vector<int> first_bin_;
+  std::vector<Correlation> blocks_;
+  std::vector<std::vector<float>> bins_;
+};
+
+// What a peak of this strength says for its lag, as a log-likelihood ratio against chance.
+float Evidence(float strength) {
+  const float z = std::min(strength, 9.0F);
+  return z < 3.5F ? 0.0F : 0.5F * z * z - 4;
+}
+
+// The best sequence of bins, a block at a time (Viterbi): staying is free, one bin aside costs little, anywhere else costs a jump.
+class PathFinder {
+ public:
+  // The best bin so far, for whoever wants to look around it.
+  int Best() const { return first_bin_ + static_cast<int>(std::max_element(score_.begin(), score_.end()) - score_.begin()); }
+
+  void Add(int first_bin, const std::vector<float>& bins) {
+    MoveTo(first_bin);
+    const auto top = static_cast<int>(std::max_element(score_.begin(), score_.end()) - score_.begin());
+    std::vector<float> next(kNumBins);
+    std::vector<std::int32_t> from(kNumBins);
+    for (int i = 0; i < kNumBins; ++i) {
+      float best = score_[static_cast<std::size_t>(i)];
+      int origin = i;
+      const auto consider = [&](int candidate, float cost) {
+        if (candidate < 0 || candidate >= kNumBins) return;
+        const float value = score_[static_cast<std::size_t>(candidate)] - cost;
+        if (value > best) best = value, origin = candidate;
+      };
+      consider(i - 1, kStepCost);
+      consider(i + 1, kStepCost);
+      consider(top, kJumpCost);
+      next[static_cast<std::size_t>(i)] = best + Evidence(bins[static_cast<std::size_t>(i)]);
+      from[static_cast<std::size_t>(i)] = first_bin_ + origin;
+    }
+    score_ = std::move(next);
+    from_.push_back({.first_bin = first_bin_, .origins = std::move(from)});
+  }
+
+  // [block]: bin.
+  std::vector<int> Path() const {
+    std::vector<int> path(from_.size());
+    int bin = Best();
+    for (std::size_t b = from_.size(); b-- > 0;) {
+      path[b] = bin;
+      bin = from_[b].origins[static_cast<std::size_t>(std::clamp(bin - from_[b].first_bin, 0, kNumBins - 1))];
+    }
+    return path;
+  }
+
+ private:
+  // The bins that are looked at move; to those that come in anew the way is a jump.
+  void MoveTo(int first_bin) {
+    const int by = first_bin - first_bin_;
+    first_bin_ = first_bin;
+    if (by == 0) return;
+    std::vector<float> moved(kNumBins, -1e9F);
+    for (int i = std::max(0, -by); i < std::min(kNumBins, kNumBins - by); ++i) moved[static_cast<std::size_t>(i)] = score_[static_cast<std::size_t>(i + by)];
+    score_ = std::move(moved);
+  }
+
+  int first_bin_ = -kNumBins / 2;
+  std::vector<float> score_ = std::vector<float>(kNumBins, 0.0F);
+  struct Origins {
+    int first_bin = 0;
+    std::vector<std::int32_t> origins;  // [bin - first_bin]: bin of the block before
+  };
+  std::vector<Origins> from_;
+};
+
+// A straight stretch of the path: blocks [first, end).
+struct Stretch {
+  std::size_t first = 0;
+  std::size_t end = 0;
+  int bin = 0;
+  int num_seen = 0;  // blocks whose own peak lies on the path
+  std::size_t first_seen = 0;
+  std::size_t last_seen = 0;
+};
+
+std::vector<Stretch> CutPath(const std::vector<int>& path, const FollowedBlocks& blocks) {
+  std::vector<Stretch> stretches;
+  int unseen = 0;  // blocks with sound since the last one that was seen
+  for (std::size_t b = 0; b < path.size(); ++b) {
+    const bool jumped = b == 0 || std::abs(path[b] - path[b - 1]) > 1;
+    const bool seen = blocks.AtBin(b, path[b]) >= kSupportStrength;
+    if (jumped) unseen = 0;
+    // A path that is seen again only after long is two stretches: what lies between may be from elsewhere.
+    if (jumped || (seen && unseen > kMostUnseenBlocks)) stretches.push_back({.first = b, .end = b, .bin = path[b]});
+    Stretch& stretch = stretches.back();
+    unseen = seen ? 0 : unseen + (blocks.IsSilent(b) ? 0 : 1);
+    if (unseen <= kMostUnseenBlocks) stretch.end = b + 1;
+    if (seen) {
+      if (stretch.num_seen == 0) stretch.first_seen = b;
+      stretch.last_seen = b;
+      ++stretch.num_seen;
+    }
+  }
+  std::erase_if(stretches, [](const Stretch& s) { return s.num_seen == 0; });
+  return stretches;
+}
+
 // Moves and tilts the line through a stretch until the correlations along it sum to their most.
-Line RefineStretch(const Blocks& blocks, const std::vector<int>& path, const Stretch& stretch) {
+Line RefineStretch(const FollowedBlocks& blocks, const std::vector<int>& path, const Stretch& stretch) {
   constexpr int kPerLag = 8;                       // fine steps of about 10 us
   constexpr int kReach = 2 * kLagsPerBin * kPerLag;  // ±2 ms around the middle of the path's bin
   const double centre = (stretch.bin + 0.5) * kLagsPerBin;
   const auto middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
   std::vector<std::pair<double, std::vector<float>>> fine;  // block's distance from the middle in lags of stream time, samples around the line
   for (std::size_t b = stretch.first; b < stretch.end; ++b) {
-    if (blocks.blocks[b].empty() || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
+    if (blocks.IsSilent(b) || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
     std::vector<float> row(2 * kReach + 1);
     for (int j = -kReach; j <= kReach; ++j) {
-      row[static_cast<std::size_t>(j + kReach)] = Interpolate(blocks.blocks[b], centre + static_cast<double>(j) / kPerLag);
+      row[static_cast<std::size_t>(j + kReach)] = blocks.AtLag(b, centre + static_cast<double>(j) / kPerLag);
     }
     fine.emplace_back((static_cast<double>(b) - middle) * kBlockHopSamples / 2, std::move(row));
   }
@@ -343,100 +404,213 @@ Line RefineStretch(const Blocks& blocks, const std::vector<int>& path, const Str
   return best;
 }
 
-// Narrows a stretch to the blocks that are seen on its very line, where chance hardly reaches; false if there are too few to believe in it.
-bool SeenOnLine(const Blocks& blocks, const Line& line, Stretch& stretch) {
+// Narrows a stretch to the blocks that are seen on its very line, where chance hardly reaches; false if there are too few to believe in it. `goes_on`: it follows one that
+// was believed, or the seed.
+bool SeenOnLine(const FollowedBlocks& blocks, const Line& line, bool goes_on, Stretch& stretch) {
   const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
   stretch.num_seen = 0;
   for (std::size_t b = stretch.first; b < stretch.end; ++b) {
-    if (blocks.blocks[b].empty()) continue;
     const double lag = line.lag + line.slope * (static_cast<double>(b) - middle) * kBlockHopSamples / 2;
-    if (Interpolate(blocks.blocks[b], lag) < kSeenOnLine) continue;
+    if (blocks.AtLag(b, lag) < kSeenOnLine) continue;
     if (stretch.num_seen++ == 0) stretch.first_seen = b;
     stretch.last_seen = b;
   }
-  return stretch.num_seen >= std::min(kLeastSeenOnLine, static_cast<int>(blocks.blocks.size()) / 2);
+  // Where a path jumps after half a second and jumps again, two blocks are all there is.
+  if (goes_on && stretch.end - stretch.first <= 2 && line.strength >= kShortPieceStrength) return stretch.num_seen > 0;
+  return stretch.num_seen >= std::min(kLeastSeenOnLine, static_cast<int>(blocks.size()) / 2);
 }
 
-// Where between two pieces does the clip go over from one line to the other? Tried in steps of 10 ms: before the cut the clip should look like the stream
-// along `a`, after it along `b`.
-double FindCut(std::span<const float> clip, const Alignment& a, const Alignment& b, double low_s, double high_s, const StreamAudio& stream) {
-  constexpr int kStep = kDetectRateHz / 100;
-  const auto likeness = [&](const Alignment& line, double clip_s) {
-    std::array<float, kStep> x{};
-    std::array<float, kStep> y{};
-    SampleAt(clip, clip_s * kDetectRateHz, 1, x);
-    SampleAt(stream.samples, line.StreamTime(clip_s) * kDetectRateHz - static_cast<double>(stream.first_sample), line.speed, y);
-    double xy = 0;
-    double xx = 1e-12;
-    double yy = 1e-12;
-    for (std::size_t n = 1; n < x.size(); ++n) {  // first differences: a cheap whitening
-      const double dx = x[n] - x[n - 1];
-      const double dy = y[n] - y[n - 1];
-      xy += dx * dy;
-      xx += dx * dx;
-      yy += dy * dy;
-    }
-    return std::abs(xy) / std::sqrt(xx * yy);
-  };
-  double best = 0;
-  double best_cut = low_s;
-  double balance = 0;
-  for (double at = low_s; at < high_s; at += 0.01) {
-    balance += likeness(a, at) - likeness(b, at);
-    if (balance > best) best = balance, best_cut = at + 0.01;
+// A source's sound, decoded as far as it is asked for.
+class StreamWindow {
+ public:
+  explicit StreamWindow(const StreamAudioLoader& load) : load_(load) {}
+
+  // Makes [start_s, end_s) available. Errors are the loader's.
+  Result<void> Need(double start_s, double end_s) {
+    if (!is_empty_ && start_s >= start_s_ && end_s <= end_s_) return {};
+    // What is asked for next lies near by.
+    const double from_s = is_empty_ ? start_s : std::min(start_s_, start_s - kAheadS);
+    const double to_s = is_empty_ ? end_s : std::max(end_s_, end_s + kAheadS);
+    auto loaded = load_(from_s, to_s);
+    if (!loaded) return Pass(loaded);
+    audio_ = std::move(*loaded);
+    start_s_ = from_s;
+    end_s_ = to_s;
+    is_empty_ = false;
+    return {};
   }
-  return best_cut;
+  const StreamAudio& audio() const { return audio_; }
+
+ private:
+  static constexpr double kAheadS = 4;
+  const StreamAudioLoader& load_;
+  StreamAudio audio_;
+  bool is_empty_ = true;
+  double start_s_ = 0;
+  double end_s_ = 0;
+};
+
+// How much a hundredth of a second of the clip looks like the stream along a line: the correlation of what changes in it, -1 … 1.
+double Likeness(std::span<const float> clip, const Alignment& line, const StreamAudio& stream, double clip_s) {
+  constexpr int kStep = kDetectRateHz / 100;
+  std::array<float, kStep> x{};
+  std::array<float, kStep> y{};
+  SampleAt(clip, clip_s * kDetectRateHz, 1, x);
+  SampleAt(stream.samples, line.StreamTime(clip_s) * kDetectRateHz - static_cast<double>(stream.first_sample), line.speed, y);
+  double xy = 0;
+  double xx = 1e-12;
+  double yy = 1e-12;
+  for (std::size_t n = 1; n < x.size(); ++n) {  // first differences: a cheap whitening
+    const double dx = x[n] - x[n - 1];
+    const double dy = y[n] - y[n - 1];
+    xy += dx * dy;
+    xx += dx * dx;
+    yy += dy * dy;
+  }
+  return xy / std::sqrt(xx * yy);
 }
 
-// One span of Track: pieces in [clip_start_s, clip_end_s), near the line `seed`.
-Result<std::vector<Alignment>> TrackSpan(std::span<const float> clip, const Alignment& seed, double clip_start_s, double clip_end_s,
-                                         const StreamAudioLoader& load) {
-  const double stream_start_s = seed.StreamTime(clip_start_s);
-  const double stream_end_s = seed.StreamTime(clip_end_s);
-  auto stream = load(stream_start_s - 1, stream_end_s + 1);
-  if (!stream) return Pass(stream);
-  BlockCorrelator correlator(kTrackMargin);
-  const Blocks blocks = CorrelateBlocks(PhasesAlong(clip, clip_start_s, clip_end_s, seed.speed, correlator), stream_start_s, seed.speed, *stream, correlator);
-  std::vector<std::vector<float>> bins;
-  for (const auto& block : blocks.blocks) bins.push_back(PoolBins(block));
-  const std::vector<int> path = BestPath(bins);
-  std::vector<Alignment> pieces;
-  const std::vector<Stretch> stretches = CutPath(path, bins, blocks);
-  int seen = 0;
-  for (const Stretch& stretch : stretches) seen += stretch.num_seen;
-  if (seen < 2) return pieces;
-  const auto clip_time = [&](double block) { return clip_start_s + block * kBlockHopSamples / kDetectRateHz / seed.speed; };
-  for (Stretch stretch : stretches) {
-    const Line line = RefineStretch(blocks, path, stretch);
-    if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks, line, stretch)) continue;
+// … of every hundredth in [low_s, high_s), the right way round: a player may turn the sound's sign, but it does so everywhere.
+std::vector<double> LikenessAlong(std::span<const float> clip, const Alignment& line, const StreamAudio& stream, double low_s, double high_s) {
+  std::vector<double> likeness;
+  double sum = 0;
+  for (double at = low_s; at < high_s; at += 0.01) likeness.push_back(Likeness(clip, line, stream, at)), sum += likeness.back();
+  if (sum < 0) {
+    for (double& x : likeness) x = -x;
+  }
+  return likeness;
+}
+
+// Where between two pieces does the clip go over from one line to the other? Tried in steps of 10 ms: before the cut the clip should look like `a`'s stream, after it
+// like `b`'s.
+double FindCut(std::span<const float> clip, const Alignment& a, const StreamAudio& stream_a, const Alignment& b, const StreamAudio& stream_b, double low_s,
+               double high_s) {
+  const std::vector<double> like_a = LikenessAlong(clip, a, stream_a, low_s, high_s);
+  const std::vector<double> like_b = LikenessAlong(clip, b, stream_b, low_s, high_s);
+  double best = 0;
+  double balance = 0;
+  std::size_t best_cut = 0;
+  for (std::size_t i = 0; i < like_a.size(); ++i) {
+    balance += like_a[i] - like_b[i];
+    if (balance > best) best = balance, best_cut = i + 1;
+  }
+  return low_s + 0.01 * static_cast<double>(best_cut);
+}
+
+// Where to look for the cut between two pieces that follow each other, each known to a quarter of a second.
+std::pair<double, double> CutRange(const Alignment& before, const Alignment& after) {
+  return {std::max(before.clip_start_s, std::min(before.clip_end_s, after.clip_start_s) - 0.5),
+          std::min(after.clip_end_s, std::max(before.clip_end_s, after.clip_start_s) + 0.5)};
+}
+
+void StartAt(double clip_s, Alignment& piece) {
+  piece.stream_start_s = piece.StreamTime(clip_s);
+  piece.clip_start_s = clip_s;
+}
+
+// Where one of the two may be an echo, the other keeps all that it has.
+bool CutEcho(Alignment& before, Alignment& after) {
+  if (IsEchoNextTo(FirmnessOf(after), FirmnessOf(before))) {
+    StartAt(std::clamp(before.clip_end_s, after.clip_start_s, after.clip_end_s), after);
+    return true;
+  }
+  if (!IsEchoNextTo(FirmnessOf(before), FirmnessOf(after))) return false;
+  before.clip_end_s = std::clamp(after.clip_start_s, before.clip_start_s, before.clip_end_s);
+  return true;
+}
+
+// One span of Track: [clip_start_s, clip_end_s) near a line.
+class Span {
+ public:
+  enum class Direction { kForward, kBackward };
+  // What is known of the line lies before the span, or behind it.
+  Span(std::span<const float> clip, const Alignment& seed, double clip_start_s, double clip_end_s, Direction direction, const StreamAudioLoader& load)
+      : clip_(clip), seed_(seed), clip_start_s_(clip_start_s), clip_end_s_(clip_end_s), direction_(direction), window_(load), correlator_(kTrackMargin),
+        first_sample_(std::llround(seed.StreamTime(clip_start_s) * kDetectRateHz)) {}
+
+  Result<std::vector<Alignment>> Track() {
+    if (auto followed = Follow(); !followed) return Pass(followed);
+    std::vector<int> path = finder_.Path();
+    if (direction_ == Direction::kBackward) std::reverse(path.begin(), path.end());
+    const std::vector<Stretch> stretches = CutPath(path, blocks_);
+    int seen = 0;
+    for (const Stretch& stretch : stretches) seen += stretch.num_seen;
+    std::vector<Alignment> pieces;
+    if (seen < 2) return pieces;
+    for (Stretch stretch : stretches) {
+      const Line line = RefineStretch(blocks_, path, stretch);
+      const bool goes_on = pieces.empty() ? stretch.first == 0 || stretch.end == blocks_.size() : ClipTime(static_cast<double>(stretch.first)) - pieces.back().clip_end_s < kLargestCutGapS;
+      if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks_, line, goes_on, stretch)) continue;
+      Alignment piece = PieceOf(stretch, line);
+      if (!pieces.empty() && piece.clip_start_s - pieces.back().clip_end_s < kLargestCutGapS) {
+        CutBetween(pieces.back(), piece);
+      }
+      pieces.push_back(piece);
+    }
+    std::erase_if(pieces, [](const Alignment& p) { return p.clip_end_s - p.clip_start_s < 0.04; });
+    return pieces;
+  }
+
+ private:
+  // Correlates block by block, each around where the path has come to.
+  Result<void> Follow() {
+    if (auto loaded = window_.Need(seed_.StreamTime(clip_start_s_) - 1, seed_.StreamTime(clip_end_s_) + 1); !loaded) return loaded;
+    const std::vector<Phases> phases = PhasesAlong(clip_, clip_start_s_, clip_end_s_, seed_.speed, correlator_);
+    int first_bin = -kNumBins / 2;
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      const std::size_t b = direction_ == Direction::kForward ? i : phases.size() - 1 - i;
+      if (i > 0 && std::abs(finder_.Best() - (first_bin + kNumBins / 2)) > kMostOffMiddle) first_bin = finder_.Best() - kNumBins / 2;
+      const std::int64_t at = first_sample_ + static_cast<std::int64_t>(b) * kBlockHopSamples + 2 * kLagsPerBin * static_cast<std::int64_t>(first_bin);
+      const auto size = static_cast<std::size_t>(kBlockSamples + 2 * correlator_.margin());
+      if (auto loaded = window_.Need(static_cast<double>(at) / kDetectRateHz, static_cast<double>(at + static_cast<std::int64_t>(size)) / kDetectRateHz); !loaded) return loaded;
+      blocks_.Add(first_bin, phases[b].empty() ? Correlation() : correlator_.Correlate(phases[b], Slice(window_.audio(), at, size)));
+      finder_.Add(first_bin, blocks_.bins(i));
+    }
+    if (direction_ == Direction::kBackward) blocks_.Reverse();
+    return {};
+  }
+
+  void CutBetween(Alignment& before, Alignment& after) const {
+    if (CutEcho(before, after)) return;
+    const auto [low_s, high_s] = CutRange(before, after);
+    before.clip_end_s = FindCut(clip_, before, window_.audio(), after, window_.audio(), low_s, high_s);
+    StartAt(before.clip_end_s, after);
+  }
+  bool IsClipEnd() const { return clip_end_s_ * kDetectRateHz > static_cast<double>(clip_.size()) - kBlockHopSamples; }
+  double ClipTime(double block) const { return clip_start_s_ + block * kBlockHopSamples / kDetectRateHz / seed_.speed; }
+
+  Alignment PieceOf(const Stretch& stretch, const Line& line) const {
     const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
     // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
-    const double at_stream_s = blocks.stream_start_s + middle * kBlockHopSamples / kDetectRateHz + LagSeconds(blocks, line.lag);
+    const double at_stream_s = static_cast<double>(first_sample_) / kDetectRateHz + middle * kBlockHopSamples / kDetectRateHz + line.lag / kLagRateHz;
     Alignment piece;
-    piece.speed = seed.speed * (1 + line.slope);
+    piece.speed = seed_.speed * (1 + line.slope);
     piece.strength = line.strength;
-    // Ends reach to the first and last block that was seen, or to the span's own where that is near; cuts between neighbours are found below.
-    piece.clip_start_s = stretch.first_seen <= kNearBlocks ? clip_start_s : clip_time(static_cast<double>(stretch.first_seen));
-    piece.clip_end_s = stretch.last_seen + kNearBlocks + 1 >= path.size()
-                           ? clip_end_s
-                           : std::min(clip_end_s, clip_time(static_cast<double>(stretch.last_seen) + 2));
-    piece.stream_start_s = at_stream_s + (piece.clip_start_s - clip_time(middle)) * piece.speed;
-    if (!pieces.empty() && piece.clip_start_s - pieces.back().clip_end_s < kLargestCutGapS) {
-      Alignment& before = pieces.back();
-      const double low_s = std::max(before.clip_start_s, std::min(before.clip_end_s, piece.clip_start_s) - 0.5);
-      const double high_s = std::min(piece.clip_end_s, std::max(before.clip_end_s, piece.clip_start_s) + 0.5);
-      const double cut_s = FindCut(clip, before, piece, low_s, high_s, *stream);
-      before.clip_end_s = cut_s;
-      piece.stream_start_s = piece.StreamTime(cut_s);
-      piece.clip_start_s = cut_s;
-    }
-    pieces.push_back(piece);
+    // Ends reach to the first and last block that was seen, or to the clip's own where those are near; cuts between neighbours are found afterwards.
+    const std::size_t near_start = clip_start_s_ > 0 ? 0 : kNearBlocks;
+    const std::size_t near_end = IsClipEnd() ? kNearBlocks : 0;
+    piece.clip_start_s = stretch.first_seen <= near_start ? clip_start_s_ : ClipTime(static_cast<double>(stretch.first_seen));
+    piece.clip_end_s = stretch.last_seen + near_end + 1 >= blocks_.size() ? clip_end_s_ : std::min(clip_end_s_, ClipTime(static_cast<double>(stretch.last_seen) + 2));
+    piece.stream_start_s = at_stream_s + (piece.clip_start_s - ClipTime(middle)) * piece.speed;
+    return piece;
   }
-  std::erase_if(pieces, [](const Alignment& p) { return p.clip_end_s - p.clip_start_s < 0.04; });
-  return pieces;
-}
+
+  std::span<const float> clip_;
+  const Alignment& seed_;
+  double clip_start_s_;
+  double clip_end_s_;
+  Direction direction_;
+  StreamWindow window_;
+  BlockCorrelator correlator_;
+  std::int64_t first_sample_;  // of the stream, where the line puts the first block
+  FollowedBlocks blocks_;
+  PathFinder finder_;
+};
 
 }  // namespace
+
+double FirmnessOf(const Alignment& alignment) { return alignment.strength / std::sqrt(std::max(0.5, alignment.clip_end_s - alignment.clip_start_s)); }
+bool IsEchoNextTo(double firmness, double other_firmness) { return firmness < 0.25 * other_firmness; }
 
 Aligner::Stretch::Stretch(std::span<const float> clip, double start_s, double end_s)
     : clip_(clip), start_s_(start_s), end_s_(end_s), correlator_(std::make_unique<BlockCorrelator>(kVerifyMargin)) {}
@@ -461,6 +635,31 @@ Alignment Aligner::Stretch::StrongestAt(int speed_step, double stream_start_s, c
           .sharpness = line.sharpness};
 }
 
+std::optional<Alignment> Aligner::Stretch::StrongestRun(double stream_start_s, const StreamAudio& stream) {
+  constexpr double kAlone = 16;  // of two blocks, without a limit to what one adds
+  const Blocks blocks = CorrelateBlocks(PhasesAt(0), stream_start_s, 1, stream, *correlator_);
+  std::optional<Alignment> best;
+  for (const std::size_t length : {3U, 2U}) {
+    for (std::size_t first = 0; first + length <= blocks.blocks.size(); ++first) {
+      const auto from = blocks.blocks.begin() + static_cast<std::ptrdiff_t>(first);
+      const Blocks run{.speed = 1, .stream_start_s = 0, .num_lags = blocks.num_lags, .blocks = {from, from + static_cast<std::ptrdiff_t>(length)}};
+      if (std::any_of(run.blocks.begin(), run.blocks.end(), [](const Correlation& block) { return block.empty(); })) continue;
+      const Line line = StrongestLine(run, 0);
+      if (length == 3 ? line.strength < kAcceptStrength : line.sharpness < kAlone) continue;
+      if (best && best->sharpness >= line.sharpness) continue;
+      const double behind_s = static_cast<double>(first) * kBlockHopSamples / kDetectRateHz;
+      const double seconds = static_cast<double>((length + 1) * kBlockHopSamples) / kDetectRateHz;
+      best = Alignment{.clip_start_s = start_s_ + behind_s,
+                       .clip_end_s = start_s_ + behind_s + seconds,
+                       .stream_start_s = blocks.stream_start_s + behind_s + LagSeconds(blocks, line.lag),
+                       .strength = line.strength,
+                       .sharpness = line.sharpness};
+    }
+    if (best) break;
+  }
+  return best;
+}
+
 Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream_start_s, bool all_speeds, const StreamAudioLoader& load) {
   constexpr double kMarginS = 2.0 * kVerifyMargin / kDetectRateHz;
   auto stream = load(stream_start_s - kMarginS, stream_start_s + (stretch.end_s() - stretch.start_s()) * (1 + kMaxSpeedChange) + kMarginS);
@@ -475,7 +674,7 @@ Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream
       }
     }
   }
-  if (best.strength < kAcceptStrength) return std::optional<Alignment>();
+  if (best.strength < kAcceptStrength) return all_speeds ? stretch.StrongestRun(stream_start_s, *stream) : std::optional<Alignment>();
   // A line at a speed near by is accepted as well, on a part of what the right one shows: climb to that.
   for (const int direction : {1, -1}) {
     for (int step = static_cast<int>(std::lround((best.speed - 1) / kSpeedStep)) + direction; std::abs(step) <= max_step; step += direction) {
@@ -487,13 +686,28 @@ Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream
   return std::optional<Alignment>(best);
 }
 
+namespace {
+
+// Spans end anywhere, and a block that none of them holds whole is seen by neither: what goes on along the same line reaches from one to the other.
+void CloseSeams(std::vector<Alignment>& pieces) {
+  constexpr double kSameS = 0.002;
+  for (std::size_t i = 1; i < pieces.size(); ++i) {
+    Alignment& before = pieces[i - 1];
+    const Alignment& after = pieces[i];
+    const double gap_s = after.clip_start_s - before.clip_end_s;
+    if (gap_s > 0 && gap_s < kLargestCutGapS && std::abs(before.StreamTime(after.clip_start_s) - after.stream_start_s) < kSameS) before.clip_end_s = after.clip_start_s;
+  }
+}
+
+}  // namespace
+
 Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip_start_s, double clip_end_s,
                                               const StreamAudioLoader& load) const {
   std::vector<Alignment> forward;
   Alignment line = seed;
   for (double at = seed.clip_start_s; at < clip_end_s - 0.5;) {
     const double end = clip_end_s - at < 1.3 * kSpanS ? clip_end_s : at + kSpanS;
-    auto pieces = TrackSpan(clip_, line, at, end, load);
+    auto pieces = Span(clip_, line, at, end, Span::Direction::kForward, load).Track();
     if (!pieces) return Pass(pieces);
     if (pieces->empty()) break;
     forward.insert(forward.end(), pieces->begin(), pieces->end());
@@ -504,7 +718,7 @@ Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip
   line = forward.empty() ? seed : forward.front();
   for (double end = seed.clip_start_s; end > clip_start_s + 0.5;) {
     const double at = end - clip_start_s < 1.3 * kSpanS ? clip_start_s : end - kSpanS;
-    auto pieces = TrackSpan(clip_, line, at, end, load);
+    auto pieces = Span(clip_, line, at, end, Span::Direction::kBackward, load).Track();
     if (!pieces) return Pass(pieces);
     if (pieces->empty()) break;
     all.insert(all.begin(), pieces->begin(), pieces->end());
@@ -512,7 +726,22 @@ Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip
     end = at;
   }
   all.insert(all.end(), forward.begin(), forward.end());
+  CloseSeams(all);
   return all;
+}
+
+Result<void> Aligner::Cut(Alignment& before, const StreamAudioLoader& load_before, Alignment& after, const StreamAudioLoader& load_after) const {
+  if (CutEcho(before, after)) return {};
+  const auto [low_s, high_s] = CutRange(before, after);
+  if (low_s >= high_s) return {};
+  constexpr double kMarginS = 0.1;
+  auto stream_before = load_before(before.StreamTime(low_s) - kMarginS, before.StreamTime(high_s) + kMarginS);
+  if (!stream_before) return Pass(stream_before);
+  auto stream_after = load_after(after.StreamTime(low_s) - kMarginS, after.StreamTime(high_s) + kMarginS);
+  if (!stream_after) return Pass(stream_after);
+  before.clip_end_s = FindCut(clip_, before, *stream_before, after, *stream_after, low_s, high_s);
+  StartAt(before.clip_end_s, after);
+  return {};
 }
 
 }  // namespace earmark

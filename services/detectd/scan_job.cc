@@ -64,9 +64,8 @@ Result<FindingRecord> ScanJob::Examine() {
     const std::string message = WithName(clip.error().message, file->Path(), scan_.name);
     return IsAboutTheClip(clip.error().code) ? Unreadable(message) : Result<FindingRecord>(Fail(clip.error().code, message));
   }
-  const auto samples = clip->Samples(0);
-  if (!samples) return Pass(samples);
-  auto report = Scan(*samples);
+  auto report = Scan(SignalsOf(*clip));
+  if (!report && IsAboutTheClip(report.error().code)) return Unreadable(report.error().message);
   if (!report) return Pass(report);
   for (const std::string& note : clip->notes()) report->notes.push_back(WithName(note, file->Path(), scan_.name));
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
@@ -79,13 +78,15 @@ bool ScanJob::Advance(const std::string& stage, double fraction) {
   return lease_.stop_reason() == StopReason::kNone;
 }
 
-Result<ScanReport> ScanJob::Scan(std::span<const float> clip) {
+Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
   const ScanOptions options{.stream = scan_.stream, .max_false_accusation = scan_.max_false_accusation};
   const Progress progress = [&](const char* stage, double fraction) { return Advance(StageName(stage), fraction); };
   for (;;) {
     auto report = ScanClip(store_, master_, clip, options, progress);
-    if (!report) return report;
-    const auto again = SoundMayCome(*report);
+    // Nothing there to search yet, or nothing that was found.
+    const bool in_vain = report ? report->verdict == Verdict::kUnknownAudio && report->trials == 0 : report.error().code == ErrorCode::kFailedPrecondition;
+    if (!in_vain) return report;
+    const auto again = SoundMayCome();
     if (!again) return Pass(again);
     if (!*again) return report;
     lease_.SetProgress("wait", -1);
@@ -96,8 +97,7 @@ Result<ScanReport> ScanJob::Scan(std::span<const float> clip) {
 }
 
 // Scanning again costs nothing of the bound as long as nobody was scored, so it is for sound that nothing at all was found of.
-Result<bool> ScanJob::SoundMayCome(const ScanReport& report) {
-  if (report.verdict != Verdict::kUnknownAudio || report.trials != 0) return false;
+Result<bool> ScanJob::SoundMayCome() {
   const std::int64_t now_us = UnixMicroseconds();
   if (now_us >= scan_.created_unix_us + settle_us_) return false;
   const auto is_live = [&](const StreamRecord& stream) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 
 #include "db/store.h"
@@ -29,8 +28,8 @@ class ScanJob {
  private:
   Result<FindingRecord> Examine();
   bool Advance(const std::string& stage, double fraction);
-  Result<ScanReport> Scan(std::span<const float> clip);
-  Result<bool> SoundMayCome(const ScanReport& report);
+  Result<ScanReport> Scan(const ClipSignals& clip);
+  Result<bool> SoundMayCome();
   FindingRecord FindingFrom(const ScanReport& report) const;
   FindingRecord Unreadable(const std::string& reason) const;
   Result<std::string> Keep(const FindingRecord& finding);

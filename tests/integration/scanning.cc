@@ -89,6 +89,13 @@ Archive& TheArchive() {
   return archive;
 }
 
+void CheckRefused(Archive& archive, const std::vector<float>& clip, const std::string& reason) {
+  const auto report = ScanClip(*archive.store, archive.master, clip, {}, {});
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::kInvalidArgument);
+  CHECK(report.error().message.find(reason) != std::string::npos);
+}
+
 void CheckNobody(const ScanReport& report) {
   CHECK(report.accusations.empty());
   CHECK(report.verdict != Verdict::kAccused);
@@ -155,25 +162,38 @@ TEST_CASE("Scanning: audio without a listener's mark names nobody", "[scanning]"
   }
   SECTION("noise, silence, nothing, next to nothing") {
     CHECK(archive.Scan(WhiteNoise(6 * kDetectRateHz, 0.1, 5)).verdict == Verdict::kUnknownAudio);
-    CHECK(archive.Scan(std::vector<float>(6 * kDetectRateHz, 0.0F)).verdict == Verdict::kUnknownAudio);
-    CHECK(archive.Scan({}).verdict == Verdict::kUnknownAudio);
+    // What cannot be searched is not called unknown.
     const auto copy = archive.CopyOf(AccountName(5), "speech");
-    CheckNobody(archive.Scan(CutSeconds(copy, 5, 5.3, kDetectRateHz)));
-    CheckNobody(archive.Scan(std::vector<float>(1, 0.5F)));
+    CheckRefused(archive, std::vector<float>(6 * kDetectRateHz, 0.0F), "silent");
+    CheckRefused(archive, {}, "too short to search: 0.00 s");
+    CheckRefused(archive, CutSeconds(copy, 5, 5.3, kDetectRateHz), "too short to search: 0.30 s");
+    CheckRefused(archive, std::vector<float>(1, 0.5F), "too short to search");
   }
   SECTION("full scale and constant") {
     CheckNobody(archive.Scan(std::vector<float>(3 * kDetectRateHz, 1.0F)));
   }
 }
 
-TEST_CASE("Scanning: the wrong master key names nobody and says why", "[scanning]") {
+TEST_CASE("Scanning: with the wrong master key nothing is searched, and that is said", "[scanning]") {
   Archive& archive = TheArchive();
   const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
-  const ScanReport report = Get(ScanClip(*archive.store, TestMaster(200), clip, {}, {}));
-  CheckNobody(report);
+  const auto report = ScanClip(*archive.store, TestMaster(200), clip, {}, {});
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::kFailedPrecondition);
+  CHECK(report.error().message.find("2 streams are sealed under another master key") != std::string::npos);
+}
+
+TEST_CASE("Scanning: streams under another key are told as not searched", "[scanning]") {
+  TempFolder folder;
+  auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
+  for (const std::uint8_t seed : {1, 2, 3}) {
+    MemoryReader host(SpeechLike(5, seed), 1);
+    (void)Get(RegisterStream(*store, TestMaster(seed < 3 ? 1 : 2), host, {.stream_id = "room-" + std::to_string(seed), .format = {}, .accounts = {"ann"}, .input_digest = ""}, {}));
+  }
+  const ScanReport report = Get(ScanClip(*store, TestMaster(1), HalveRate(SpeechLike(4, 77)), {}, {}));
   CHECK(report.verdict == Verdict::kUnknownAudio);
-  REQUIRE_FALSE(report.notes.empty());
-  CHECK(report.notes[0].find("another master key") != std::string::npos);
+  REQUIRE(report.notes.size() == 1);
+  CHECK(report.notes[0].find("not searched: 1 of 3 streams") != std::string::npos);
 }
 
 TEST_CASE("Scanning: a forged master key under the right name cannot open the reference", "[scanning]") {
@@ -434,7 +454,7 @@ TEST_CASE("Scanning: too little evidence is no accusation, and says how much wou
 TEST_CASE("Scanning: a bound that is no probability is refused", "[scanning]") {
   Archive& archive = TheArchive();
   for (const double bound : {0.0, 1.0, -1.0, 2.0, std::nan("")}) {
-    const auto report = ScanClip(*archive.store, archive.master, {}, {.stream = {}, .max_false_accusation = bound}, {});
+    const auto report = ScanClip(*archive.store, archive.master, std::span<const float>(), {.stream = {}, .max_false_accusation = bound}, {});
     REQUIRE_FALSE(report);
     CHECK(report.error().code == ErrorCode::kInvalidArgument);
   }

@@ -299,10 +299,13 @@ class Demo {
     if (auto made = CreateKeyFile(other_room.key_file); !made) return Pass(made);
     CommonOptions wrong = Room("store");
     wrong.key_file = other_room.key_file;
-    auto sealed = Scan(leak_, wrong);
-    if (!sealed) return Pass(sealed);
-    SayVerdict(*sealed);
-    Judge("wrong_key", sealed->accusations.empty(), *sealed);
+    const auto sealed = Scan(leak_, wrong);
+    const bool refused = !sealed && sealed.error().code == ErrorCode::kFailedPrecondition;
+    if (!sealed && !refused) return Pass(sealed);
+    ScanReport told = sealed ? *sealed : ScanReport();
+    if (refused) told.notes.push_back(sealed.error().message);
+    for (const std::string& note : told.notes) Say("   %s.\n", note.c_str());
+    Judge("wrong_key", refused, told);
     Heading(("6. And in another room: same recording, same " + Grouped(options_.num_listeners) + " accounts, but that key").c_str());
     if (auto marked = RunMark(Request(other_room, "other.opus")); !marked) return Pass(marked);
     auto other = Scan(leak_, other_room);

@@ -17,9 +17,8 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   if (!master) return Pass(master);
   auto store = OpenStore(request.common.store, OpenMode::kReadWrite);
   if (!store) return Pass(store);
-  const auto samples = clip->Samples(0);
-  if (!samples) return Pass(samples);
-  auto report = ScanClip(**store, *master, *samples, request.options, progress);
+  auto report = ScanClip(**store, *master, SignalsOf(*clip), request.options, progress);
+  if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, PrintableName(request.clip) + ": " + report.error().message);
   if (!report) return report;
   report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
@@ -56,7 +55,7 @@ void AddScanCommand(CLI::App& app, Action& action) {
       "  earmark scan clip.mp4\n"
       "  earmark scan clip.mp4 --json | jq .accusations\n"
       "  earmark scan clip.mp4 --stream town-hall --max-false-accusation 1e-9\n\n"
-      "The finding is kept: see `earmark findings`. Exit status 0 whatever the verdict.");
+      "The finding is kept: see `earmark findings`. Exit status 0 whatever the verdict; 2 where nothing could be searched.");
   command->callback([state, &action] {
     action = [state] {
       if (!state->stream.empty()) state->request.options.stream = state->stream;

@@ -30,6 +30,7 @@ Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey
     std::string id = record.id;
     known.emplace(std::move(id), std::pair(std::move(record), keys));
   }
+  catalog->num_streams = static_cast<int>(known.size());
   std::vector<std::uint64_t> words;
   std::map<std::pair<std::string, int>, int, std::less<>> number_of;
   bool stopped = false;

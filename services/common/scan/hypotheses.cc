@@ -2,18 +2,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "dsp/core/resample.h"
 #include "dsp/search/fingerprint.h"
+#include "services/common/scan/channel_balance.h"
 #include "services/common/scan/probe_plan.h"
 
 namespace earmark {
 namespace {
 
-constexpr int kMostMatches = 24;       // of a search, tested by waveform …
-constexpr int kMostWeakMatches = 12;   // … of which only these may be so weak that chance gives such
+constexpr int kMostMatches = 24;          // of a search, tested by waveform …
+constexpr int kMostWeakMatches = 12;      // … of which only these may be so weak that chance gives such, …
+constexpr int kMostWeakMatchesLater = 2;  // … and fewer once a few stretches were searched thoroughly: long clips are mostly of unknown sound
+constexpr int kThoroughProbes = 3;
 constexpr int kMostMatchesPerTrack = 16;  // music made of loops repeats one sound again and again
 constexpr double kMostReadS = 120;        // of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
 constexpr int kLeastHypotheses = 4;       // … but these are read at any length
@@ -21,130 +25,233 @@ constexpr double kLeastStrength = 4.5;       // of a rough match that is tested 
 constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
 constexpr double kClearStrength = 6.5;       // chance reaches 5.5 in a hundred hours
 constexpr int kMostSpeedMatches = 3;
+constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
 constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
-constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance
+constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance …
+constexpr double kLeastShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
+constexpr double kClearlySharper = 1.05;
+constexpr double kSameS = 0.05;              // of stream time: one and the same place
+
+double Overlap(double a_start, double a_end, double b_start, double b_end) { return std::min(a_end, b_end) - std::max(a_start, b_start); }
+
+bool IsSamePlace(const Alignment& a, const Alignment& b) {
+  const double middle_s = (b.clip_start_s + b.clip_end_s) / 2;
+  return std::abs(a.StreamTime(middle_s) - b.StreamTime(middle_s)) < kSameS;
+}
+
+// One signal of the clip: what was searched and explained of it.
+struct Signal {
+  Signal(std::size_t index_in, std::span<const float> samples_in) : index(index_in), samples(samples_in), aligner(samples_in) {}
+  std::size_t index;
+  std::span<const float> samples;
+  Aligner aligner;
+
+  double seconds() const { return static_cast<double>(samples.size()) / kDetectRateHz; }
+  std::span<const float> Cut(double start_s, double end_s) const {
+    const auto first = std::min(samples.size(), static_cast<std::size_t>(std::max(0.0, start_s) * kDetectRateHz));
+    return samples.subspan(first, std::min(samples.size() - first, static_cast<std::size_t>((end_s - start_s) * kDetectRateHz)));
+  }
+};
+
+// A verified place of a stretch, and the signal where it is heard best.
+struct Seed {
+  int source = 0;
+  std::size_t signal = 0;
+  Alignment alignment;
+};
 
 class HypothesisSearch {
  public:
-  HypothesisSearch(std::span<const float> clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context)
-      : clip_(clip), catalog_(catalog), references_(references), context_(context), aligner_(clip), plan_(clip) {}
+  HypothesisSearch(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context)
+      : clip_(clip), catalog_(catalog), references_(references), context_(context) {}
 
-  // Searches what is not yet explained, a probe at a time; whatever a probe finds is followed as far as it goes.
+  // Searches what is not yet explained, signal by signal, a probe at a time; whatever a probe finds is followed as far as it goes.
   Result<std::vector<Hypothesis>> Run() {
-    while (const auto probe = plan_.Next()) {
-      if (auto found = Probe(probe->start_s, probe->end_s); !found) return Pass(found);
-      if (auto reported = context_.Report("searching", plan_.share_done()); !reported) return Pass(reported);
+    for (std::size_t i = 0; i < clip_.signals.size(); ++i) {
+      if (auto searched = SearchSignal(i); !searched) return Pass(searched);
     }
+    if (auto cut = CutPieces(); !cut) return Pass(cut);
     return std::move(hypotheses_);
   }
 
  private:
-  double ClipSeconds() const { return static_cast<double>(clip_.size()) / kDetectRateHz; }
   const std::string& StreamOf(int source) const { return catalog_.At(source).stream.id; }
+  const std::string& StreamOf(const Hypothesis& hypothesis) const { return StreamOf(hypothesis.pieces.front().source); }
 
-  // Searches one stretch and follows what it finds, in every stream that has it (two rooms may carry the same sound). True if anything was found.
-  Result<bool> Probe(double start_s, double end_s) {
-    const auto first = static_cast<std::size_t>(start_s * kDetectRateHz);
-    const auto count = std::min(clip_.size() - first, static_cast<std::size_t>((end_s - start_s) * kDetectRateHz));
-    const ClipFingerprint fingerprint = FingerprintClip(clip_.subspan(first, count), kDetectRateHz);
-    auto matches = catalog_.index.Search(fingerprint, kMostMatches, kMostMatchesPerTrack);
-    std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
-    while (matches.size() > kMostWeakMatches && matches.back().strength < kClearStrength) matches.pop_back();
-    const double clip_end_s = start_s + static_cast<double>(count) / kDetectRateHz;
-    Aligner::Stretch stretch = aligner_.Prepare(start_s, clip_end_s);
-    auto verified = Verify(matches, stretch, false);
-    if (verified && verified->empty()) {
-      std::erase_if(matches, [](const auto& match) { return match.strength < kLeastSpeedStrength; });
-      matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
-      verified = Verify(matches, stretch, true);
+  Result<const Signal*> SignalAt(std::size_t index) {
+    if (const auto known = signals_.find(index); known != signals_.end()) return &known->second;
+    auto samples = clip_.samples(index);
+    if (!samples) return Pass(samples);
+    return &signals_.try_emplace(index, index, *samples).first->second;
+  }
+
+  Result<void> SearchSignal(std::size_t index) {
+    const auto signal = SignalAt(index);
+    if (!signal) return Pass(signal);
+    ProbePlan plan((*signal)->samples);
+    for (const Hypothesis& hypothesis : hypotheses_) {
+      for (const SourcePiece& piece : hypothesis.pieces) plan.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
     }
-    if (!verified) return Pass(verified);
-    bool found = false;
-    for (const auto& [source, seed] : *verified) {
-      if (AlreadyHas(source, seed)) continue;
-      auto pieces = Follow(source, seed);
+    num_probes_ = 0;
+    while (const auto probe = plan.Next()) {
+      const auto worth = IsWorthIt(**signal, *probe);
+      if (!worth) return Pass(worth);
+      if (*worth) {
+        if (auto searched = Probe(**signal, *probe, plan); !searched) return searched;
+      }
+      const double done = (static_cast<double>(index) + plan.share_done()) / static_cast<double>(clip_.signals.size());
+      if (auto reported = context_.Report("searching", done); !reported) return reported;
+      if (clip_.release_memory && ++num_probes_ % 16 == 0) clip_.release_memory();
+    }
+    return {};
+  }
+
+  Result<bool> IsWorthIt(const Signal& signal, const ProbePlan::Stretch& probe) {
+    const auto [track, channel] = clip_.signals[signal.index];
+    if (channel == DecodedClip::Channel::kMean) return true;
+    const auto mean = SignalAt(static_cast<std::size_t>(clip_.Find(track, DecodedClip::Channel::kMean)));
+    if (!mean) return Pass(mean);
+    const auto difference = SignalAt(static_cast<std::size_t>(clip_.Find(track, DecodedClip::Channel::kDifference)));
+    if (!difference) return Pass(difference);
+    return MayHide(channel, BalanceOf((*mean)->Cut(probe.start_s, probe.end_s), (*difference)->Cut(probe.start_s, probe.end_s)));
+  }
+
+  // Searches one stretch and follows what it finds, in every stream that has it (two rooms may carry the same sound).
+  Result<void> Probe(const Signal& signal, const ProbePlan::Stretch& probe, ProbePlan& plan) {
+    auto seeds = SeedsIn(signal, probe);
+    if (!seeds) return Pass(seeds);
+    for (Seed& seed : *seeds) {
+      if (AlreadyHas(seed)) continue;
+      if (auto chosen = ChooseSignal(seed); !chosen) return chosen;
+      auto pieces = Follow(seed);
       if (!pieces) return Pass(pieces);
       if (pieces->empty()) continue;
-      if (auto joined = AddCompanions(source, seed, *pieces); !joined) return Pass(joined);
-      found = true;
-      for (const SourcePiece& piece : *pieces) plan_.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
-      AddPieces(StreamOf(source), *pieces, start_s, clip_end_s);
+      if (auto joined = AddCompanions(seed, *pieces); !joined) return joined;
+      for (const SourcePiece& piece : *pieces) {
+        if (piece.is_firm) plan.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
+      }
+      AddPieces(*pieces, seed.alignment.clip_start_s, seed.alignment.clip_end_s);
     }
-    return found;
+    return {};
+  }
+
+  // The places of a stretch, or of a part of it, that stand up to a comparison of waveforms; the sharpest first.
+  Result<std::vector<Seed>> SeedsIn(const Signal& signal, const ProbePlan::Stretch& probe) {
+    const bool thorough = num_searched_++ < kThoroughProbes;
+    const ClipFingerprint fingerprint = FingerprintClip(signal.Cut(probe.start_s, probe.end_s), kDetectRateHz);
+    auto matches = catalog_.index.Search(fingerprint, kMostMatches, kMostMatchesPerTrack, thorough ? FingerprintIndex::kThoroughBits : FingerprintIndex::kQuickBits);
+    std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
+    const auto most_weak = static_cast<std::size_t>(thorough ? kMostWeakMatches : kMostWeakMatchesLater);
+    while (matches.size() > most_weak && matches.back().strength < kClearStrength) matches.pop_back();
+    std::map<std::pair<double, double>, Aligner::Stretch> stretches;
+    auto seeds = Verify(signal, probe, matches, stretches, false);
+    if (seeds && seeds->empty()) {
+      std::erase_if(matches, [](const auto& match) { return match.strength < kLeastSpeedStrength; });
+      matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
+      seeds = Verify(signal, probe, matches, stretches, true);
+    }
+    return seeds;
+  }
+
+  Result<std::vector<Seed>> Verify(const Signal& signal, const ProbePlan::Stretch& probe, const std::vector<FingerprintIndex::Match>& matches,
+                                   std::map<std::pair<double, double>, Aligner::Stretch>& stretches, bool all_speeds) {
+    std::vector<Seed> seeds;
+    for (const auto& match : matches) {
+      const double start_s = std::max(probe.start_s, probe.start_s + match.from_s - kAroundMatchS);
+      const double end_s = std::min(probe.end_s, probe.start_s + match.to_s + kAroundMatchS);
+      auto stretch = stretches.find({start_s, end_s});
+      if (stretch == stretches.end()) stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
+      auto alignment = Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, references_.AudioLoader(match.track));
+      if (!alignment) return Pass(alignment);
+      if (!*alignment) continue;
+      const bool known = std::any_of(seeds.begin(), seeds.end(), [&](const Seed& s) { return s.source == match.track && IsSamePlace(s.alignment, **alignment); });
+      if (!known) seeds.push_back({.source = match.track, .signal = signal.index, .alignment = **alignment});
+    }
+    const auto all = seeds;
+    std::erase_if(seeds, [&](const Seed& weak) {
+      return std::any_of(all.begin(), all.end(), [&](const Seed& strong) {
+        const bool same_time = Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s, strong.alignment.clip_end_s) > 0;
+        return same_time && (weak.alignment.strength < kLeastShareOfBest * strong.alignment.strength ||
+                             weak.alignment.sharpness < kLeastShareOfSharpest * strong.alignment.sharpness);
+      });
+    });
+    std::sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.alignment.sharpness > b.alignment.sharpness; });
+    return seeds;
+  }
+
+  // A hypothesis has this very place already, as a companion or another way round.
+  bool AlreadyHas(const Seed& seed) const {
+    const double middle_s = (seed.alignment.clip_start_s + seed.alignment.clip_end_s) / 2;
+    return std::any_of(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& hypothesis) {
+      return std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
+        const Alignment& a = piece.alignment;
+        return piece.source == seed.source && a.clip_start_s <= middle_s && middle_s < a.clip_end_s && IsSamePlace(a, seed.alignment);
+      });
+    });
+  }
+
+  // Of a track with unlike channels, the signal in which the place shows most sharply.
+  Result<void> ChooseSignal(Seed& seed) {
+    const Seed found = seed;
+    const int track = clip_.signals[found.signal].track;
+    for (std::size_t other = 0; other < clip_.signals.size(); ++other) {
+      if (other == found.signal || clip_.signals[other].track != track) continue;
+      const auto signal = SignalAt(other);
+      if (!signal) return Pass(signal);
+      Aligner::Stretch stretch = (*signal)->aligner.Prepare(found.alignment.clip_start_s, found.alignment.clip_end_s);
+      auto alignment = Aligner::Verify(stretch, found.alignment.stream_start_s, false, references_.AudioLoader(found.source));
+      if (!alignment) return Pass(alignment);
+      if (*alignment && (*alignment)->sharpness > kClearlySharper * seed.alignment.sharpness) seed = {.source = found.source, .signal = other, .alignment = **alignment};
+    }
+    return {};
   }
 
   // The verified alignment as far through the clip as it goes. Empty: on a closer look it is chance.
-  Result<std::vector<SourcePiece>> Follow(int source, const Alignment& seed) {
-    auto alignments = aligner_.Track(seed, 0, ClipSeconds(), references_.AudioLoader(source));
+  Result<std::vector<SourcePiece>> Follow(const Seed& seed) {
+    const auto signal = SignalAt(seed.signal);
+    if (!signal) return Pass(signal);
+    auto alignments = (*signal)->aligner.Track(seed.alignment, 0, (*signal)->seconds(), references_.AudioLoader(seed.source));
     if (!alignments) return Pass(alignments);
-    if (alignments->empty() && seed.strength >= kStandsAlone) alignments->push_back(seed);
+    if (alignments->empty() && seed.alignment.strength >= kStandsAlone) alignments->push_back(seed.alignment);
     std::vector<SourcePiece> pieces;
-    for (const Alignment& alignment : *alignments) pieces.push_back({.source = source, .alignment = alignment});
+    double firmest = 0;
+    for (const Alignment& alignment : *alignments) firmest = std::max(firmest, FirmnessOf(alignment));
+    for (const Alignment& alignment : *alignments) {
+      pieces.push_back({.source = seed.source, .signal = seed.signal, .alignment = alignment, .is_firm = !IsEchoNextTo(FirmnessOf(alignment), firmest)});
+    }
     return pieces;
   }
 
   // Other speakers of the room, heard at the same time: their sources are looked for where the room's clock has them.
-  Result<void> AddCompanions(int source, const Alignment& seed, std::vector<SourcePiece>& pieces) {
-    Aligner::Stretch stretch = aligner_.Prepare(seed.clip_start_s, seed.clip_end_s);
+  Result<void> AddCompanions(const Seed& seed, std::vector<SourcePiece>& pieces) {
+    const auto signal = SignalAt(seed.signal);
+    if (!signal) return Pass(signal);
+    Aligner::Stretch stretch = (*signal)->aligner.Prepare(seed.alignment.clip_start_s, seed.alignment.clip_end_s);
     for (int other = 0; other < static_cast<int>(catalog_.sources.size()); ++other) {
-      if (other == source || StreamOf(other) != StreamOf(source)) continue;
-      auto alignment = Aligner::Verify(stretch, seed.stream_start_s, false, references_.AudioLoader(other));
+      if (other == seed.source || StreamOf(other) != StreamOf(seed.source)) continue;
+      auto alignment = Aligner::Verify(stretch, seed.alignment.stream_start_s, false, references_.AudioLoader(other));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
-      auto more = Follow(other, **alignment);
+      auto more = Follow({.source = other, .signal = seed.signal, .alignment = **alignment});
       if (!more) return Pass(more);
       pieces.insert(pieces.end(), more->begin(), more->end());
     }
     return {};
   }
 
-  // A hypothesis has this very alignment already, as a companion.
-  bool AlreadyHas(int source, const Alignment& seed) const {
-    const double middle_s = (seed.clip_start_s + seed.clip_end_s) / 2;
-    return std::any_of(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& hypothesis) {
-      return std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
-        const Alignment& a = piece.alignment;
-        return piece.source == source && a.clip_start_s <= middle_s && middle_s < a.clip_end_s && std::abs(a.StreamTime(middle_s) - seed.StreamTime(middle_s)) < 0.05;
-      });
-    });
-  }
-
-  struct Verified {
-    int source = 0;
-    Alignment alignment;
-  };
-  // Those matches that stand up to a comparison of waveforms, and are not far weaker than the best one; sharpest first.
-  Result<std::vector<Verified>> Verify(const std::vector<FingerprintIndex::Match>& matches, Aligner::Stretch& stretch, bool all_speeds) {
-    std::vector<Verified> verified;
-    double most = 0;
-    for (const auto& match : matches) {
-      if (!context_.GoOn()) return Fail(ErrorCode::kCancelled, "cancelled");
-      auto alignment = Aligner::Verify(stretch, match.stream_s, all_speeds, references_.AudioLoader(match.track));
-      if (!alignment) return Pass(alignment);
-      if (!*alignment) continue;
-      const bool known = std::any_of(verified.begin(), verified.end(), [&](const Verified& v) {
-        return v.source == match.track && std::abs(v.alignment.stream_start_s - (*alignment)->stream_start_s) < 0.05;
-      });
-      if (!known) verified.push_back({.source = match.track, .alignment = **alignment});
-      most = std::max(most, (*alignment)->strength);
-    }
-    std::erase_if(verified, [&](const Verified& v) { return v.alignment.strength < kLeastShareOfBest * most; });
-    std::sort(verified.begin(), verified.end(), [](const Verified& a, const Verified& b) { return a.alignment.sharpness > b.alignment.sharpness; });
-    return verified;
-  }
-
-  // Pieces that overlap in clip time with what a hypothesis of the same stream has at the probe are another hypothesis; others go on with those there are.
-  void AddPieces(const std::string& stream, const std::vector<SourcePiece>& pieces, double probe_start_s, double probe_end_s) {
+  // Pieces whose seed shares clip time with what a hypothesis of the same stream has are another hypothesis; others go on with those there are.
+  void AddPieces(const std::vector<SourcePiece>& pieces, double seed_start_s, double seed_end_s) {
     const auto covers = [](const std::vector<SourcePiece>& known, double start_s, double end_s) {
       return std::any_of(known.begin(), known.end(), [&](const SourcePiece& k) {
-        return std::min(k.alignment.clip_end_s, end_s) - std::max(k.alignment.clip_start_s, start_s) > 0.5 * (end_s - start_s);
+        return k.is_firm && Overlap(k.alignment.clip_start_s, k.alignment.clip_end_s, start_s, end_s) > 0.5 * (end_s - start_s);
       });
     };
+    const std::string& stream = StreamOf(pieces.front().source);
     bool joined = false;
     bool rival = false;
     for (Hypothesis& hypothesis : hypotheses_) {
-      if (StreamOf(hypothesis.pieces.front().source) != stream) continue;
-      if (covers(hypothesis.pieces, probe_start_s, probe_end_s)) {
+      if (StreamOf(hypothesis) != stream) continue;
+      if (covers(hypothesis.pieces, seed_start_s, seed_end_s)) {
         rival = true;
         continue;
       }
@@ -154,23 +261,67 @@ class HypothesisSearch {
         if (!covers(before, piece.alignment.clip_start_s, piece.alignment.clip_end_s)) hypothesis.pieces.push_back(piece);
       }
     }
-    const auto of_stream = std::count_if(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& h) { return StreamOf(h.pieces.front().source) == stream; });
-    const auto most = std::clamp(static_cast<int>(kMostReadS / ClipSeconds()), kLeastHypotheses, kMostMatchesPerTrack);
+    const auto of_stream = std::count_if(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& h) { return StreamOf(h) == stream; });
+    const auto most = std::clamp(static_cast<int>(kMostReadS / signals_.begin()->second.seconds()), kLeastHypotheses, kMostMatchesPerTrack);
     if ((rival || !joined) && of_stream < most) hypotheses_.push_back({.pieces = pieces});
   }
 
-  std::span<const float> clip_;
+  // Puts pieces in order and ends each where the next one of its source begins: where they were found apart, their ends are known to a quarter of a second.
+  Result<void> CutPieces() {
+    for (Hypothesis& hypothesis : hypotheses_) {
+      auto& pieces = hypothesis.pieces;
+      std::sort(pieces.begin(), pieces.end(), [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.clip_start_s < b.alignment.clip_start_s; });
+      DropEchoes(pieces);
+      std::map<int, SourcePiece*> last;  // [source]
+      for (SourcePiece& piece : pieces) {
+        SourcePiece* const before = std::exchange(last[piece.source], &piece);
+        if (before == nullptr) continue;
+        if (auto cut = CutBetween(*before, piece); !cut) return cut;
+      }
+      std::erase_if(pieces, [](const SourcePiece& p) { return p.alignment.clip_end_s - p.alignment.clip_start_s < kShortestPieceS; });
+    }
+    std::erase_if(hypotheses_, [](const Hypothesis& hypothesis) { return hypothesis.pieces.empty(); });
+    return {};
+  }
+
+  Result<void> CutBetween(SourcePiece& before, SourcePiece& after) {
+    Alignment& a = before.alignment;
+    Alignment& b = after.alignment;
+    if (b.clip_start_s == a.clip_end_s || b.clip_start_s - a.clip_end_s > kLargestCutGapS) return {};
+    const auto signal = SignalAt(after.signal);
+    if (!signal) return Pass(signal);
+    const auto load = references_.AudioLoader(after.source);
+    return (*signal)->aligner.Cut(a, load, b, load);
+  }
+
+  // A word said twice sounds alike twice: what lies within a stronger piece of the same source is such an echo.
+  static void DropEchoes(std::vector<SourcePiece>& pieces) {
+    const auto all = pieces;
+    std::erase_if(pieces, [&](const SourcePiece& weak) {
+      const double half_s = 0.5 * (weak.alignment.clip_end_s - weak.alignment.clip_start_s);
+      return std::any_of(all.begin(), all.end(), [&](const SourcePiece& strong) {
+        return strong.source == weak.source && strong.alignment.strength > weak.alignment.strength &&
+               Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s, strong.alignment.clip_end_s) > half_s;
+      });
+    });
+  }
+
+  static constexpr double kLargestCutGapS = 0.5;
+  static constexpr double kShortestPieceS = 0.04;
+
+  const ClipSignals& clip_;
   const Catalog& catalog_;
   ReferenceReader& references_;
   ScanContext& context_;
-  Aligner aligner_;
-  ProbePlan plan_;
+  std::map<std::size_t, Signal> signals_;
+  int num_searched_ = 0;
+  int num_probes_ = 0;
   std::vector<Hypothesis> hypotheses_;
 };
 
 }  // namespace
 
-Result<std::vector<Hypothesis>> FindHypotheses(std::span<const float> clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context) {
+Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context) {
   return HypothesisSearch(clip, catalog, references, context).Run();
 }
 

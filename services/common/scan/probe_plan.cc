@@ -39,7 +39,7 @@ std::optional<ProbePlan::Stretch> ProbePlan::Next() {
     for (int i = 0; i <= steps; ++i) {
       const double start = i == steps ? b - length : a + i * kProbeS / 2;
       const bool overlaps = std::any_of(tried_.begin(), tried_.end(), [&](const Stretch& t) {
-        return std::min(t.end_s, start + length) - std::max(t.start_s, start) > 0.6 * length;
+        return std::min(t.end_s, start + length) - std::max(t.start_s, start) > 0.6 * std::max(length, t.end_s - t.start_s);
       });
       if (overlaps) continue;
       const double activity = Activity(start, start + length);

@@ -13,6 +13,7 @@ constexpr std::size_t kMaxCells = 64;                    // kept: ten minutes, l
 }  // namespace
 
 Result<VariantAudio> ReferenceReader::Decode(int source, std::int64_t first_packet, std::int64_t end_packet, int num_variants) {
+  if (!context_.GoOn()) return Fail(ErrorCode::kCancelled, "cancelled");
   const CatalogSource& of = catalog_->At(source);
   const auto load = [&](std::int64_t first, std::int64_t end) { return LoadChunks(source, first, end); };
   return DecodeVariants(of.stream.format, of.keys.carrier, load, first_packet, end_packet, num_variants);

@@ -14,15 +14,16 @@
 #include "dsp/reference/variant_decoder.h"
 #include "dsp/search/aligner.h"
 #include "services/common/scan/catalog.h"
+#include "services/common/scan/scan_context.h"
 
 namespace earmark {
 
-// One scan's. A chunk that cannot be opened is a gap, and noted.
+// One scan's, which it stops where the caller wants no more. A chunk that cannot be opened is a gap, and noted.
 class ReferenceReader {
  public:
-  ReferenceReader(Store& store, std::shared_ptr<const Catalog> catalog) : store_(store), catalog_(std::move(catalog)) {}
+  ReferenceReader(Store& store, std::shared_ptr<const Catalog> catalog, const ScanContext& context) : store_(store), catalog_(std::move(catalog)), context_(context) {}
 
-  // Variants of a source of the catalog; silence in gaps. Errors are the store's; kDataLoss: libopus rejects a packet.
+  // Variants of a source of the catalog; silence in gaps. Errors are the store's; kDataLoss: libopus rejects a packet; kCancelled.
   Result<VariantAudio> Decode(int source, std::int64_t first_packet, std::int64_t end_packet, int num_variants);
   // One variant's sound, for the aligner.
   StreamAudioLoader AudioLoader(int source);
@@ -37,6 +38,7 @@ class ReferenceReader {
 
   Store& store_;
   std::shared_ptr<const Catalog> catalog_;
+  const ScanContext& context_;
   std::map<std::pair<int, std::int64_t>, Chunks> cells_;  // [source, cell]
   std::map<int, std::set<std::int64_t>> damaged_;         // [source], by first packet
 };

@@ -12,8 +12,8 @@ namespace {
 
 double Rounded(double value, double digits) { return std::round(value * digits) / digits; }
 
-// Seconds of clip, in all, that would do for an accusation, by the reading that brings most; none where it did, or more would not help.
-std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readings, const Scores& scores, double max_false_accusation) {
+// Seconds of clip, in all, that would do for an accusation, by the reading that brings most: this clip and what it lacks. None where it did, or more would not help.
+std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readings, const Scores& scores, double max_false_accusation, double clip_s) {
   constexpr double kReserve = 1.2;
   constexpr double kMaxSeconds = 3600;
   double rate = 0;  // decimal digits of evidence a second
@@ -26,7 +26,7 @@ std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readin
   if (rate <= 0 || scores.trials <= 0) return std::nullopt;
   const double needed = kReserve * (std::log10(static_cast<double>(scores.trials)) - std::log10(max_false_accusation)) / rate;
   if (needed <= known_s || needed >= kMaxSeconds) return std::nullopt;
-  return std::ceil(needed * 10) / 10;
+  return std::ceil((clip_s + needed - known_s) * 10) / 10;
 }
 
 // A clip is followed half a minute at a time: what goes on with an alignment that was told becomes part of it.
@@ -46,6 +46,14 @@ bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
   return false;
 }
 
+// A piece that hardly stands out of chance is read for what it is worth, but not told as a fact next to others that do stand out.
+bool IsCertain(const Alignment& piece, const Hypothesis& hypothesis) {
+  constexpr double kCertainStrength = 11;
+  const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
+  const double most = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
+  return piece.strength >= std::min(kCertainStrength, most);
+}
+
 }  // namespace
 
 const char* VerdictName(Verdict verdict) {
@@ -57,7 +65,7 @@ const char* VerdictName(Verdict verdict) {
   return "unknown_audio";
 }
 
-ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation) {
+ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation, double clip_s) {
   ScanReport report;
   report.trials = scores.trials;
   // Of each stream, the readings that accuse are shown, or else the sharpest, which came first.
@@ -68,8 +76,9 @@ ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReadin
     const HypothesisReading& reading = readings[r];
     if (!shown[reading.stream]) report.candidates += scores.of[r].candidates;
     if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
-      for (const auto& [source, piece] : reading.hypothesis.pieces) {
-        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(source).source, .alignment = piece};
+      for (const SourcePiece& piece : reading.hypothesis.pieces) {
+        if (!IsCertain(piece.alignment, reading.hypothesis)) continue;
+        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment};
         if (!GoesOn(report.alignments, told)) report.alignments.push_back(told);
       }
       report.symbols_used += scores.of[r].symbols;
@@ -78,7 +87,7 @@ ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReadin
   }
   report.accusations = std::move(scores.accusations);
   report.verdict = !report.accusations.empty() ? Verdict::kAccused : report.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
-  if (report.verdict == Verdict::kNoAccusation) report.seconds_needed = SecondsNeeded(readings, scores, max_false_accusation);
+  if (report.verdict == Verdict::kNoAccusation) report.seconds_needed = SecondsNeeded(readings, scores, max_false_accusation, clip_s);
   return report;
 }
 

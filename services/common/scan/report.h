@@ -16,7 +16,7 @@ const char* VerdictName(Verdict verdict);  // accused, no_accusation, unknown_au
 
 struct StreamAlignment {
   std::string stream;
-  int source = 0;  // which speaker's track
+  int source = 0;  // which speaker
   Alignment alignment;
 };
 
@@ -25,14 +25,14 @@ struct ScanReport {
   std::vector<Accusation> accusations;  // strongest first
   std::vector<StreamAlignment> alignments;
   std::int64_t candidates = 0;  // accounts with a grant at the time, of all streams found
-  std::int64_t trials = 0;      // scores compared: candidates, each as often as the stream repeats the same sound; log10_bound = log10_p + log10(trials)
+  std::int64_t trials = 0;      // scores compared: candidates, each as often as the stream repeats the same sound and as stretches were scored apart; log10_bound = log10_p + log10(trials)
   std::int64_t symbols_used = 0;
-  std::optional<double> seconds_needed;  // of such audio in all, for an accusation; only where there is none and more would help
+  std::optional<double> seconds_needed;  // of such a clip in all, for an accusation; only where there is none and more would help
   std::vector<std::string> notes;        // for people: streams under another key, and the like
 };
 
-// From what was read and scored.
-ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation);
+// From what was read and scored. `clip_s`: how long the clip is.
+ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation, double clip_s);
 
 // The report as the JSON object of `scan --json`.
 std::string ToJson(const ScanReport& report);

@@ -1,39 +1,84 @@
 #include "services/common/scan/scan.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <utility>
 
+#include "dsp/core/resample.h"
 #include "services/common/scan/catalog.h"
 #include "services/common/scan/hypotheses.h"
+#include "services/common/scan/probe_plan.h"
 #include "services/common/scan/readings.h"
 #include "services/common/scan/reference_reader.h"
 #include "services/common/scan/scan_context.h"
 
 namespace earmark {
+namespace {
 
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
-                            const Progress& progress) {
+std::string CountText(int count, const char* one, const char* many) { return std::to_string(count) + " " + (count == 1 ? one : many); }
+
+// Something must be there to search; how long the longest signal is.
+Result<double> CheckClip(const ClipSignals& clip) {
+  double seconds = 0;
+  bool has_sound = false;
+  for (std::size_t i = 0; i < clip.signals.size() && !has_sound; ++i) {
+    const auto samples = clip.samples(i);
+    if (!samples) return Pass(samples);
+    seconds = std::max(seconds, static_cast<double>(samples->size()) / kDetectRateHz);
+    has_sound = ProbePlan(*samples).Next().has_value();
+    if (clip.release_memory) clip.release_memory();
+  }
+  if (seconds < ProbePlan::kLeastProbeS) {
+    char text[120];
+    std::snprintf(text, sizeof text, "the clip is too short to search: %.2f s; a second is the least, and two are wanted to name anybody", seconds);
+    return Fail(ErrorCode::kInvalidArgument, text);
+  }
+  if (!has_sound) return Fail(ErrorCode::kInvalidArgument, "the clip is silent: there is nothing in it to search for");
+  return seconds;
+}
+
+// What of the store was not searched.
+std::string NotSearched(const Catalog& catalog, const MasterKey& master) {
+  return CountText(catalog.num_under_other_key, "stream is", "streams are") + " sealed under another master key than the one given (" + master.id + ")";
+}
+
+Result<void> CheckCatalog(const Catalog& catalog, const MasterKey& master) {
+  if (!catalog.sources.empty()) return {};
+  if (catalog.num_under_other_key > 0) return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: " + NotSearched(catalog, master));
+  return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: the store holds no sound yet");
+}
+
+}  // namespace
+
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress) {
   if (!(options.max_false_accusation > 0 && options.max_false_accusation < 1)) {
     return Fail(ErrorCode::kInvalidArgument, "max false accusation: wanted a probability between 0 and 1, got " + std::to_string(options.max_false_accusation));
   }
   ScanContext context(progress);
   if (auto reported = context.Report("searching", 0); !reported) return Pass(reported);
+  const auto seconds = CheckClip(clip);
+  if (!seconds) return Pass(seconds);
   auto catalog = LoadCatalog(store, master, options.stream, context);
   if (!catalog) return Pass(catalog);
-  ReferenceReader references(store, *catalog);
+  if (auto checked = CheckCatalog(**catalog, master); !checked) return Pass(checked);
+  ReferenceReader references(store, *catalog, context);
   auto hypotheses = FindHypotheses(clip, **catalog, references, context);
   if (!hypotheses) return Pass(hypotheses);
   auto readings = ReadHypotheses(clip, std::move(*hypotheses), **catalog, references, context);
   if (!readings) return Pass(readings);
   auto scores = ScoreReadings(store, master, readings->of, options.max_false_accusation, context);
   if (!scores) return Pass(scores);
-  ScanReport report = MakeReport(**catalog, readings->of, std::move(*scores), options.max_false_accusation);
+  ScanReport report = MakeReport(**catalog, readings->of, std::move(*scores), options.max_false_accusation, *seconds);
   if (const int others = (*catalog)->num_under_other_key; others > 0) {
-    report.notes.push_back(std::to_string(others) + (others == 1 ? " stream is" : " streams are") + " sealed under another master key than the one given (" +
-                           master.id + ") and could not be searched");
+    report.notes.push_back("not searched: " + std::to_string(others) + " of " + std::to_string(others + (*catalog)->num_streams) + " streams; " + NotSearched(**catalog, master));
   }
   for (auto& note : references.notes()) report.notes.push_back(std::move(note));
   for (auto& note : readings->notes) report.notes.push_back(std::move(note));
   return report;
+}
+
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options, const Progress& progress) {
+  return ScanClip(store, master, OneSignal(clip), options, progress);
 }
 
 }  // namespace earmark

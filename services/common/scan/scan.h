@@ -18,6 +18,7 @@
 #include "dsp/core/result.h"
 #include "dsp/media/key_file.h"
 #include "services/common/progress.h"
+#include "services/common/scan/clip_signals.h"
 #include "services/common/scan/report.h"
 
 namespace earmark {
@@ -27,8 +28,10 @@ struct ScanOptions {
   double max_false_accusation = 1e-6;  // bound on accusing any innocent, over all candidates and alignments of the scan
 };
 
-// `clip`: mono at kDetectRateHz. Deterministic for a given store. Errors are the store's, and kCancelled; a clip that holds nothing known is a report.
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
-                            const Progress& progress);
+// Deterministic for a given store. A clip that holds nothing known is a report. What was not looked at is no report, nor part of one without a note: kInvalidArgument: the
+// clip is silent, or too short; kFailedPrecondition: no stream of the store can be searched. Other errors are the store's and the clip's signals'; kCancelled.
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress);
+// `clip`: mono at kDetectRateHz.
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options, const Progress& progress);
 
 }  // namespace earmark

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "dsp/scoring/account_scorer.h"
+#include "dsp/tracing/trace_code.h"
 #include "services/common/marking.h"
 
 namespace earmark {
@@ -80,6 +82,72 @@ class StreamCandidates {
   std::vector<OfReading> readings_;
 };
 
+// One table that all candidates of a reading are scored by: of all that was heard, or of a stretch.
+struct ScoredStretch {
+  std::optional<ClipStretch> stretch;
+  ScoreTable table;
+};
+
+// What to score of a reading. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
+std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates, double max_false_accusation) {
+  constexpr std::size_t kMostStretches = 200;
+  constexpr double kMostLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
+  std::vector<ScoredStretch> scored;
+  scored.push_back({.stretch = std::nullopt, .table = MakeScoreTable(HeardInAll(reading))});
+  const double wanted = std::log10(max_false_accusation) - std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
+  double looked_up = 0;
+  for (const ClipStretch& stretch : StretchesToScore(reading, kMostStretches)) {
+    ScoreTable table = MakeScoreTable(HeardIn(reading, stretch));
+    const ScoreDistribution distribution(table, ScoreDistribution::Tails::kBound);
+    if (distribution.Log10Bound(std::llround(ExpectedLeakerScore(table))) > wanted) continue;
+    looked_up += static_cast<double>(num_candidates) * static_cast<double>(table.symbols.size());
+    if (looked_up > kMostLookedUp) break;
+    scored.push_back({.stretch = stretch, .table = std::move(table)});
+  }
+  return scored;
+}
+
+// The run with the largest sum: of sums[last] - sums[first], first <= last.
+std::pair<std::size_t, std::size_t> HighestRise(const std::vector<double>& sums) {
+  std::pair<std::size_t, std::size_t> best{0, 0};
+  std::size_t lowest = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (sums[i] < sums[lowest]) lowest = i;
+    if (sums[i] - sums[lowest] > sums[best.second] - sums[best.first]) best = {lowest, i};
+  }
+  return best;
+}
+
+// Where in the clip a named account's copy is heard: the stretch over which its symbols' scores sum to their most. For telling alone; nothing is decided by it.
+ClipStretch StretchOf(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
+  // Each time that a symbol is heard by itself.
+  SymbolLikelihoods heard{.num_variants = reading.num_variants, .symbols = {}};
+  for (const HeardSymbol& symbol : reading.symbols) {
+    heard.symbols.push_back(symbol.likelihood);
+    heard.symbols.back().symbol = static_cast<std::int64_t>(heard.symbols.size()) - 1;
+  }
+  TraceCode code(code_key, account, reading.num_variants);
+  std::vector<double> sums{0};  // of all scores before
+  std::vector<double> at_s;
+  for (const SymbolScores& scores : MakeScoreTable(heard).symbols) {
+    const HeardSymbol& symbol = reading.symbols[static_cast<std::size_t>(scores.symbol)];
+    sums.push_back(sums.back() + scores.steps[static_cast<std::size_t>(code.VariantAt(symbol.likelihood.symbol))]);
+    at_s.push_back(symbol.clip_s);
+  }
+  const auto [first, last] = HighestRise(sums);
+  if (first == last) return reading.clip;
+  // Where no more is against it than this, it may as well go on to the end of the piece.
+  const double little = 0.02 * (sums[last] - sums[first]);
+  ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
+  for (const SourcePiece& piece : reading.hypothesis.pieces) {
+    const Alignment& a = piece.alignment;
+    const auto index_of = [&](double clip_s) { return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin()); };
+    if (a.clip_start_s < stretch.from_s && stretch.from_s < a.clip_end_s && sums[first] - sums[index_of(a.clip_start_s)] > -little) stretch.from_s = a.clip_start_s;
+    if (a.clip_start_s < stretch.to_s && stretch.to_s < a.clip_end_s && sums[index_of(a.clip_end_s)] - sums[last] > -little) stretch.to_s = a.clip_end_s;
+  }
+  return stretch;
+}
+
 class Scoring {
  public:
   Scoring(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation, ScanContext& context)
@@ -91,14 +159,15 @@ class Scoring {
       if (auto go_on = context_.Report("scoring", 0); !go_on) return Pass(go_on);
       auto candidates = CandidatesOf(store_, readings_[r]);
       if (!candidates) return Pass(candidates);
+      to_score_.push_back(WhatToScore(readings_[r], candidates->size(), max_false_accusation_));
+      num_tables_ += to_score_.back().size();
       scores_.of.push_back({.candidates = static_cast<std::int64_t>(candidates->size())});
-      scores_.trials += scores_.of.back().candidates;
+      scores_.trials += scores_.of.back().candidates * static_cast<std::int64_t>(to_score_.back().size());
       by_stream[readings_[r].stream].Add(r, std::move(*candidates));
     }
     for (const auto& [stream, candidates] : by_stream) {
       if (auto scored = ScoreStream(stream, candidates); !scored) return Pass(scored);
     }
-    KeepStrongest();
     return std::move(scores_);
   }
 
@@ -111,51 +180,56 @@ class Scoring {
     if (!record) return Pass(record);
     const auto keys = KeysOf(*record, master_);
     if (!keys) return Pass(keys);
-    const AccountScorer scorer(keys->code, candidates.accounts());
+    const CodeKey& code_key = keys->code;
+    const AccountScorer scorer(code_key, candidates.accounts());
+    named_.clear();
     for (const auto& of : candidates.readings()) {
-      if (auto scored = ScoreReading(of, candidates.accounts(), scorer); !scored) return scored;
-      ++num_scored_;
+      for (const ScoredStretch& what : to_score_[of.reading]) {
+        if (auto scored = ScoreTableOf(what, of, candidates.accounts(), scorer); !scored) return scored;
+        ++num_scored_;
+      }
     }
+    for (auto& [account, named] : named_) {
+      const ClipStretch stretch = StretchOf(readings_[named.reading], code_key, account);
+      named.accusation.clip_start_s = stretch.from_s;
+      named.accusation.clip_end_s = stretch.to_s;
+      scores_.accusations.push_back(std::move(named.accusation));
+    }
+    std::sort(scores_.accusations.begin(), scores_.accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_p < b.log10_p; });
     return {};
   }
 
-  Result<void> ScoreReading(const StreamCandidates::OfReading& of, const Accounts& accounts, const AccountScorer& scorer) {
-    const HypothesisReading& reading = readings_[of.reading];
-    const ScoreTable table = MakeScoreTable(reading.likelihoods);
+  Result<void> ScoreTableOf(const ScoredStretch& what, const StreamCandidates::OfReading& of, const Accounts& accounts, const AccountScorer& scorer) {
+    const ScoreTable& table = what.table;
     const auto advance = [&](double fraction) {
-      return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(readings_.size())).has_value();
+      return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(num_tables_)).has_value();
     };
     const auto scores = scorer.Score(table, advance);
     if (!scores) return Pass(scores);
-    const ScoreDistribution distribution(table);
+    const ScoreDistribution distribution(table, what.stretch ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
     const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials());
     ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
       if ((*scores)[i] < least || !of.is_candidate[i]) continue;
       const double log10_p = distribution.Log10Tail((*scores)[i]);
       scored.accuses = true;
-      scores_.accusations.push_back({.account = accounts[i],
-                                     .stream = reading.stream,
-                                     .log10_p = log10_p,
-                                     .log10_bound = std::min(0.0, log10_p + Log10Trials()),
-                                     .score = table.step * (*scores)[i],
-                                     .clip_start_s = reading.hypothesis.pieces.front().alignment.clip_start_s,
-                                     .clip_end_s = reading.clip_end_s});
+      Name({.account = accounts[i],
+            .stream = readings_[of.reading].stream,
+            .log10_p = log10_p,
+            .log10_bound = std::min(0.0, log10_p + Log10Trials()),
+            .score = table.step * (*scores)[i]},
+           of.reading);
     }
+    if (what.stretch) return {};
     scored.symbols = static_cast<std::int64_t>(table.symbols.size());
     scored.expected_log10_p = distribution.Log10Tail(std::llround(ExpectedLeakerScore(table)));
     return {};
   }
 
-  // Two readings of one stream may both name the same account; the stronger one is told.
-  void KeepStrongest() {
-    auto& accusations = scores_.accusations;
-    std::sort(accusations.begin(), accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_p < b.log10_p; });
-    for (std::size_t i = 0; i < accusations.size(); ++i) {
-      accusations.erase(std::remove_if(accusations.begin() + static_cast<std::ptrdiff_t>(i) + 1, accusations.end(),
-                                       [&](const Accusation& a) { return a.account == accusations[i].account && a.stream == accusations[i].stream; }),
-                        accusations.end());
-    }
+  // Several readings of one stream, and stretches of them, may name the same account; the strongest is told.
+  void Name(Accusation accusation, std::size_t reading) {
+    const auto [known, is_new] = named_.try_emplace(accusation.account);
+    if (is_new || accusation.log10_p < known->second.accusation.log10_p) known->second = {.reading = reading, .accusation = std::move(accusation)};
   }
 
   Store& store_;
@@ -163,7 +237,14 @@ class Scoring {
   const std::vector<HypothesisReading>& readings_;
   const double max_false_accusation_;
   ScanContext& context_;
+  std::vector<std::vector<ScoredStretch>> to_score_;  // [reading]
+  std::size_t num_tables_ = 0;
   std::size_t num_scored_ = 0;
+  struct Named {
+    std::size_t reading = 0;
+    Accusation accusation;
+  };
+  std::map<std::string, Named> named_;  // of the stream that is being scored
   Scores scores_;
 };
 
