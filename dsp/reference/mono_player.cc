@@ -18,7 +18,8 @@ MonoPlayer::MonoPlayer(int rate_hz, int num_channels)
     : rate_hz_(rate_hz),
       num_channels_(num_channels),
       num_missed_(rate_hz / kMaxConcealedPerSecond),
-      buffer_(static_cast<std::size_t>(4 * (rate_hz / kLongestPerSecond) * num_channels)) {
+      buffer_(static_cast<std::size_t>(4 * (rate_hz / kLongestPerSecond) * num_channels)),
+      mean_loss_(rate_hz) {
   int error = OPUS_OK;
   decoder_.reset(opus_decoder_create(rate_hz, num_channels, &error));
 }
@@ -52,6 +53,7 @@ bool MonoPlayer::Decode(std::span<const std::uint8_t> packet, int max_samples, s
   const auto* bytes = packet.empty() ? nullptr : packet.data();
   const int got = opus_decode_float(decoder_.get(), bytes, static_cast<opus_int32>(packet.size()), buffer_.data(), max_samples, 0);
   if (got < 0) return false;
+  if (num_channels_ == 2) mean_loss_.Add(std::span(buffer_).first(2 * static_cast<std::size_t>(got)));
   for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) out.push_back(num_channels_ == 1 ? buffer_[i] : 0.5F * (buffer_[2 * i] + buffer_[2 * i + 1]));
   return true;
 }
