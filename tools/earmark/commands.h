@@ -70,6 +70,7 @@ struct MarkOutcome {
   std::int64_t num_packets = 0;
   std::int64_t num_erased_slots = 0;
   std::int64_t num_listeners = 0;
+  double lost_share = 0;  // as RegisterSummary has it; of a new stream
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);
 

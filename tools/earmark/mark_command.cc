@@ -1,10 +1,8 @@
 #include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <thread>
 
@@ -18,7 +16,9 @@
 #include "services/common/digest.h"
 #include "services/common/marking.h"
 #include "services/common/packet_marking.h"
+#include "services/common/text_file.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
@@ -26,19 +26,25 @@ namespace {
 
 constexpr int kUsualBitrateBps = 32000;
 
-Result<std::vector<std::string>> ReadAccounts(const std::string& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, path + " is a folder; give a text file with one account a line to --listeners");
-  std::ifstream file(path);
-  if (!file) return Fail(ErrorCode::kNotFound, path + ": cannot be read; give a text file with one account a line to --listeners");
+constexpr std::size_t kMostListBytes = 64 << 20;   // two million accounts of thirty bytes
+constexpr std::size_t kMostAccountBytes = 4096;  // a line; what a store takes is far less
+
+tl::unexpected<Error> NoList(Error error) {
+  if (error.code == ErrorCode::kCancelled) return Fail(error.code, error.message);
+  return Fail(error.code, error.message + "; give a text file with one account a line to --listeners");
+}
+
+// Each once, in the order of the file.
+Result<std::vector<std::string>> ReadAccounts(const std::string& path, const Progress& progress) {
+  auto text = ReadTextFile(path, kMostListBytes, [&] { return progress("reading the listeners", -1); });
+  if (!text) return NoList(text.error());
+  auto lines = LinesOf(*text, kMostAccountBytes);
+  if (!lines) return NoList({lines.error().code, path + ": " + lines.error().message});
   std::vector<std::string> accounts;
   std::set<std::string> seen;
-  for (std::string line; std::getline(file, line);) {
-    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.pop_back();
-    if (line.empty() || line[0] == '#') continue;
+  for (const std::string& line : *lines) {
     if (seen.insert(line).second) accounts.push_back(line);
   }
-  if (file.bad()) return Fail(ErrorCode::kInvalidArgument, path + ": cannot be read");
   if (accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
   return accounts;
 }
@@ -325,6 +331,7 @@ Result<StreamRecord> Register(Store& store, const MasterKey& master, const MarkR
   auto summary = own_packets ? RegisterOwnPackets(store, master, request, options, progress) : RegisterSound(store, master, request, options, progress);
   if (!summary) return Pass(summary);
   outcome.registered = true;
+  outcome.lost_share = summary->lost_share;
   return store.GetStream(request.stream_id);
 }
 
@@ -419,7 +426,14 @@ Result<int> ParseBitrate(const std::string& text) {
   return static_cast<int>(std::lround(value));
 }
 
+std::vector<std::string> NotesOn(const MarkOutcome& outcome) {
+  constexpr double kWorthTelling = 0.5;
+  if (outcome.lost_share <= kWorthTelling) return {};
+  return {"in " + std::to_string(std::lround(100 * outcome.lost_share)) + " % of the recording the two channels cancel out in their mean, and copies cannot be read there; marked as mono they can"};
+}
+
 int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool json) {
+  const std::vector<std::string> notes = NotesOn(outcome);
   if (json) {
     nlohmann::ordered_json object{{"out", request.output}, {"plain", request.plain}};
     if (!request.plain) {
@@ -429,9 +443,11 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
       object["seconds"] = static_cast<double>(outcome.num_packets) / kPacketsPerSecond;
       object["erased_slots"] = outcome.num_erased_slots;
     }
-    std::printf("%s\n", object.dump().c_str());
+    if (!notes.empty()) object["notes"] = notes;
+    PrintJson(object);
     return 0;
   }
+  for (const std::string& note : notes) PrintNote(note);
   if (outcome.registered) {
     std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", request.stream_id.c_str(),
                 static_cast<double>(outcome.num_packets) / kPacketsPerSecond, static_cast<long long>(outcome.num_listeners),
@@ -453,7 +469,7 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
     if (auto written = WritePlainCopy(request, progress); !written) return Pass(written);
     return outcome;
   }
-  auto accounts = ReadAccounts(request.listeners_file);
+  auto accounts = ReadAccounts(request.listeners_file, progress);
   if (!accounts) return Pass(accounts);
   // Somebody who is not in the file may still have a grant for a known stream; for a new one no store is made.
   const bool listed = Holds(*accounts, request.account);
