@@ -200,6 +200,13 @@ class BadInput(EndToEnd):
         self.make_key("other.key")
         self.assert_nothing_done(self.mark_words(**{"for": "bob"}, key=self.path("other.key")), "room", "--key")
 
+    def test_key_of_zeros(self):
+        """mark, keys: a key file of zeros is refused"""
+        self.key.write_text("earmark-key-1 " + "0" * 64 + "\n")
+        self.key.chmod(0o600)
+        for words in (self.mark_words(), ["keys", "--key", self.key]):
+            self.assert_nothing_done(words, "master.key", "key of zeros")
+
     def test_key_is_never_overwritten(self):
         """keys create: an existing key stays"""
         self.earmark("keys", "create")

@@ -9,6 +9,7 @@
 #include <opus/opus.h>
 #include <nlohmann/json.hpp>
 
+#include "dsp/core/stream_keys.h"
 #include "dsp/media/atomic_file.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/media/ogg_opus.h"
@@ -161,7 +162,7 @@ Result<void> WritePcmCopy(const MarkRequest& request, StreamFormat format, const
   format.num_channels = (*host)->num_channels();
   auto wav = TrimmedWav::Create(request.output, format.num_channels, Marker::kLatencySamples);
   if (!wav) return Pass(wav);
-  Marker marker(format, keys != nullptr ? keys->carrier : Key());
+  Marker marker(format, keys != nullptr ? keys->carrier : NewRandomKey());
   if (keys != nullptr) marker.Follow([code = TraceCode(keys->code, request.account, format.num_variants)](std::int64_t symbol) mutable { return code.VariantAt(symbol); });
   auto samples = ForEachBlock(
       **host, Marker::kLatencySamples,
