@@ -22,6 +22,12 @@ Key DeriveKey(const Key& key, std::string_view label, std::string_view data) {
   return derived;
 }
 
+Key NewRandomKey() {
+  Key key;
+  randombytes_buf(key.MutableBytes().data(), key.MutableBytes().size());
+  return key;
+}
+
 Key DeriveStreamKey(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt) {
   std::string name(stream_id);
   name.append(reinterpret_cast<const char*>(salt.data()), salt.size());

@@ -26,6 +26,9 @@ struct ReadingKeys {
 Key DeriveStreamKey(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt);
 ReadingKeys DeriveReadingKeys(const Key& master, std::string_view stream_id, const std::array<std::uint8_t, 16>& salt);
 
+// 32 random bytes of the system's.
+Key NewRandomKey();
+
 // H(key, label ‖ 64-bit length ‖ data): the one construction that all derivations use.
 Key DeriveKey(const Key& key, std::string_view label, std::string_view data = {});
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "dsp/core/stream_keys.h"
 #include "dsp/media/atomic_file.h"
 #include "dsp/media/input_file.h"
 
@@ -54,6 +55,7 @@ Result<std::size_t> ReadText(const std::string& path, const FileHandle& file, Te
 }
 
 Result<Key> ParseText(const std::string& path, const Text& text, std::size_t size) {
+  if (!text.is_set()) return NotAKey(path);  // empty, or a hole where a file was
   const char* const chars = reinterpret_cast<const char*>(text.RevealBytes().data());
   const bool ends_well = size == kLineBytes || (size == kLineBytes + 1 && chars[kLineBytes] == '\n');
   if (!ends_well || std::string_view(chars, kPrefix.size()) != kPrefix) return NotAKey(path);
@@ -62,6 +64,7 @@ Result<Key> ParseText(const std::string& path, const Text& text, std::size_t siz
   const int status =
       sodium_hex2bin(key.MutableBytes().data(), kKeyBytes, chars + kPrefix.size(), 2 * kKeyBytes, nullptr, &num_bytes, nullptr);
   if (status != 0 || num_bytes != kKeyBytes) return NotAKey(path);
+  if (!key.is_set()) return Fail(ErrorCode::kInvalidArgument, path + " holds a key of zeros, which everybody knows; restore it from a backup, or make a new one with: earmark keys create");
   return key;
 }
 
@@ -120,8 +123,7 @@ Result<MasterKey> CreateKeyFile(const std::string& path) {
   // An umask can take even the owner's permissions away.
   if (::fchmod((*file)->fd(), 0600) != 0) return (*file)->WriteFailure(errno);
 
-  Key key;
-  randombytes_buf(key.MutableBytes().data(), kKeyBytes);
+  const Key key = NewRandomKey();
   const Text text = FormatText(key);
   if (Result<void> written = (*file)->Write(text.RevealBytes().first(kLineBytes + 1)); !written) return Pass(written);
   if (Result<void> linked = (*file)->LinkAsNew(); !linked) return Pass(linked);

@@ -18,7 +18,8 @@ MonoPlayer::MonoPlayer(int rate_hz, int num_channels)
     : rate_hz_(rate_hz),
       num_channels_(num_channels),
       num_missed_(rate_hz / kMaxConcealedPerSecond),
-      buffer_(static_cast<std::size_t>(4 * (rate_hz / kLongestPerSecond) * num_channels)) {
+      buffer_(static_cast<std::size_t>(4 * (rate_hz / kLongestPerSecond) * num_channels)),
+      mean_loss_(rate_hz) {
   int error = OPUS_OK;
   decoder_.reset(opus_decoder_create(rate_hz, num_channels, &error));
 }
@@ -54,9 +55,11 @@ bool MonoPlayer::Decode(std::span<const std::uint8_t> packet, int max_samples, s
   if (got < 0) return false;
   if (num_channels_ == 1) {
     out.insert(out.end(), buffer_.begin(), buffer_.begin() + got);
-  } else {
-    for (std::size_t i = 0; i < static_cast<std::size_t>(got); ++i) out.push_back(0.5F * (buffer_[2 * i] + buffer_[2 * i + 1]));
+    return true;
   }
+  const auto interleaved = std::span(buffer_).first(2 * static_cast<std::size_t>(got));
+  mean_loss_.Add(interleaved);
+  for (std::size_t i = 0; i < interleaved.size(); i += 2) out.push_back(0.5F * (interleaved[i] + interleaved[i + 1]));
   return true;
 }
 

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "dsp/core/mean_loss.h"
+
 struct OpusDecoder;
 
 namespace earmark {
@@ -22,6 +24,8 @@ class MonoPlayer {
   void Miss(std::int64_t num_samples, std::vector<float>& out);
   // Appends silence, and starts afresh.
   void Skip(std::int64_t num_samples, std::vector<float>& out);
+  // What was lost of two channels in what has been played; of one there is nothing to lose.
+  const MeanLoss& mean_loss() const { return mean_loss_; }
 
  private:
   struct Deleter {
@@ -34,6 +38,7 @@ class MonoPlayer {
   std::int64_t num_missed_;  // samples in a row; at the start there is nothing to go on from
   std::unique_ptr<OpusDecoder, Deleter> decoder_;
   std::vector<float> buffer_;
+  MeanLoss mean_loss_;
 };
 
 }  // namespace earmark

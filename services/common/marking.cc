@@ -51,15 +51,20 @@ using BlockMarker = std::function<Result<void>(std::span<const float> block, Reg
 Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const StreamRecord& stream, int latency_samples, const BlockMarker& mark, ReferenceRecorder& recorder,
                                    const Progress& progress) {
   RegisterSummary summary;
+  MeanLoss loss(kSampleRateHz);
   auto samples = ForEachBlock(
       host, latency_samples,
       [&](std::span<const float> block) {
         ++summary.num_packets;
+        if (stream.format.num_channels == 2) loss.Add(block);
         return mark(block, summary);
       },
       progress);
   if (!samples) return Pass(samples);
   if (*samples == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
+  // Before the room for marks: an encoder may have mixed such channels down to silence.
+  if (auto heard = RefuseIfLost(loss); !heard) return Pass(heard);
+  summary.lost_share = loss.lost_share();
   if (summary.num_erased_slots == summary.num_packets) return Fail(ErrorCode::kFailedPrecondition, "the recording is silence or too short: there is no room for a mark in it");
   if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
   if (auto complete = store.CompleteStream(stream.id, *samples); !complete) return Pass(complete);
@@ -140,6 +145,12 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
   with_channels.format.num_channels = host.num_channels();
   return RegisterMarked(store, master, with_channels,
                         [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, host, stream, keys, progress); });
+}
+
+Result<void> RefuseIfLost(const MeanLoss& loss) {
+  if (!loss.is_lost()) return {};
+  return Fail(ErrorCode::kFailedPrecondition, "the recording's two channels cancel out in their mean, which is what copies are found and read by; mark it as mono: ffmpeg -i IN -af "
+                                              "'pan=mono|c0=c0' MONO.wav");
 }
 
 VariantEncoder::Options OneEncode(const StreamFormat& format) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "db/store.h"
+#include "dsp/core/mean_loss.h"
 #include "dsp/core/stream_format.h"
 #include "dsp/tracing/code_key.h"
 #include "dsp/marking/stream_marker.h"
@@ -28,6 +29,7 @@ struct RegisterOptions {
 struct RegisterSummary {
   std::int64_t num_packets = 0;
   std::int64_t num_erased_slots = 0;
+  double lost_share = 0;  // of the seconds with sound, 0 to 1: the two channels cancel out in their mean, and no copy can be read there
 };
 
 // Makes a new stream in the store and has `mark` fill and complete it. On any failure, also when cancelled, the stream is taken out of the store again.
@@ -36,9 +38,13 @@ using MarkIntoStore = std::function<Result<RegisterSummary>(const StreamRecord& 
 Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark);
 
 // Marks the whole of `host` as a new stream and keeps its reference and grants: of kind kSourcePackets in the packets of one encode, of kind kHostPackets in
-// the sound. On any failure, also when cancelled, the stream is taken out of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off.
+// the sound. On any failure, also when cancelled, the stream is taken out of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off;
+// kFailedPrecondition: it has no room for a mark, or its two channels cancel out in their mean, which is what copies are searched and read by.
 Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, AudioReader& host, const RegisterOptions& options,
                                        const Progress& progress);
+
+// kFailedPrecondition: what `loss` watched cannot be read for nearly all of its energy; the message says how to mark it nevertheless.
+Result<void> RefuseIfLost(const MeanLoss& loss);
 
 // The encode whose packets are marked, in streams of kind kSourcePackets that were not packets before.
 VariantEncoder::Options OneEncode(const StreamFormat& format);

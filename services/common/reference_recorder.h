@@ -35,6 +35,8 @@ class ReferenceRecorder {
   Result<void> AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased);
   // Gives out what has been collected. Slots that come afterwards start a new chunk, at the next packet where a word of the fingerprint may begin.
   Result<void> Flush();
+  // What the mean of two channels lost of the source packets so far. For streams of kind kSourcePackets alone.
+  const MeanLoss& source_mean_loss() const { return player_->mean_loss(); }
 
  private:
   static constexpr std::int64_t kMaxGapInChunk = kPacketsPerSecond;  // within a chunk; the fingerprint runs through it as through silence

@@ -36,12 +36,6 @@ std::string RandomHex() {
 // "NAME/INSTANCE": the name tells whose rooms they are after a restart, the instance keeps two processes of one name apart.
 std::string OwnerName(const std::string& owner) { return owner.substr(0, owner.rfind('/')); }
 
-Key RandomKey() {
-  Key key;
-  randombytes_buf(key.MutableBytes().data(), key.MutableBytes().size());
-  return key;
-}
-
 std::string ToJson(const Delivery& delivery) {
   const auto seed = delivery.seed.RevealBytes();
   return nlohmann::json{{"host", delivery.host},
@@ -298,7 +292,7 @@ Result<ChoiceReader> Sidecar::Choices(const std::string& stream_id, const std::s
 
 Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const std::string& account, const Delivery& wanted) {
   Delivery delivery = wanted;
-  delivery.seed = RandomKey();
+  delivery.seed = NewRandomKey();
   const std::lock_guard lock(mutex_);
   auto room = FindRoom(stream_id);
   if (!room) return Pass(room);
@@ -450,7 +444,12 @@ void Sidecar::ResumeListeners(Store& store, Room& room) {
   if (!grants) return;
   for (const Grant& grant : *grants) {
     if (grant.id.empty() || grant.delivery.empty() || grant.to_stream_us != Grant::kOpenEnd) continue;
-    const auto added = room.AddListener(grant.id, grant.account, DeliveryFromJson(grant.delivery));
+    const Delivery delivery = DeliveryFromJson(grant.delivery);
+    if (!delivery.seed.is_set()) {
+      spdlog::error("grant {} cannot be resumed: its delivery has no seed", grant.id);
+      continue;
+    }
+    const auto added = room.AddListener(grant.id, grant.account, delivery);
     if (!added) spdlog::error("a grant cannot be resumed: {}", added.error().message);
   }
 }

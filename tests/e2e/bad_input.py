@@ -1,9 +1,10 @@
 """Bad input: one clear line on stderr, exit status 2, and nothing half-written."""
 import os
 import socket
+import subprocess
 import unittest
 
-from support import EndToEnd, Recordings, ffmpeg, png
+from support import EndToEnd, Recordings, ffmpeg, png, speech, write_wav
 
 
 class BadInput(EndToEnd):
@@ -70,6 +71,24 @@ class BadInput(EndToEnd):
         self.assert_refused(self.run_raw("mark", self.path("broken.mp4"), "--plain", "--out", self.path("out.opus")), "broken.mp4")
         self.assertEqual(set(self.files()), before)
 
+    def test_channels_that_cancel_out(self):
+        """mark: a recording whose two channels cancel out is refused, as sound and as packets, with the way to mark it; half of one is noted"""
+        self.mark(Recordings.speech(6, seed=2), "alice", "other.opus", stream="other")
+        voice = speech(6)
+        wav = write_wav(self.path("inverted.wav"), [voice, [-x for x in voice]])
+        opus = self.path("inverted.opus")
+        ffmpeg("-i", wav, "-c:a", "libopus", "-b:a", "64k", opus)
+        before = set(self.files())
+        for words in (self.mark_words(wav), self.mark_words(wav, bitrate="96k"), self.mark_words(wav, codec="none", out=self.path("out.wav")), self.mark_words(opus)):
+            with self.subTest(words=words[1:]):
+                self.assert_refused(self.run_raw(*words), "cancel out in their mean", "mark it as mono", "pan=mono")
+                self.assertEqual(set(self.files()), before)
+                self.assertEqual([s["stream"] for s in self.streams()], ["other"])
+        half = write_wav(self.path("half.wav"), [voice, [x if i < 16000 * 2 else -x for i, x in enumerate(voice)]])
+        done = self.run_raw(*self.mark_words(half))
+        self.assertEqual(done.status, 0, done.err)
+        self.assertIn("67 % of the recording the two channels cancel out", done.err)
+
     def test_clips(self):
         """scan: a clip that cannot be read adds no finding"""
         self.mark(Recordings.speech(6), "alice", "alice.opus")
@@ -78,6 +97,32 @@ class BadInput(EndToEnd):
                 self.assert_refused(self.run_raw("scan", path, keyed=True), *message)
                 self.assert_refused(self.run_raw("scan", path, "--json", keyed=True), *message)
         self.assertEqual(self.earmark("findings", "--json").json(), [])
+
+    def test_listeners(self):
+        """mark: a list of listeners from a pipe is read; a device, an endless pipe and what is far too long end at once with a clear error"""
+        self.path("wide.txt").write_text("alice\n" + "y" * 5000 + "\n")
+        with self.path("huge.txt").open("wb") as file:
+            file.truncate(65 << 20)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.path("socket")))
+        for path, message in (("/dev/zero", ["/dev/zero", "device", "--listeners"]), ("/dev/urandom", ["/dev/urandom", "device"]), ("/dev/null", ["/dev/null", "device"]),
+                              (self.path("wide.txt"), ["wide.txt", "line 2", "4096 bytes"]), (self.path("huge.txt"), ["huge.txt", "64 MB"]), (self.path("socket"), ["socket"])):
+            with self.subTest(path=path):
+                self.assert_nothing_done(self.mark_words(listeners=path), *message)
+        endless = subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE)
+        self.addCleanup(endless.wait)
+        self.addCleanup(endless.kill)
+        done = subprocess.run(self.command(*self.mark_words(listeners="/dev/stdin"), keyed=False), stdin=endless.stdout, capture_output=True, text=True, cwd=self.folder,
+                              env=self.environment(), timeout=60, check=False)
+        endless.stdout.close()
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("64 MB", done.stderr)
+        os.mkfifo(self.path("pipe.txt"))
+        marking = self.start(*self.mark_words(listeners=self.path("pipe.txt"), store=None, key=None), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.path("pipe.txt").write_text(self.listeners.read_text())
+        self.assertEqual(marking.wait(60), 0, marking.stderr.read())
+        marking.stderr.close()
+        self.assertEqual(len(self.earmark("accounts", "--json").json()), 100)
 
     def test_options(self):
         """mark: options that are wrong or missing are told before anything is made"""
@@ -154,6 +199,13 @@ class BadInput(EndToEnd):
         self.mark(Recordings.speech(6), "alice", "alice.opus")
         self.make_key("other.key")
         self.assert_nothing_done(self.mark_words(**{"for": "bob"}, key=self.path("other.key")), "room", "--key")
+
+    def test_key_of_zeros(self):
+        """mark, keys: a key file of zeros is refused"""
+        self.key.write_text("earmark-key-1 " + "0" * 64 + "\n")
+        self.key.chmod(0o600)
+        for words in (self.mark_words(), ["keys", "--key", self.key]):
+            self.assert_nothing_done(words, "master.key", "key of zeros")
 
     def test_key_is_never_overwritten(self):
         """keys create: an existing key stays"""

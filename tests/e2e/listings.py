@@ -1,5 +1,8 @@
 """streams, accounts, findings, keys, completion, help: what they print, for people and as JSON."""
+import json
+import os
 import re
+import shutil
 import stat
 import subprocess
 import unittest
@@ -94,6 +97,24 @@ class Listings(EndToEnd):
         again = self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "bob", "--out", self.path("b.opus"), "--json").json()
         self.assertFalse(again["registered"])
         self.assertTrue(self.earmark("mark", Recordings.speech(6), "--plain", "--out", self.path("p.opus"), "--json").json()["plain"])
+
+    def test_names_that_are_not_utf8(self):
+        """mark, scan, findings, keys: files whose names are not UTF-8 give JSON with replacement characters"""
+        strange = os.fsencode(self.folder) + b"/talk-\xff\xe9"
+        shutil.copy(Recordings.speech(6), strange + b".wav")
+
+        def run(*words):
+            done = subprocess.run([os.fsencode(word) for word in (BINARY, *words)], stdin=subprocess.DEVNULL, capture_output=True, env=self.environment(), timeout=120, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout.decode("utf-8"))  # strict
+
+        places = ["--store", self.store, "--key", os.fsdecode(strange + b".key")]
+        marked = run("mark", strange + b".wav", "--stream", "room", "--listeners", self.listeners, "--for", "alice", "--out", strange + b".opus", "--json", *places)
+        self.assertIn("talk-\ufffd\ufffd.opus", marked["out"])
+        self.assert_accuses(run("scan", strange + b".opus", "--json", *places), "alice")
+        self.assertIn("talk-\ufffd\ufffd.opus", run("findings", "--json", "--store", self.store)[0]["clip"])
+        self.assertIn("talk-\ufffd\ufffd.key", run("keys", "--json", *places[2:])["file"])
+        self.assertEqual(run("leaks", "--json", "--store", self.store)["leaks"][0]["account"], "alice")
 
     def test_help(self):
         """--help of every command: status 0, on stdout, with an example; --version"""

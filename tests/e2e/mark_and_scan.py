@@ -112,6 +112,16 @@ class MarkAndScan(EndToEnd):
             self.assert_accuses(self.scan(copy), "alice")
         self.assertEqual(len(read_wav(copy)[1]), 2)
 
+    def test_sound_on_one_side(self):
+        """mark, scan: a recording with sound on its left side alone gives copies that name the account, from sound and from packets"""
+        voice = speech(20, 3)
+        wav = write_wav(self.path("left.wav"), [voice, [0.0] * len(voice)])
+        opus = self.path("left.opus")
+        ffmpeg("-i", wav, "-c:a", "libopus", "-b:a", "64k", opus)
+        for source in (wav, opus):
+            copy = self.mark(source, "alice", f"alice-{source.name}.opus", stream=source.name)
+            self.assert_accuses(self.scan(copy, "--stream", source.name), "alice")
+
     def test_rates(self):
         """mark, scan: recordings of 8, 44.1 and 192 kHz"""
         for rate_hz in (8000, 44100, 192000):

@@ -4,12 +4,16 @@
 
 #include <sodium.h>
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace {
+
+constexpr std::array<std::uint8_t, 32> kKeyBytes = {1};  // any that is set
 
 constexpr std::size_t kHeaderBytes = crypto_secretstream_xchacha20poly1305_HEADERBYTES;
 
@@ -29,7 +33,7 @@ std::vector<std::uint8_t> Seal(const std::uint8_t* data, std::size_t size, const
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const earmark::Key key;
+  static const earmark::Key key{std::span<const std::uint8_t, 32>(kKeyBytes)};
   const auto chunk = earmark::ReferenceChunkData::Open(Seal(data, size, key), key, {.stream_id = "s", .source = 0, .first_packet = 0});
   if (!chunk) return 0;
   volatile std::uint8_t last = 0;  // touch every byte, for the address sanitizer to look at

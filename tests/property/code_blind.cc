@@ -75,8 +75,8 @@ TEST_CASE("CodeBlind: other codes change no match, no alignment and no likelihoo
       const Reading reading = ReadClip(stream, clip);
       REQUIRE_FALSE(reading.pieces.empty());
       REQUIRE_FALSE(reading.likelihoods.symbols.empty());
-      // The very stream, its reference and carriers, with everybody's code another; or with no code key at all.
-      for (const CodeKey& other_code : {TestCodeKey(99), CodeKey()}) {
+      // The very stream, its reference and carriers, with everybody's code another.
+      for (const CodeKey& other_code : {TestCodeKey(99), TestCodeKey(100)}) {
         MarkedStream other = stream;
         other.keys.code = other_code;
         CheckSame(reading, ReadClip(other, clip));

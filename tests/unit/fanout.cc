@@ -72,7 +72,7 @@ struct Packets {
 };
 
 FanoutTarget Target(ListenerId listener, const Destination& destination) {
-  return {.listener = listener, .destination = destination, .projection = OutputProjection::Derive(Key(), "mic", 111)};
+  return {.listener = listener, .destination = destination, .projection = OutputProjection::Derive(TestKey(1), "mic", 111)};
 }
 
 TEST_CASE("Fanout: every listener gets its own variant under its own header", "[fanout]") {

@@ -49,7 +49,7 @@ TEST_CASE("KeyFile: a created key is read back, and only its owner can", "[key_f
 
   const Result<MasterKey> read = ReadKeyFile(path);
   REQUIRE(read);
-  CHECK(read->key.EqualsInConstantTime(created->key));
+  CHECK(read->key.Get().EqualsInConstantTime(created->key));
   CHECK(read->id == created->id);
   CHECK(created->id.size() == 16);
   CHECK(created->id.find_first_not_of("0123456789abcdef") == std::string::npos);
@@ -69,8 +69,8 @@ TEST_CASE("KeyFile: the id of a known key never changes", "[key_file]") {
   const TempFolder folder;
   const Result<MasterKey> read = ReadKeyFile(WithMode(folder.File("k"), "earmark-key-1 " + kHexKey + "\n", 0400));
   REQUIRE(read);
-  CHECK(read->key.RevealBytes()[1] == 0x11);
-  CHECK(read->key.RevealBytes()[31] == 0xef);
+  CHECK(read->key.Get().RevealBytes()[1] == 0x11);
+  CHECK(read->key.Get().RevealBytes()[31] == 0xef);
   // Keyed BLAKE2b-128 of the label, first half; the same by hashlib.blake2b(b"earmark/key-id/1", key=…, digest_size=16) in
   // Python.
   CHECK(read->id == "0639591772a42df1");
@@ -79,6 +79,12 @@ TEST_CASE("KeyFile: the id of a known key never changes", "[key_file]") {
   CHECK(KeyId(other) != read->id);
   // The line end is not part of the key.
   CHECK(ReadKeyFile(WithMode(folder.File("k2"), "earmark-key-1 " + kHexKey, 0600)).value().id == read->id);
+}
+
+TEST_CASE("KeyFile: a key of zeros is refused", "[key_file]") {
+  const TempFolder folder;
+  CheckFails(ReadKeyFile(WithMode(folder.File("k"), "earmark-key-1 " + std::string(64, '0') + "\n", 0600)), ErrorCode::kInvalidArgument, "a key of zeros");
+  CheckFails(ReadKeyFile(WithMode(folder.File("hole"), std::string(79, '\0'), 0600)), ErrorCode::kInvalidArgument, "not a key file");
 }
 
 TEST_CASE("KeyFile: an existing file is never overwritten", "[key_file]") {

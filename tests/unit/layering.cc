@@ -51,7 +51,7 @@ TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {
 }
 
 TEST_CASE("Layering: services/common/server is the daemons' frame and knows no store, audio or call of theirs", "[layering]") {
-  CheckFolder("services/common/server", {"services/common/server/", "dsp/core/result.h"},
+  CheckFolder("services/common/server", {"services/common/server/", "dsp/core/result.h", "dsp/core/core_dumps.h"},
               {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/", "arpa/"});
 }
 

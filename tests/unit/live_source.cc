@@ -82,7 +82,7 @@ class Scene {
   }
 
   const StreamKeys keys = TestKeys();
-  const OutputProjection projection = OutputProjection::Derive(Key(), "mic", 111);
+  const OutputProjection projection = OutputProjection::Derive(TestKey(1), "mic", 111);
   SlotQueue recorder{512};
   std::shared_ptr<LiveSource> source;
 

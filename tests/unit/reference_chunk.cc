@@ -307,7 +307,7 @@ TEST_CASE("ReferenceChunk: another key or another place does not open it", "[ref
   const auto sealed = Seal(Slots(5, 4, 1), 4, TestKey(1), kContext);
   REQUIRE(ReferenceChunkData::Open(sealed, TestKey(1), kContext));
   CheckDamaged(ReferenceChunkData::Open(sealed, TestKey(2), kContext));
-  CheckDamaged(ReferenceChunkData::Open(sealed, Key(), kContext));
+  CheckDamaged(ReferenceChunkData::Open(sealed, TestKey(99), kContext));
   for (const ChunkContext& other : {ChunkContext{.stream_id = "room2", .source = 1, .first_packet = 1500}, ChunkContext{.stream_id = "", .source = 1, .first_packet = 1500},
                                     ChunkContext{.stream_id = "room", .source = 0, .first_packet = 1500}, ChunkContext{.stream_id = "room", .source = 1, .first_packet = 1000},
                                     ChunkContext{.stream_id = "room", .source = 1500, .first_packet = 1}}) {

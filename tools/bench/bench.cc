@@ -16,6 +16,7 @@
 
 #include "tools/bench/bench.h"
 
+#include "dsp/core/stream_keys.h"
 #include "dsp/marking/stream_marker.h"
 #include "dsp/tracing/code_key.h"
 #include "dsp/search/fingerprint_index.h"
@@ -28,7 +29,7 @@ void BenchMarking(const std::string& audio) {
   const std::vector<float> host = Host(audio);
   const double seconds = static_cast<double>(host.size()) / kSampleRateHz;
   StreamFormat format;
-  const StreamKeys keys;
+  const StreamKeys keys = DeriveStreamKeys(NewRandomKey(), "bench", {});
   std::vector<double> ratios;
   std::vector<double> marks;
   for (int round = 0; round < 5; ++round) {

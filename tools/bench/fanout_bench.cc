@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dsp/core/stream_keys.h"
 #include "dsp/tracing/audience.h"
 #include "dsp/rtp/output_projection.h"
 #include "services/sidecar/fanout.h"
@@ -69,9 +70,9 @@ void BenchFanout() {
   Audience audience(4, kListeners);
   FanoutTargets targets;
   for (int i = 0; i < kListeners; ++i) {
-    auto listener = audience.Add(CodeKey(), "account-" + std::to_string(i));
+    auto listener = audience.Add(CodeKey(NewRandomKey()), "account-" + std::to_string(i));
     auto destination = Destination::Parse("127.0.0.1", ports[static_cast<std::size_t>(i) % ports.size()]);
-    targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(Key(), "mic", 111)});
+    targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(NewRandomKey(), "mic", 111)});
   }
   std::vector<std::uint8_t> packets(4 * kPacketBytes, 1);
   Slot slot;

@@ -69,7 +69,7 @@ std::int64_t MarkAll(InPacketMarker& marker, std::int64_t& slot, const Packets& 
 void BenchChannels(std::span<const float> host, int num_channels) {
   const Packets packets = SourcePackets(host, num_channels);
   const Packets few(packets.begin(), packets.begin() + static_cast<std::ptrdiff_t>(packets.size() / kOneIn));
-  const ReadingKeys keys;
+  const ReadingKeys keys = DeriveReadingKeys(NewRandomKey(), "bench", {});
   const StreamFormat in_packet{.num_channels = num_channels, .kind = ReferenceKind::kSourcePackets, .code_version = 2};
   const StreamFormat encoded{.num_channels = num_channels, .bitrate_bps = kBitrateBps};
   std::vector<double> parses;

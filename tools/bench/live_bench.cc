@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "dsp/core/stream_keys.h"
 #include "dsp/marking/variant_encoder.h"
 #include "dsp/rtp/rtp_packet.h"
 #include "services/sidecar/sidecar.h"
@@ -70,7 +71,7 @@ void BenchLive(const std::string& audio) {
   std::vector<double> seconds;
   int num_missing = 0;
   {
-    auto sidecar = OrExit(Sidecar::Start({.store_url = "sqlite:" + folder + "/store.db", .name = "bench"}, MasterKey{.key = Key(), .id = KeyId(Key())}));
+    auto sidecar = OrExit(Sidecar::Start({.store_url = "sqlite:" + folder + "/store.db", .name = "bench"}, [] { const Key key = NewRandomKey(); return MasterKey{.key = key, .id = KeyId(key)}; }()));
     (void)OrExit(sidecar->OpenStream("room", 0, {}));
     const Destination to = OrExit(Destination::Parse("127.0.0.1", OrExit(sidecar->AddSource("room", "mic", 111, 63))));
     std::vector<UdpSocket> listeners;

@@ -126,9 +126,9 @@ void BenchScan(const std::string& audio, int hours) {
   const auto folder = std::filesystem::temp_directory_path() / ("earmark-bench-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   {
-    MasterKey master;
-    std::ranges::fill(master.key.MutableBytes(), std::uint8_t{7});
-    master.id = KeyId(master.key);
+    Key seven;
+    std::ranges::fill(seven.MutableBytes(), std::uint8_t{7});
+    const MasterKey master{.key = seven, .id = KeyId(seven)};
     auto store = OrExit(OpenStore("sqlite:" + (folder / "store.db").string(), OpenMode::kReadWriteCreate));
     std::vector<std::string> accounts;
     std::vector<Grant> grants;

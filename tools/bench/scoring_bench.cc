@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "db/store.h"
+#include "dsp/core/stream_keys.h"
 #include "dsp/scoring/account_scorer.h"
 #include "dsp/scoring/block_scores.h"
 #include "dsp/tracing/trace_code.h"
@@ -58,7 +59,7 @@ std::vector<std::string> Accounts(int num_accounts) {
 void BenchMinute() {
   const std::vector<std::string> accounts = Accounts(kMillion);
   const ScoreTable table = MakeScoreTable(RandomLikelihoods(1500));
-  const CodeKey key;
+  const CodeKey key(NewRandomKey());
   std::vector<std::int32_t> scores;
   const double score = Measure([&] { scores = AccountScorer(key, accounts).Score(table).value(); });
   const double tail = Measure([&] { (void)ScoreDistribution(table); });
@@ -74,7 +75,7 @@ using AddTile = void (*)(std::span<const BlockScores>, const KeystreamTile&, std
 double LookUpSeconds(const CodeScores& codes, int num_accounts, AddTile add) {
   constexpr std::size_t kBlocks = 32;
   constexpr std::size_t kStride = (kBlocks + 1) * kKeystreamBlockBytes;
-  const Key key;
+  const Key key = NewRandomKey();
   std::vector<std::uint8_t> keystream(kAccountsPerTile * kStride);
   Keystream(key, 0, keystream);
   std::array<std::int32_t, kAccountsPerTile> scores{};
@@ -94,10 +95,10 @@ void BenchSample() {
   constexpr int kAccounts = 20'000;
   const ScoreTable table = MakeScoreTable(RandomLikelihoods(kLongSymbols));
   const std::vector<std::string> accounts = Accounts(kAccounts);
-  const AccountScorer scorer(CodeKey(), accounts);
+  const AccountScorer scorer(CodeKey(NewRandomKey()), accounts);
   const CodeScores codes = MakeCodeScores(table);
   std::vector<std::uint8_t> keystream(codes.blocks.size() * kKeystreamBlockBytes);
-  const Key key;
+  const Key key = NewRandomKey();
   std::vector<double> all, streams, in_vectors, one_by_one;
   for (int round = 0; round < 3; ++round) {
     all.push_back(Measure([&] { (void)scorer.Score(table).value(); }));
@@ -163,7 +164,7 @@ void BenchScoring(LongClip long_clip) {
   const auto folder = std::filesystem::temp_directory_path() / ("earmark-bench-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   const std::string url = "sqlite:" + (folder / "store.db").string();
-  MasterKey master;
+  MasterKey master{.key = NewRandomKey(), .id = {}};
   master.id = KeyId(master.key);
   std::fflush(stdout);
   const pid_t filler = fork();

@@ -3,13 +3,13 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
+#include "services/common/copy_request.h"
 #include "services/common/scan/scan.h"
 #include "tools/earmark/client/client.h"
 
@@ -50,19 +50,9 @@ void AddDemoCommand(CLI::App& app, Action& action);
 
 // ---- the pieces that commands share
 
-struct MarkRequest {
-  std::string input;
-  std::string stream_id;
+struct MarkRequest : CopyRequest {
   std::string listeners_file;
-  std::string account;  // of the copy; empty for `plain`
-  std::string output;
-  // Not given: what the stream has, or for a new one StreamFormat's defaults. Given and not what the stream has: kAlreadyExists.
-  std::optional<int> bitrate_bps = {};
-  std::optional<int> num_variants = {};
-  std::optional<int> packets_per_symbol = {};
-  std::optional<int> strength = {};
-  std::optional<bool> opus = {};  // --codec
-  bool plain = false;             // no mark, nothing registered
+  bool plain = false;  // no mark, nothing registered
   CommonOptions common;
 };
 struct MarkOutcome {
@@ -70,6 +60,7 @@ struct MarkOutcome {
   std::int64_t num_packets = 0;
   std::int64_t num_erased_slots = 0;
   std::int64_t num_listeners = 0;
+  double lost_share = 0;  // as RegisterSummary has it; of a new stream
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);
 

@@ -7,6 +7,7 @@
 #include "dsp/core/stream_keys.h"
 #include "dsp/reference/reference_chunk.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
@@ -29,7 +30,7 @@ int Migrate(const DbState& state) {
   auto to = StoreSchemaVersion(state.common.store);
   if (!to) return Complain(to.error());
   const std::string name = PrintableStoreUrl(state.common.store);
-  if (state.json) std::printf("%s\n", ordered_json{{"store", name}, {"from", *from}, {"to", *to}}.dump().c_str());
+  if (state.json) PrintJson({{"store", name}, {"from", *from}, {"to", *to}});
   else if (*from == 0) std::printf("made the store %s with schema %d\n", name.c_str(), *to);
   else if (*from == *to) std::printf("the store %s has schema %d already\n", name.c_str(), *to);
   else std::printf("the store %s went from schema %d to %d\n", name.c_str(), *from, *to);
@@ -172,7 +173,7 @@ void PrintCheck(const DbState& state, const StoreCheck& check) {
     const ordered_json counts = {{"streams", n.streams},           {"chunks", n.chunks}, {"opened_chunks", n.opened_chunks},
                                  {"fingerprints", n.fingerprints}, {"grants", n.grants}, {"findings", n.findings},
                                  {"damaged", check.damages()}};
-    std::printf("%s\n", counts.dump(-1, ' ', false, ordered_json::error_handler_t::replace).c_str());
+    PrintJson(counts);
     return;
   }
   for (const std::string& damage : check.damages()) std::printf("%s %s\n", Red("damaged").c_str(), PrintableName(damage).c_str());

@@ -15,6 +15,7 @@
 
 #include "dsp/media/audio_file.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/program.h"
 #include "tools/earmark/terminal.h"
 
@@ -318,7 +319,7 @@ class Demo {
 
   int Conclude() {
     json_["all_right"] = num_wrong_ == 0;
-    if (options_.json) std::printf("%s\n", json_.dump().c_str());
+    if (options_.json) PrintJson(json_);
     if (num_wrong_ == 0) {
       Say("%s: the leaker was named, and without mark or key nobody was.\n", Green("All right").c_str());
     } else {

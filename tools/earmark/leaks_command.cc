@@ -9,6 +9,7 @@
 #include "services/common/digest.h"
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
@@ -83,7 +84,7 @@ void Sort(std::vector<LeakRow>& rows) {
   });
 }
 
-void PrintJson(const std::vector<LeakRow>& rows) {
+void PrintRows(const std::vector<LeakRow>& rows) {
   ordered_json leaks = ordered_json::array();
   for (const LeakRow& row : rows) {
     leaks.push_back({{"account", row.account},
@@ -93,7 +94,7 @@ void PrintJson(const std::vector<LeakRow>& rows) {
                      {"first_seen", Utc(row.first_seen_unix_us)},
                      {"last_seen", Utc(row.last_seen_unix_us)}});
   }
-  std::printf("%s\n", ordered_json{{"leaks", leaks}, {"next_page_token", ""}}.dump().c_str());
+  PrintJson(ordered_json{{"leaks", leaks}, {"next_page_token", ""}});
 }
 
 // Characters, not bytes: account names are UTF-8.
@@ -130,7 +131,7 @@ int RunLeaks(const LeaksState& state) {
   auto rows = state.server.server.empty() ? QueryStore(state.common, *filter) : QueryServer(state.server, *filter);
   if (!rows) return Complain(rows.error());
   Sort(*rows);
-  if (state.json) PrintJson(*rows);
+  if (state.json) PrintRows(*rows);
   else PrintTable(*rows);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
@@ -54,7 +55,7 @@ int ListStreams(const ListState& state) {
                       {"key_id", s.key_id}});
       if (s.format.kind == ReferenceKind::kSourcePackets) list.back()["strength"] = s.format.strength;
     }
-    std::printf("%s\n", list.dump().c_str());
+    PrintJson(list);
     return 0;
   }
   if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
@@ -75,7 +76,7 @@ int RemoveStream(const ListState& state) {
   auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
   if (auto removed = (*store)->RemoveStream(state.name); !removed) return Complain(removed.error());
-  if (state.json) std::printf("%s\n", ordered_json{{"removed", state.name}}.dump().c_str());
+  if (state.json) PrintJson(ordered_json{{"removed", state.name}});
   else std::printf("removed stream %s with its reference and grants; findings stay\n", state.name.c_str());
   return 0;
 }
@@ -94,7 +95,7 @@ int ListAccounts(const ListState& state) {
   if (state.json) {
     ordered_json list = ordered_json::array();
     for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusations}});
-    std::printf("%s\n", list.dump().c_str());
+    PrintJson(list);
     return 0;
   }
   for (const AccountSummary& a : *accounts) {
@@ -124,14 +125,14 @@ int ListFindings(const ListState& state) {
     for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
     std::printf("\n");
   }
-  if (state.json) std::printf("%s\n", list.dump().c_str());
+  if (state.json) PrintJson(list);
   return 0;
 }
 
 int ShowKey(const ListState& state) {
   auto key = ReadMasterKey(state.common);
   if (!key) return Complain(key.error());
-  if (state.json) std::printf("%s\n", ordered_json{{"file", state.common.key_file}, {"key_id", key->id}}.dump().c_str());
+  if (state.json) PrintJson(ordered_json{{"file", state.common.key_file}, {"key_id", key->id}});
   else std::printf("%s: master key %s\n", state.common.key_file.c_str(), key->id.c_str());
   return 0;
 }

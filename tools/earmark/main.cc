@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "dsp/core/core_dumps.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/terminal.h"
 
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
     PrintError("the system gives no random numbers; libsodium cannot start");
     return 1;
   }
+  earmark::LeaveNoCoreDumps();
   CatchInterrupts();
   CLI::App app("Finds out who leaked a private live stream: marks every listener's copy, and names the account whose copy a recording is.");
   app.name("earmark");

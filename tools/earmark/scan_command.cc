@@ -21,6 +21,7 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, PrintableName(request.clip) + ": " + report.error().message);
   if (!report) return report;
   report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
+  for (std::string& note : report->notes) note = PrintableName(note);  // they quote the file's name, which may be any bytes
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   FindingRecord finding;
   finding.clip_name = PrintableName(request.clip);

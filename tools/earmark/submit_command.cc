@@ -6,6 +6,7 @@
 
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
+#include "tools/earmark/json_output.h"
 #include "tools/earmark/report.h"
 #include "tools/earmark/terminal.h"
 
@@ -25,24 +26,24 @@ struct SubmitState {
 std::string FollowAdvice(const std::string& scan_id) { return "`earmark submit --follow " + scan_id + "` waits for it"; }
 
 int PrintQueued(const SubmitState& state, const RemoteScan& scan) {
-  if (state.json) std::printf("%s\n", ordered_json{{"scan_id", scan.id}, {"state", RemoteStateName(scan.state)}}.dump().c_str());
+  if (state.json) PrintJson(ordered_json{{"scan_id", scan.id}, {"state", RemoteStateName(scan.state)}});
   else std::printf("%s\n", scan.id.c_str());
   return 0;
 }
 
 // The object of `scan --json` with the finding's id. One that is no object is the server's mistake; the verdict is known all the same.
-std::string FindingJson(const RemoteFinding& finding) {
+ordered_json FindingJson(const RemoteFinding& finding) {
   ordered_json report = ordered_json::parse(finding.report_json, nullptr, false);
   if (!report.is_object()) report = ordered_json{{"verdict", finding.verdict}};
   if (finding.verdict == "unreadable") report["reason"] = finding.reason;
   report["finding"] = finding.id;
-  return report.dump();
+  return report;
 }
 
 int PrintFinding(const SubmitState& state, const RemoteFinding& finding) {
   const std::string clip = state.submission.path.empty() ? PrintableName(finding.clip_name) : state.submission.path;
   const bool unreadable = finding.verdict == "unreadable";
-  if (state.json) std::printf("%s\n", FindingJson(finding).c_str());
+  if (state.json) PrintJson(FindingJson(finding));
   if (unreadable) return Complain({ErrorCode::kInvalidArgument, finding.reason.empty() ? clip + ": the clip cannot be read" : finding.reason});
   if (state.json) return 0;
   for (const std::string& note : finding.report.notes) PrintNote(note);

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "dsp/core/core_dumps.h"
 #include "services/common/server/log.h"
 
 namespace earmark::server {
@@ -89,6 +90,7 @@ void Frontend::Stop(std::chrono::milliseconds deadline) {
 }
 
 void InstallSignalHandlers() {
+  LeaveNoCoreDumps();  // here, since it comes first in every daemon
   if (::pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
   struct sigaction action {};
   action.sa_handler = &OnSignal;

@@ -5,18 +5,16 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
-#include <sstream>
 #include <thread>
 #include <utility>
 
 #include "earmark/v1/detection.grpc.pb.h"
 #include "services/common/digest.h"
 #include "services/common/server/status.h"
+#include "services/common/text_file.h"
 #include "tools/earmark/client/server_address.h"
 
 namespace earmark::cli {
@@ -36,12 +34,11 @@ constexpr auto kLongestPause = 5s;
 // ---- options
 
 Result<std::string> ReadText(const std::string& path, const std::string& option) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kPermissionDenied, option + " " + path + ": " + std::strerror(errno));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.fail()) return Fail(ErrorCode::kInvalidArgument, option + " " + path + ": cannot be read, or is empty");
-  return text.str();
+  constexpr std::size_t kMostBytes = 16 << 20;  // a bundle of every authority there is has half a megabyte
+  auto text = ReadTextFile(path, kMostBytes);
+  if (!text) return Fail(text.error().code, option + " " + text.error().message);
+  if (text->empty()) return Fail(ErrorCode::kInvalidArgument, option + " " + path + ": is empty");
+  return text;
 }
 
 std::string Trimmed(const std::string& text) {

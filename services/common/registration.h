@@ -1,0 +1,36 @@
+// The stream that a recording is in the store: found there, or registered with its listeners.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "db/store.h"
+#include "dsp/media/key_file.h"
+#include "services/common/copy_request.h"
+#include "services/common/progress.h"
+
+namespace earmark {
+
+// Who gets a copy of a new stream.
+struct Listeners {
+  std::vector<std::string> accounts;  // each once
+  std::string file;                   // that they were read from, for messages
+
+  bool Holds(const std::string& account) const;
+};
+
+struct Registration {
+  StreamRecord stream;
+  bool is_new = false;
+  double lost_share = 0;  // of a new one, as RegisterSummary has it
+};
+
+// kInvalidArgument: request.account is none of them.
+Error NotAListener(const CopyRequest& request, const Listeners& listeners);
+
+// request.stream_id as it is in the store. If it is new, or its marking was broken off, request.input is marked and registered now, for request.account among
+// `listeners`; waits for the lease of a marking that broke off, some seconds. kAlreadyExists: it is there from another recording, or with other settings than
+// were given; kFailedPrecondition: it is a live room, or being marked by somebody else; NotAListener; the errors of RegisterStream and RegisterPackets.
+Result<Registration> FindOrRegister(Store& store, const MasterKey& master, const CopyRequest& request, const Listeners& listeners, const Progress& progress);
+
+}  // namespace earmark
