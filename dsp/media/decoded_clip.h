@@ -22,6 +22,7 @@ class DecodedClip {
   struct Signal {
     int track = 0;  // counted from 0 in the order of the file
     Channel channel = Channel::kMean;
+    bool operator==(const Signal&) const = default;
   };
 
   // The file is opened once: samples and digest are of the same bytes. `advance` is asked every few milliseconds of work, but while a file is looked

@@ -1,10 +1,12 @@
 #include "tools/earmark/report.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <optional>
 #include <regex>
+#include <string>
 
 #include "tools/earmark/terminal.h"
 
@@ -66,10 +68,39 @@ std::string Chance(double log10) {
   return text;
 }
 
+namespace {
+
+// Where it is not the usual: which track, and what of its channels.
+std::string HeardInText(const ScanReport& report, const StreamAlignment& a) {
+  std::string text;
+  if (report.num_tracks > 1) text += ", track " + std::to_string(a.heard_in.track + 1);
+  if (a.heard_in.channel == DecodedClip::Channel::kDifference) text += ", difference of its channels";
+  if (a.heard_in.channel == DecodedClip::Channel::kLeft || a.heard_in.channel == DecodedClip::Channel::kRight) text += std::string(", ") + ChannelName(a.heard_in.channel) + " channel";
+  return text;
+}
+
+// Of an account whose copy is heard in a part of what was found.
+std::string StretchText(const ScanReport& report, const Accusation& accusation) {
+  constexpr double kNearS = 1;
+  double from_s = accusation.clip_start_s;
+  double to_s = accusation.clip_end_s;
+  for (const StreamAlignment& a : report.alignments) {
+    if (a.stream != accusation.stream) continue;
+    from_s = std::min(from_s, a.alignment.clip_start_s);
+    to_s = std::max(to_s, a.alignment.clip_end_s);
+  }
+  if (accusation.clip_start_s - from_s < kNearS && to_s - accusation.clip_end_s < kNearS) return "";
+  char text[80];
+  std::snprintf(text, sizeof text, ", heard at %.1f-%.1f s", accusation.clip_start_s, accusation.clip_end_s);
+  return text;
+}
+
+}  // namespace
+
 void PrintReport(const std::string& clip, const ScanReport& report) {
   for (const StreamAlignment& a : report.alignments) {
-    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
-                a.stream.c_str(), a.alignment.stream_start_s, a.alignment.speed);
+    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f%s\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
+                a.stream.c_str(), a.alignment.stream_start_s, a.alignment.speed, HeardInText(report, a).c_str());
   }
   switch (report.verdict) {
     case Verdict::kUnknownAudio:
@@ -86,8 +117,8 @@ void PrintReport(const std::string& clip, const ScanReport& report) {
       return;
     case Verdict::kAccused:
       for (const Accusation& a : report.accusations) {
-        std::printf("%s %s, stream %s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(a.account).c_str(),
-                    a.stream.c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
+        std::printf("%s %s, stream %s%s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(a.account).c_str(),
+                    a.stream.c_str(), StretchText(report, a).c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
       }
       return;
   }

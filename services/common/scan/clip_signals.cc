@@ -17,14 +17,14 @@ ClipSignals OneSignal(std::span<const float> samples) {
   return {.signals = {{}}, .samples = [samples](std::size_t) -> Result<std::span<const float>> { return samples; }, .release_memory = {}};
 }
 
-const char* ChannelText(DecodedClip::Channel channel) {
+const char* ChannelName(DecodedClip::Channel channel) {
   switch (channel) {
-    case DecodedClip::Channel::kMean: return "mean of the channels";
-    case DecodedClip::Channel::kDifference: return "difference of the channels";
-    case DecodedClip::Channel::kLeft: return "left channel";
-    case DecodedClip::Channel::kRight: return "right channel";
+    case DecodedClip::Channel::kMean: return "mean";
+    case DecodedClip::Channel::kDifference: return "difference";
+    case DecodedClip::Channel::kLeft: return "left";
+    case DecodedClip::Channel::kRight: return "right";
   }
-  return "";
+  return "mean";
 }
 
 }  // namespace earmark

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <functional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "dsp/core/result.h"
@@ -25,7 +24,6 @@ struct ClipSignals {
 ClipSignals SignalsOf(DecodedClip& clip);               // kept by reference
 ClipSignals OneSignal(std::span<const float> samples);  // kept by reference; mono at kDetectRateHz
 
-// "mean of the channels", "difference of the channels", "left channel", "right channel".
-const char* ChannelText(DecodedClip::Channel channel);
+const char* ChannelName(DecodedClip::Channel channel);  // mean, difference, left, right
 
 }  // namespace earmark

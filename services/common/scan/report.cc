@@ -36,7 +36,7 @@ bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
   for (StreamAlignment& known : told) {
     Alignment& a = known.alignment;
     const Alignment& b = next.alignment;
-    if (known.stream != next.stream || known.source != next.source || std::abs(b.clip_start_s - a.clip_end_s) > kNearS) continue;
+    if (known.stream != next.stream || known.source != next.source || known.heard_in != next.heard_in || std::abs(b.clip_start_s - a.clip_end_s) > kNearS) continue;
     if (std::abs(a.StreamTime(b.clip_start_s) - b.stream_start_s) > kSameS) continue;
     const double stream_end_s = b.stream_end_s();
     a.clip_end_s = b.clip_end_s;
@@ -65,8 +65,10 @@ const char* VerdictName(Verdict verdict) {
   return "unknown_audio";
 }
 
-ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation, double clip_s) {
+ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores,
+                      double max_false_accusation) {
   ScanReport report;
+  for (const DecodedClip::Signal& signal : clip.signals) report.num_tracks = std::max(report.num_tracks, signal.track + 1);
   report.trials = scores.trials;
   // Of each stream, the readings that accuse are shown, or else the sharpest, which came first.
   std::map<std::string, bool> accuses;
@@ -78,7 +80,7 @@ ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReadin
     if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
       for (const SourcePiece& piece : reading.hypothesis.pieces) {
         if (!IsCertain(piece.alignment, reading.hypothesis)) continue;
-        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment};
+        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment, .heard_in = clip.signals[piece.signal]};
         if (!GoesOn(report.alignments, told)) report.alignments.push_back(told);
       }
       report.symbols_used += scores.of[r].symbols;
@@ -113,13 +115,15 @@ std::string ToJson(const ScanReport& report) {
                                   {"stream_start_s", Rounded(a.alignment.stream_start_s, 1e4)},
                                   {"speed", Rounded(a.alignment.speed, 1e6)}});
     if (a.source != 0) json["alignments"].back()["source"] = a.source;
+    if (report.num_tracks > 1) json["alignments"].back()["track"] = a.heard_in.track + 1;
+    if (a.heard_in.channel != DecodedClip::Channel::kMean) json["alignments"].back()["channel"] = ChannelName(a.heard_in.channel);
   }
   json["candidates"] = report.candidates;
   json["symbols_used"] = report.symbols_used;
   json["seconds_needed"] = report.seconds_needed ? ordered_json(*report.seconds_needed) : ordered_json(nullptr);
   if (report.trials != report.candidates) json["trials"] = report.trials;
   if (!report.notes.empty()) json["notes"] = report.notes;
-  return json.dump();
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace earmark

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dsp/search/aligner.h"
+#include "services/common/scan/clip_signals.h"
 #include "services/common/scan/scoring.h"
 
 namespace earmark {
@@ -18,6 +19,7 @@ struct StreamAlignment {
   std::string stream;
   int source = 0;  // which speaker
   Alignment alignment;
+  DecodedClip::Signal heard_in;  // of the clip: which track, and what of its channels
 };
 
 struct ScanReport {
@@ -25,14 +27,16 @@ struct ScanReport {
   std::vector<Accusation> accusations;  // strongest first
   std::vector<StreamAlignment> alignments;
   std::int64_t candidates = 0;  // accounts with a grant at the time, of all streams found
-  std::int64_t trials = 0;      // scores compared: candidates, each as often as the stream repeats the same sound and as stretches were scored apart; log10_bound = log10_p + log10(trials)
+  std::int64_t trials = 0;      // candidates, each as often as the stream repeats the same sound: log10_bound is log10_p + log10(trials), and 0.004 more where stretches are scored apart
   std::int64_t symbols_used = 0;
   std::optional<double> seconds_needed;  // of such a clip in all, for an accusation; only where there is none and more would help
+  int num_tracks = 1;                    // of the clip
   std::vector<std::string> notes;        // for people: streams under another key, and the like
 };
 
 // From what was read and scored. `clip_s`: how long the clip is.
-ScanReport MakeReport(const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation, double clip_s);
+ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores,
+                      double max_false_accusation);
 
 // The report as the JSON object of `scan --json`.
 std::string ToJson(const ScanReport& report);

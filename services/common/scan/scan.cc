@@ -68,7 +68,7 @@ Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSig
   if (!readings) return Pass(readings);
   auto scores = ScoreReadings(store, master, readings->of, options.max_false_accusation, context);
   if (!scores) return Pass(scores);
-  ScanReport report = MakeReport(**catalog, readings->of, std::move(*scores), options.max_false_accusation, *seconds);
+  ScanReport report = MakeReport(clip, *seconds, **catalog, readings->of, std::move(*scores), options.max_false_accusation);
   if (const int others = (*catalog)->num_under_other_key; others > 0) {
     report.notes.push_back("not searched: " + std::to_string(others) + " of " + std::to_string(others + (*catalog)->num_streams) + " streams; " + NotSearched(**catalog, master));
   }

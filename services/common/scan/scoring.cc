@@ -88,13 +88,17 @@ struct ScoredStretch {
   ScoreTable table;
 };
 
+// Of the chance that may be taken, what stretches get among them all, where there are any (a weighted Bonferroni bound): so hardly anything is taken from what all of the clip
+// can show, and a stretch by itself needs two digits more.
+constexpr double kShareOfStretches = 0.01;
+
 // What to score of a reading. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
 std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates, double max_false_accusation) {
   constexpr std::size_t kMostStretches = 200;
   constexpr double kMostLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
   std::vector<ScoredStretch> scored;
   scored.push_back({.stretch = std::nullopt, .table = MakeScoreTable(HeardInAll(reading))});
-  const double wanted = std::log10(max_false_accusation) - std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
+  const double wanted = std::log10(max_false_accusation * kShareOfStretches) - std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
   double looked_up = 0;
   for (const ClipStretch& stretch : StretchesToScore(reading, kMostStretches)) {
     ScoreTable table = MakeScoreTable(HeardIn(reading, stretch));
@@ -162,7 +166,8 @@ class Scoring {
       to_score_.push_back(WhatToScore(readings_[r], candidates->size(), max_false_accusation_));
       num_tables_ += to_score_.back().size();
       scores_.of.push_back({.candidates = static_cast<std::int64_t>(candidates->size())});
-      scores_.trials += scores_.of.back().candidates * static_cast<std::int64_t>(to_score_.back().size());
+      scores_.trials += scores_.of.back().candidates;
+      stretch_trials_ += scores_.of.back().candidates * static_cast<std::int64_t>(to_score_.back().size() - 1);
       by_stream[readings_[r].stream].Add(r, std::move(*candidates));
     }
     for (const auto& [stream, candidates] : by_stream) {
@@ -172,7 +177,12 @@ class Scoring {
   }
 
  private:
-  double Log10Trials() const { return std::log10(static_cast<double>(std::max<std::int64_t>(1, scores_.trials))); }
+  // By how much the bound is weaker than one account's chance in one table.
+  double Log10Trials(const ScoredStretch& what) const {
+    if (what.stretch) return std::log10(static_cast<double>(stretch_trials_) / kShareOfStretches);
+    const double share = stretch_trials_ > 0 ? 1 - kShareOfStretches : 1;
+    return std::log10(static_cast<double>(std::max<std::int64_t>(1, scores_.trials)) / share);
+  }
 
   // All readings of a stream are scored with its accounts' keys derived once.
   Result<void> ScoreStream(const std::string& stream, const StreamCandidates& candidates) {
@@ -195,7 +205,7 @@ class Scoring {
       named.accusation.clip_end_s = stretch.to_s;
       scores_.accusations.push_back(std::move(named.accusation));
     }
-    std::sort(scores_.accusations.begin(), scores_.accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_p < b.log10_p; });
+    std::sort(scores_.accusations.begin(), scores_.accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_bound < b.log10_bound; });
     return {};
   }
 
@@ -207,7 +217,7 @@ class Scoring {
     const auto scores = scorer.Score(table, advance);
     if (!scores) return Pass(scores);
     const ScoreDistribution distribution(table, what.stretch ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
-    const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials());
+    const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials(what));
     ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
       if ((*scores)[i] < least || !of.is_candidate[i]) continue;
@@ -216,7 +226,7 @@ class Scoring {
       Name({.account = accounts[i],
             .stream = readings_[of.reading].stream,
             .log10_p = log10_p,
-            .log10_bound = std::min(0.0, log10_p + Log10Trials()),
+            .log10_bound = std::min(0.0, log10_p + Log10Trials(what)),
             .score = table.step * (*scores)[i]},
            of.reading);
     }
@@ -229,7 +239,7 @@ class Scoring {
   // Several readings of one stream, and stretches of them, may name the same account; the strongest is told.
   void Name(Accusation accusation, std::size_t reading) {
     const auto [known, is_new] = named_.try_emplace(accusation.account);
-    if (is_new || accusation.log10_p < known->second.accusation.log10_p) known->second = {.reading = reading, .accusation = std::move(accusation)};
+    if (is_new || accusation.log10_bound < known->second.accusation.log10_bound) known->second = {.reading = reading, .accusation = std::move(accusation)};
   }
 
   Store& store_;
@@ -238,6 +248,7 @@ class Scoring {
   const double max_false_accusation_;
   ScanContext& context_;
   std::vector<std::vector<ScoredStretch>> to_score_;  // [reading]
+  std::int64_t stretch_trials_ = 0;  // scores of stretches that are compared
   std::size_t num_tables_ = 0;
   std::size_t num_scored_ = 0;
   struct Named {
