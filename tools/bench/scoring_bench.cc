@@ -128,8 +128,11 @@ void FillStore(const std::string& url, const MasterKey& master) {
 // All of it as a scan does it. A process of its own, so that its memory is counted alone.
 void ScoreStore(const std::string& url, const MasterKey& master) {
   auto store = OrExit(OpenStore(url, OpenMode::kReadWrite));
-  HypothesisReading reading{.hypothesis = {.pieces = {{}}}, .stream = "event", .likelihoods = RandomLikelihoods(kLongSymbols)};
-  reading.to_stream_s = reading.clip_end_s = reading.clip_seconds = 0.04 * kLongSymbols;
+  HypothesisReading reading;
+  reading.hypothesis.pieces.emplace_back();
+  reading.stream = "event";
+  for (const SymbolLikelihood& symbol : RandomLikelihoods(kLongSymbols).symbols) reading.symbols.push_back({.clip_s = 0.04 * static_cast<double>(symbol.symbol), .likelihood = symbol});
+  reading.to_stream_s = reading.clip.to_s = reading.clip_seconds = 0.04 * kLongSymbols;
   const std::vector<HypothesisReading> readings(3, reading);  // as where a stream repeats itself
   double last_s = CpuSeconds();
   double longest_s = 0;
