@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 namespace earmark {
 namespace {
@@ -38,19 +39,49 @@ EARMARK_INLINE void Add(const Vector (&number)[digits], Vector (&counts)[kSumDig
   }
 }
 
+// Of two vectors in a row, the one that begins so many lanes behind the first.
+EARMARK_INLINE void Between(const Vector& first, const Vector& second, std::uint32_t lanes, Vector& between) {
+  switch (lanes) {
+    case 0: between = first; break;
+    case 1: between = __builtin_shufflevector(first, second, 1, 2, 3, 4); break;
+    case 2: between = __builtin_shufflevector(first, second, 2, 3, 4, 5); break;
+    case 3: between = __builtin_shufflevector(first, second, 3, 4, 5, 6); break;
+    default: between = second;
+  }
+}
+
+// Rows become columns (Warren, Hacker's Delight, 7-3).
+void Transpose(std::array<std::uint64_t, 64>& rows) {
+  std::uint64_t mask = 0x00000000FFFFFFFF;
+  for (std::size_t width = 32; width != 0; width >>= 1, mask ^= mask << width) {
+    for (std::size_t i = 0; i < 64; i = (i + width + 1) & ~width) {
+      const std::uint64_t swap = ((rows[i] >> width) ^ rows[i + width]) & mask;
+      rows[i] ^= swap << width;
+      rows[i + width] ^= swap;
+    }
+  }
+}
+
 }  // namespace
 
 void BitPlanes::Append(std::span<const std::uint64_t> words) {
   const auto end = static_cast<std::size_t>(num_words_) + words.size();
-  for (std::size_t b = 0; b < planes_.size(); ++b) {
-    auto& plane = planes_[b];
-    plane.resize((end + 63) / 64 + kPadding);
-    for (std::size_t i = 0; i < words.size(); ++i) {
-      const std::size_t at = static_cast<std::size_t>(num_words_) + i;
-      plane[at / 64] |= ((words[i] >> b) & 1) << (at % 64);
-    }
+  tiles_.resize((end + kPlaces - 1) / kPlaces + kPadding);
+  std::size_t at = static_cast<std::size_t>(num_words_);
+  while (at < end) {
+    std::array<std::uint64_t, 64> rows{};
+    const std::size_t lane = at / 64;
+    for (; at < end && at / 64 == lane; ++at) rows[at % 64] = words[at - static_cast<std::size_t>(num_words_)];
+    AddWords(lane, rows);
   }
   num_words_ += static_cast<std::int64_t>(words.size());
+}
+
+void BitPlanes::AddWords(std::size_t lane, const std::array<std::uint64_t, 64>& words) {
+  auto planes = words;
+  Transpose(planes);
+  Tile& tile = tiles_[lane / std::tuple_size_v<Lanes>];
+  for (std::size_t b = 0; b < planes.size(); ++b) tile[b][lane % std::tuple_size_v<Lanes>] |= planes[b];
 }
 
 #if defined(__x86_64__)
@@ -58,16 +89,21 @@ __attribute__((target_clones("avx2", "default")))
 #endif
 BitPlanes::Counts BitPlanes::CountAgreeing(std::int64_t first, std::span<const WantedBit> wanted) const {
   Vector sums[kSumDigits] = {};
-  const auto first_lane = static_cast<std::size_t>(first) / 64;
+  const Tile* const first_tile = tiles_.data() + first / kPlaces;
   const auto agreeing = [&](const WantedBit& bit, Vector& agrees) __attribute__((always_inline)) {
-    const int shift = static_cast<int>(bit.word % 64);
-    const std::uint64_t* const words = planes_[bit.bit].data() + first_lane + bit.word / 64;
+    const Tile* const tile = first_tile + bit.word / kPlaces;
     Vector here;
     Vector next;
-    std::memcpy(&here, words, sizeof here);
-    std::memcpy(&next, words + 1, sizeof next);
+    std::memcpy(&here, &tile[0][bit.bit], sizeof here);
+    std::memcpy(&next, &tile[1][bit.bit], sizeof next);
+    const std::uint32_t lanes = bit.word % kPlaces / 64;
+    const int shift = static_cast<int>(bit.word % 64);
+    Vector low;
+    Vector high;
+    Between(here, next, lanes, low);
+    Between(here, next, lanes + 1, high);
     const std::uint64_t flip = bit.value ? 0 : ~std::uint64_t{0};
-    agrees = ((here >> shift) | (next << 1 << (63 - shift))) ^ flip;
+    agrees = ((low >> shift) | (high << 1 << (63 - shift))) ^ flip;
   };
   std::size_t i = 0;
   // Seven at a time make one number of three digits.

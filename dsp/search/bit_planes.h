@@ -1,7 +1,7 @@
 // Counting, at 256 places at once, in how many of a clip's bits a stretch of fingerprint agrees.
 //
-// The words of a fingerprint are kept a second time as 64 planes: plane b has bit b of every word, one word after the other. What one bit of a clip says of 256
-// neighbouring places is then one unaligned load, and counts grow by carry-save addition: some twelve operations for a bit at 256 places.
+// The words of a fingerprint are kept a second time by planes: of 256 words, first bit 0 of all of them, then bit 1 … What one bit of a clip says of 256 neighbouring places
+// is then two loads, and counts grow by carry-save addition: some twelve operations for a bit at 256 places.
 #pragma once
 
 #include <array>
@@ -30,12 +30,16 @@ class BitPlanes {
   void Append(std::span<const std::uint64_t> words);
   std::int64_t num_words() const { return num_words_; }
 
-  // For the places first … first + 255, how many of at most kMaxWanted bits agree; `first` is a multiple of 64, and what lies beyond the last word is any bit.
+  // For the places first … first + 255, how many of at most kMaxWanted bits agree; `first` is a multiple of kPlaces, and what lies beyond the last word is any bit. Words of
+  // `wanted` may reach 2 · kPlaces behind the place.
   Counts CountAgreeing(std::int64_t first, std::span<const WantedBit> wanted) const;
 
  private:
-  static constexpr std::size_t kPadding = 2 * kPlaces / 64;  // readable behind the last word
-  std::array<std::vector<std::uint64_t>, 64> planes_;
+  static constexpr std::size_t kPadding = 4;  // empty tiles behind the last word, readable
+  using Tile = std::array<Lanes, 64>;         // [bit] of kPlaces words
+  void AddWords(std::size_t lane, const std::array<std::uint64_t, 64>& words);
+
+  std::vector<Tile> tiles_;
   std::int64_t num_words_ = 0;
 };
 

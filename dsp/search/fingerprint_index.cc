@@ -17,7 +17,7 @@ constexpr double kPartStrength = 5.5;    // of one part alone, from which on a p
 constexpr double kLeastCoarse = 2;       // of all parts together
 constexpr std::size_t kPhaseStep = 4;    // neighbouring phases look nearly alike, so the right place stands out in one of these
 constexpr std::size_t kCoarseKept = 8192;
-constexpr std::size_t kFineKept = 1024;
+constexpr std::size_t kFineKept = 512;
 
 int PartsOf(std::size_t num_words) { return static_cast<int>((num_words + kPartWords - 1) / kPartWords); }
 
@@ -40,6 +40,16 @@ std::vector<std::vector<WantedBit>> WantedBits(const std::vector<ClipWord>& word
 }
 
 double Strength(int agreeing, int wanted) { return (2.0 * agreeing - wanted) / std::sqrt(static_cast<double>(wanted)); }
+
+// In how many of the bits that count a stretch of fingerprint differs.
+#if defined(__x86_64__)
+__attribute__((target_clones("popcnt", "default")))
+#endif
+int CountWrong(const std::uint64_t* there, const ClipWord* words, std::size_t num_words) {
+  int wrong = 0;
+  for (std::size_t j = 0; j < num_words; ++j) wrong += std::popcount((there[j] ^ words[j].bits) & words[j].mask);
+  return wrong;
+}
 
 // The fewest agreeing bits that make up this strength.
 int LeastAgreeing(double strength, int wanted) {
@@ -129,56 +139,74 @@ std::int64_t FingerprintIndex::num_words() const {
   return sum;
 }
 
-// By all bits that count: the strongest run of parts.
-FingerprintIndex::Candidate FingerprintIndex::FitAt(const Place& place, const ClipFingerprint& clip) const {
-  const auto& words = clip.phases[static_cast<std::size_t>(place.phase)];
-  const std::uint64_t* const there = segments_[place.segment].words.data() + place.word;
-  // Sums over all parts before.
-  std::vector<double> masked{0};
-  std::vector<double> excess{0};
-  for (std::size_t w = 0; w < words.size(); w += kPartWords) {
-    int bits = 0;
-    int wrong = 0;
-    for (std::size_t j = w; j < std::min(words.size(), w + kPartWords); ++j) {
-      bits += std::popcount(words[j].mask);
-      wrong += std::popcount((there[j] ^ words[j].bits) & words[j].mask);
-    }
-    masked.push_back(masked.back() + bits);
-    excess.push_back(excess.back() + bits - 2.0 * wrong);
-  }
-  Candidate best{.place = place};
-  for (std::size_t from = 0; from < masked.size(); ++from) {
-    for (std::size_t to = from + 1; to < masked.size(); ++to) {
-      const double bits = masked[to] - masked[from];
-      if (bits < kLeastMaskedBits) continue;
-      const double strength = (excess[to] - excess[from]) / std::sqrt(bits);
-      if (strength > best.strength) best = {strength, place, from * kPartWords, std::min(words.size(), to * kPartWords)};
+// The best places, by all bits that count.
+class FingerprintIndex::FineSearch {
+ public:
+  FineSearch(const std::vector<Segment>& segments, const ClipFingerprint& clip) : segments_(segments), clip_(clip) {
+    for (const auto& words : clip.phases) {
+      masked_.push_back({0});
+      for (std::size_t w = 0; w < words.size(); w += kPartWords) {
+        double bits = 0;
+        for (std::size_t j = w; j < std::min(words.size(), w + kPartWords); ++j) bits += std::popcount(words[j].mask);
+        masked_.back().push_back(masked_.back().back() + bits);
+      }
     }
   }
-  return best;
-}
 
-// The best of all phases and the places next to a candidate's.
-FingerprintIndex::Candidate FingerprintIndex::Refine(const Candidate& candidate, const ClipFingerprint& clip) const {
-  const auto& segment = segments_[candidate.place.segment].words;
-  Candidate best = candidate;
-  for (std::size_t phase = 0; phase < clip.phases.size(); ++phase) {
-    for (std::int64_t word = candidate.place.word - 1; word <= candidate.place.word + 1; ++word) {
-      if (word < 0 || word + static_cast<std::int64_t>(clip.phases[phase].size()) > static_cast<std::int64_t>(segment.size())) continue;
-      best = std::max(best, FitAt({candidate.place.segment, word, static_cast<int>(phase)}, clip), [](const Candidate& a, const Candidate& b) { return b > a; });
+  // The strongest run of parts.
+  Candidate FitAt(const Place& place) {
+    const auto phase = static_cast<std::size_t>(place.phase);
+    const auto& words = clip_.phases[phase];
+    const auto& masked = masked_[phase];
+    const std::uint64_t* const there = segments_[place.segment].words.data() + place.word;
+    excess_.assign(1, 0);
+    for (std::size_t w = 0; w < words.size(); w += kPartWords) {
+      const int wrong = CountWrong(there + w, words.data() + w, std::min(words.size() - w, kPartWords));
+      const std::size_t part = excess_.size() - 1;
+      excess_.push_back(excess_.back() + masked[part + 1] - masked[part] - 2.0 * wrong);
     }
+    Candidate best{.place = place};
+    for (std::size_t from = 0; from < masked.size(); ++from) {
+      for (std::size_t to = from + 1; to < masked.size(); ++to) {
+        const double bits = masked[to] - masked[from];
+        if (bits < kLeastMaskedBits) continue;
+        const double strength = (excess_[to] - excess_[from]) / std::sqrt(bits);
+        if (strength > best.strength) best = {strength, place, from * kPartWords, std::min(words.size(), to * kPartWords)};
+      }
+    }
+    return best;
   }
-  return best;
-}
+
+  // The best of all phases and the places next to a candidate's.
+  Candidate Refine(const Candidate& candidate) {
+    const auto num_words = static_cast<std::int64_t>(segments_[candidate.place.segment].words.size());
+    Candidate best = candidate;
+    for (std::size_t phase = 0; phase < clip_.phases.size(); ++phase) {
+      for (std::int64_t word = candidate.place.word - 1; word <= candidate.place.word + 1; ++word) {
+        if (word < 0 || word + static_cast<std::int64_t>(clip_.phases[phase].size()) > num_words) continue;
+        const Candidate there = FitAt({candidate.place.segment, word, static_cast<int>(phase)});
+        if (there > best) best = there;
+      }
+    }
+    return best;
+  }
+
+ private:
+  const std::vector<Segment>& segments_;
+  const ClipFingerprint& clip_;
+  std::vector<std::vector<double>> masked_;  // [phase][part]: bits that count before it
+  std::vector<double> excess_;               // [part]: how many more agree than differ before it
+};
 
 std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track, int bits_per_second) const {
   std::vector<Candidate> candidates = CoarseSearch(segments_, bits_per_second).Run(clip);
-  for (Candidate& candidate : candidates) candidate = FitAt(candidate.place, clip);
+  FineSearch fine(segments_, clip);
+  for (Candidate& candidate : candidates) candidate = fine.FitAt(candidate.place);
   if (candidates.size() > kFineKept) {
     std::nth_element(candidates.begin(), candidates.begin() + kFineKept - 1, candidates.end(), std::greater<>());
     candidates.resize(kFineKept);
   }
-  for (Candidate& candidate : candidates) candidate = Refine(candidate, clip);
+  for (Candidate& candidate : candidates) candidate = fine.Refine(candidate);
   std::sort(candidates.begin(), candidates.end(), std::greater<>());
   std::vector<Match> matches;
   std::map<int, int> of_track;

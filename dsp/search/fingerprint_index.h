@@ -61,9 +61,7 @@ class FingerprintIndex {
     bool operator>(const Candidate& other) const { return strength > other.strength; }
   };
   class CoarseSearch;
-
-  Candidate FitAt(const Place& place, const ClipFingerprint& clip) const;
-  Candidate Refine(const Candidate& candidate, const ClipFingerprint& clip) const;
+  class FineSearch;
 
   std::vector<Segment> segments_;
 };

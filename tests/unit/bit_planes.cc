@@ -22,7 +22,7 @@ TEST_CASE("BitPlanes: counts are those of comparing bit by bit", "[bit_planes]")
     for (int i = 0; i < num_wanted; ++i) {
       wanted.push_back({.word = static_cast<std::uint32_t>(random.Bits() % 200), .bit = static_cast<std::uint32_t>(random.Bits() % 64), .value = random.Bits() % 2 == 0});
     }
-    for (const std::int64_t first : {0, 64, 256, 512}) {
+    for (const std::int64_t first : {0, 256, 512}) {
       const BitPlanes::Counts counts = planes.CountAgreeing(first, wanted);
       std::vector<int> expected;
       for (std::int64_t place = first; place < first + BitPlanes::kPlaces; ++place) {

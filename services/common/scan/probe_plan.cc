@@ -7,8 +7,14 @@
 #include "dsp/core/stream_format.h"
 
 namespace earmark {
+namespace {
 
-ProbePlan::ProbePlan(std::span<const float> clip) : uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}}, activity_{0} {
+constexpr double kMostShared = 0.6;  // of two probes: more, and they are the same
+
+}  // namespace
+
+ProbePlan::ProbePlan(std::span<const float> clip)
+    : hop_s_(static_cast<double>(clip.size()) > kLongClipS * kDetectRateHz ? kProbeS : kProbeS / 2), uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}}, activity_{0} {
   for (std::size_t at = 0; at + kDetectPacketSamples <= clip.size(); at += kDetectPacketSamples) {
     double power = 1e-12;
     for (const float x : clip.subspan(at, kDetectPacketSamples)) power += static_cast<double>(x) * x / kDetectPacketSamples;
@@ -35,11 +41,11 @@ std::optional<ProbePlan::Stretch> ProbePlan::Next() {
   for (const auto& [a, b] : uncovered_) {
     if (b - a < kLeastProbeS) continue;
     const double length = std::min(kProbeS, b - a);
-    const int steps = std::max(0, static_cast<int>(std::floor((b - a - length) / (kProbeS / 2))));
+    const int steps = std::max(0, static_cast<int>(std::ceil((b - a - length) / hop_s_ - 1e-9)));
     for (int i = 0; i <= steps; ++i) {
-      const double start = i == steps ? b - length : a + i * kProbeS / 2;
+      const double start = std::min(a + i * hop_s_, b - length);
       const bool overlaps = std::any_of(tried_.begin(), tried_.end(), [&](const Stretch& t) {
-        return std::min(t.end_s, start + length) - std::max(t.start_s, start) > 0.6 * std::max(length, t.end_s - t.start_s);
+        return std::min(t.end_s, start + length) - std::max(t.start_s, start) > kMostShared * std::max(length, t.end_s - t.start_s);
       });
       if (overlaps) continue;
       const double activity = Activity(start, start + length);
@@ -54,8 +60,7 @@ double ProbePlan::share_done() const {
   const double clip_s = static_cast<double>(activity_.size() - 1) / kPacketsPerSecond;
   double left_s = 0;
   for (const auto& [a, b] : uncovered_) left_s += b - a;
-  // Probes overlap by up to a half.
-  return clip_s > 0 ? std::min(1.0, (clip_s - left_s + static_cast<double>(tried_.size()) * kProbeS / 2) / clip_s) : 1;
+  return clip_s > 0 ? std::min(1.0, (clip_s - left_s + static_cast<double>(tried_.size()) * hop_s_) / clip_s) : 1;
 }
 
 double ProbePlan::Activity(double start_s, double end_s) const {

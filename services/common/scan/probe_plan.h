@@ -26,12 +26,14 @@ class ProbePlan {
   double share_done() const;
 
   static constexpr double kProbeS = 4;
+  static constexpr double kLongClipS = 30;
   static constexpr double kLeastProbeS = 1;
 
  private:
   // How much there is to see.
   double Activity(double start_s, double end_s) const;
 
+  double hop_s_;  // probes of a long clip do not overlap: a part of one is found by itself
   std::vector<Stretch> uncovered_;
   std::vector<Stretch> tried_;
   std::vector<double> activity_;  // [20 ms frame]: of all before it, the sum of level above -70 dBFS, in dB, at most 40 each
