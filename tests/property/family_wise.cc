@@ -19,7 +19,7 @@
 namespace earmark {
 namespace {
 
-constexpr int kNumScans = 240;
+constexpr int kNumScans = 200;
 constexpr int kNumCandidates = 12;
 
 TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]") {
@@ -58,7 +58,7 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
         return {};
       }, {}));
       const double start_s = 8 * random.Uniform();
-      const double seconds = 2 + 8 * random.Uniform();
+      const double seconds = 2 + 6 * random.Uniform();
       auto clip = CutSeconds(HalveRate(sound), start_s, start_s + seconds, kDetectRateHz);
       if (i % 4 == 0) clip = WithNoise(clip, 15, static_cast<std::uint64_t>(i));
       const ScanReport report = Get(ScanClip(*searched, master, clip, {.stream = {}, .max_false_accusation = bound}, {}));
@@ -71,7 +71,7 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
     std::printf("bound %.1f: %d of %d scans accuse somebody innocent, %.0f are allowed; %.1f trials a scan\n", bound, accused, kScans, allowed,
                 static_cast<double>(trials) / kScans);
     CHECK(accused <= allowed + 3.5 * std::sqrt(allowed * (1 - bound)));
-    CHECK(trials > kScans * kNumCandidates);  // it was searched and scored at all
+    CHECK(trials >= kScans * kNumCandidates);  // it was searched and scored at all
   }
 }
 
