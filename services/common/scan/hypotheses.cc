@@ -78,6 +78,14 @@ class HypothesisSearch {
   const std::string& StreamOf(int source) const { return catalog_.At(source).stream.id; }
   const std::string& StreamOf(const Hypothesis& hypothesis) const { return StreamOf(hypothesis.pieces.front().source); }
 
+  // A source's sound. Where much of it is asked for, much of the clip is read as well, which need not stay in memory.
+  StreamAudioLoader LoaderOf(int source) {
+    return [this, load = references_.AudioLoader(source)](double start_s, double end_s) {
+      if (clip_.release_memory && ++num_loaded_ % 16 == 0) clip_.release_memory();
+      return load(start_s, end_s);
+    };
+  }
+
   Result<const Signal*> SignalAt(std::size_t index) {
     if (const auto known = signals_.find(index); known != signals_.end()) return &known->second;
     auto samples = clip_.samples(index);
@@ -92,7 +100,6 @@ class HypothesisSearch {
     for (const Hypothesis& hypothesis : hypotheses_) {
       for (const SourcePiece& piece : hypothesis.pieces) plan.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
     }
-    num_probes_ = 0;
     while (const auto probe = plan.Next()) {
       const auto worth = IsWorthIt(**signal, *probe);
       if (!worth) return Pass(worth);
@@ -101,7 +108,6 @@ class HypothesisSearch {
       }
       const double done = (static_cast<double>(index) + plan.share_done()) / static_cast<double>(clip_.signals.size());
       if (auto reported = context_.Report("searching", done); !reported) return reported;
-      if (clip_.release_memory && ++num_probes_ % 16 == 0) clip_.release_memory();
     }
     return {};
   }
@@ -161,7 +167,7 @@ class HypothesisSearch {
       const double end_s = std::min(probe.end_s, probe.start_s + match.to_s + kAroundMatchS);
       auto stretch = stretches.find({start_s, end_s});
       if (stretch == stretches.end()) stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
-      auto alignment = Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, references_.AudioLoader(match.track));
+      auto alignment = Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.track));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       const bool known = std::any_of(seeds.begin(), seeds.end(), [&](const Seed& s) { return s.source == match.track && IsSamePlace(s.alignment, **alignment); });
@@ -199,7 +205,7 @@ class HypothesisSearch {
       const auto signal = SignalAt(other);
       if (!signal) return Pass(signal);
       Aligner::Stretch stretch = (*signal)->aligner.Prepare(found.alignment.clip_start_s, found.alignment.clip_end_s);
-      auto alignment = Aligner::Verify(stretch, found.alignment.stream_start_s, false, references_.AudioLoader(found.source));
+      auto alignment = Aligner::Verify(stretch, found.alignment.stream_start_s, false, LoaderOf(found.source));
       if (!alignment) return Pass(alignment);
       if (*alignment && (*alignment)->sharpness > kClearlySharper * seed.alignment.sharpness) seed = {.source = found.source, .signal = other, .alignment = **alignment};
     }
@@ -210,7 +216,7 @@ class HypothesisSearch {
   Result<std::vector<SourcePiece>> Follow(const Seed& seed) {
     const auto signal = SignalAt(seed.signal);
     if (!signal) return Pass(signal);
-    auto alignments = (*signal)->aligner.Track(seed.alignment, 0, (*signal)->seconds(), references_.AudioLoader(seed.source));
+    auto alignments = (*signal)->aligner.Track(seed.alignment, 0, (*signal)->seconds(), LoaderOf(seed.source));
     if (!alignments) return Pass(alignments);
     if (alignments->empty() && seed.alignment.strength >= kStandsAlone) alignments->push_back(seed.alignment);
     std::vector<SourcePiece> pieces;
@@ -229,7 +235,7 @@ class HypothesisSearch {
     Aligner::Stretch stretch = (*signal)->aligner.Prepare(seed.alignment.clip_start_s, seed.alignment.clip_end_s);
     for (int other = 0; other < static_cast<int>(catalog_.sources.size()); ++other) {
       if (other == seed.source || StreamOf(other) != StreamOf(seed.source)) continue;
-      auto alignment = Aligner::Verify(stretch, seed.alignment.stream_start_s, false, references_.AudioLoader(other));
+      auto alignment = Aligner::Verify(stretch, seed.alignment.stream_start_s, false, LoaderOf(other));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       auto more = Follow({.source = other, .signal = seed.signal, .alignment = **alignment});
@@ -290,7 +296,7 @@ class HypothesisSearch {
     if (b.clip_start_s == a.clip_end_s || b.clip_start_s - a.clip_end_s > kLargestCutGapS) return {};
     const auto signal = SignalAt(after.signal);
     if (!signal) return Pass(signal);
-    const auto load = references_.AudioLoader(after.source);
+    const auto load = LoaderOf(after.source);
     return (*signal)->aligner.Cut(a, load, b, load);
   }
 
@@ -315,7 +321,7 @@ class HypothesisSearch {
   ScanContext& context_;
   std::map<std::size_t, Signal> signals_;
   int num_searched_ = 0;
-  int num_probes_ = 0;
+  int num_loaded_ = 0;
   std::vector<Hypothesis> hypotheses_;
 };
 

@@ -72,6 +72,7 @@ Result<void> ReadRuns(const ClipSignals& clip, const Catalog& catalog, Reference
     if (!samples) return Pass(samples);
     const StreamFormat& format = catalog.At(run.source).stream.format;
     auto read = ReadSymbols(format, *samples, run.pieces, [&](std::int64_t first, std::int64_t end) {
+      if (clip.release_memory) clip.release_memory();
       return references.Decode(run.source, first, end, format.num_variants);
     });
     if (!read) return Pass(read);
@@ -79,7 +80,6 @@ Result<void> ReadRuns(const ClipSignals& clip, const Catalog& catalog, Reference
     for (const SymbolLikelihood& symbol : read->symbols) {
       reading.symbols.push_back({.clip_s = ClipTimeOf(run.pieces, (static_cast<double>(symbol.symbol) + 0.5) * symbol_s), .likelihood = symbol});
     }
-    if (clip.release_memory) clip.release_memory();
   }
   std::stable_sort(reading.symbols.begin(), reading.symbols.end(), [](const HeardSymbol& a, const HeardSymbol& b) { return a.clip_s < b.clip_s; });
   return {};
