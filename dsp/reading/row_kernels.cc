@@ -1,11 +1,6 @@
 #include "dsp/reading/row_kernels.h"
 
-// Sanitizers are not ready yet when the loader asks which version to take.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define EARMARK_VECTORS __attribute__((target_clones("avx2", "default")))
-#else
-#define EARMARK_VECTORS
-#endif
+#include "dsp/core/clones.h"
 
 namespace earmark {
 namespace {
@@ -15,7 +10,7 @@ static_assert(ComplexRows::kPast % kTapsAtOnce == 0);
 
 }  // namespace
 
-EARMARK_VECTORS void FilterRow(ConstRow x, const ChannelTaps& h, int num_taps, std::size_t n, Row out) {
+EARMARK_CLONES("avx2", "default") void FilterRow(ConstRow x, const ChannelTaps& h, int num_taps, std::size_t n, Row out) {
   for (std::size_t first = 0; first < static_cast<std::size_t>(num_taps); first += kTapsAtOnce) {
     const float a0 = h.re[first], a1 = h.re[first + 1], a2 = h.re[first + 2], a3 = h.re[first + 3];
     const float b0 = h.im[first], b1 = h.im[first + 1], b2 = h.im[first + 2], b3 = h.im[first + 3];
@@ -34,7 +29,7 @@ EARMARK_VECTORS void FilterRow(ConstRow x, const ChannelTaps& h, int num_taps, s
   }
 }
 
-EARMARK_VECTORS std::complex<double> WeightedProduct(const float* w, ConstRow x, ConstRow y, std::size_t n) {
+EARMARK_CLONES("avx2", "default") std::complex<double> WeightedProduct(const float* w, ConstRow x, ConstRow y, std::size_t n) {
   float re = 0;
   float im = 0;
 #pragma omp simd reduction(+ : re, im)
@@ -45,7 +40,7 @@ EARMARK_VECTORS std::complex<double> WeightedProduct(const float* w, ConstRow x,
   return {re, im};
 }
 
-EARMARK_VECTORS void AddProduct(const float* factor, ConstRow x, std::size_t n, Row out) {
+EARMARK_CLONES("avx2", "default") void AddProduct(const float* factor, ConstRow x, std::size_t n, Row out) {
 #pragma omp simd
   for (std::size_t t = 0; t < n; ++t) {
     out.re[t] += factor[t] * x.re[t];
@@ -53,7 +48,7 @@ EARMARK_VECTORS void AddProduct(const float* factor, ConstRow x, std::size_t n, 
   }
 }
 
-EARMARK_VECTORS void Residual(ConstRow s, const float* gain, ConstRow x, ConstRow own, std::size_t n, Row out) {
+EARMARK_CLONES("avx2", "default") void Residual(ConstRow s, const float* gain, ConstRow x, ConstRow own, std::size_t n, Row out) {
 #pragma omp simd
   for (std::size_t t = 0; t < n; ++t) {
     out.re[t] = s.re[t] - gain[t] * (x.re[t] - own.re[t]);
@@ -61,7 +56,7 @@ EARMARK_VECTORS void Residual(ConstRow s, const float* gain, ConstRow x, ConstRo
   }
 }
 
-EARMARK_VECTORS void AddMatch(const float* w, const float* v, ConstRow r, ConstRow p, std::size_t n, float* cross, float* power) {
+EARMARK_CLONES("avx2", "default") void AddMatch(const float* w, const float* v, ConstRow r, ConstRow p, std::size_t n, float* cross, float* power) {
 #pragma omp simd
   for (std::size_t t = 0; t < n; ++t) {
     cross[t] += w[t] * (r.re[t] * p.re[t] + r.im[t] * p.im[t]);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <tuple>
 
+#include "dsp/core/clones.h"
+
 namespace earmark {
 namespace {
 
@@ -84,9 +86,7 @@ void BitPlanes::AddWords(std::size_t lane, const std::array<std::uint64_t, 64>& 
   for (std::size_t b = 0; b < planes.size(); ++b) tile[b][lane % std::tuple_size_v<Lanes>] |= planes[b];
 }
 
-#if defined(__x86_64__)
-__attribute__((target_clones("avx2", "default")))
-#endif
+EARMARK_CLONES("avx2", "default")
 BitPlanes::Counts BitPlanes::CountAgreeing(std::int64_t first, std::span<const WantedBit> wanted) const {
   Vector sums[kSumDigits] = {};
   const Tile* const first_tile = tiles_.data() + first / kPlaces;

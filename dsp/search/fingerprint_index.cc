@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 
+#include "dsp/core/clones.h"
+
 namespace earmark {
 namespace {
 
@@ -42,9 +44,7 @@ std::vector<std::vector<WantedBit>> WantedBits(const std::vector<ClipWord>& word
 double Strength(int agreeing, int wanted) { return (2.0 * agreeing - wanted) / std::sqrt(static_cast<double>(wanted)); }
 
 // In how many of the bits that count a stretch of fingerprint differs.
-#if defined(__x86_64__)
-__attribute__((target_clones("popcnt", "default")))
-#endif
+EARMARK_CLONES("popcnt", "default")
 int CountWrong(const std::uint64_t* there, const ClipWord* words, std::size_t num_words) {
   int wrong = 0;
   for (std::size_t j = 0; j < num_words; ++j) wrong += std::popcount((there[j] ^ words[j].bits) & words[j].mask);
