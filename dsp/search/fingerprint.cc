@@ -179,7 +179,9 @@ std::vector<std::uint8_t> EncodeFingerprint(std::span<const std::uint64_t> words
 
 std::vector<std::uint64_t> DecodeFingerprint(std::span<const std::uint8_t> bytes) {
   std::vector<std::uint64_t> words(bytes.size() / 8);
-  for (std::size_t i = 0; i < words.size() * 8; ++i) words[i / 8] |= static_cast<std::uint64_t>(bytes[i]) << (8 * (i % 8));
+  for (std::size_t w = 0; w < words.size(); ++w) {
+    for (std::size_t i = 0; i < 8; ++i) words[w] |= static_cast<std::uint64_t>(bytes[8 * w + i]) << (8 * i);  // compilers make one load of it
+  }
   return words;
 }
 

@@ -15,16 +15,24 @@ namespace {
 constexpr std::size_t kPartWords = 12;   // a second, about: what is counted apart
 constexpr int kLeastWanted = 32;         // fewer tell nothing
 constexpr double kLeastMaskedBits = 64;  // the same of all that count
-constexpr double kPartStrength = 5.5;    // of one part alone, from which on a place is looked at: chance gives a few such in a hundred hours
-constexpr double kLeastCoarse = 2;       // of all parts together
-constexpr std::size_t kPhaseStep = 4;    // neighbouring phases look nearly alike, so the right place stands out in one of these
+constexpr double kPartStrength =
+    5.5;  // of one part alone, from which on a place is looked at: chance gives a few such in a hundred hours
+constexpr double kLeastCoarse = 2;     // of all parts together
+constexpr std::size_t kPhaseStep = 4;  // neighbouring phases look nearly alike, so the right place stands out in one of these
 constexpr std::size_t kCoarseKept = 8192;
 constexpr std::size_t kFineKept = 512;
+constexpr std::int64_t kRowsAtOnce =
+    32;  // of a block's, that are compared with one part of the clip after the other while they are in the nearest caches
+
+// What is compared of a clip.
+std::span<const ClipWord> Compared(const std::vector<ClipWord>& words) {
+  return std::span(words).first(std::min<std::size_t>(words.size(), BitPlanes::kReach));
+}
 
 int PartsOf(std::size_t num_words) { return static_cast<int>((num_words + kPartWords - 1) / kPartWords); }
 
 // The strongest bits of each part, at most `most` of them, as even as can be.
-std::vector<std::vector<WantedBit>> WantedBits(const std::vector<ClipWord>& words, int most) {
+std::vector<std::vector<WantedBit>> WantedBits(std::span<const ClipWord> words, int most) {
   std::vector<std::vector<WantedBit>> parts(static_cast<std::size_t>(PartsOf(words.size())));
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const std::size_t end = std::min(words.size(), (p + 1) * kPartWords);
@@ -32,7 +40,7 @@ std::vector<std::vector<WantedBit>> WantedBits(const std::vector<ClipWord>& word
     for (std::size_t w = p * kPartWords; w < end; ++w) {
       for (std::uint64_t left = words[w].strong; left != 0; left &= left - 1) {
         const int bit = std::countr_zero(left);
-        strong.push_back({.word = static_cast<std::uint32_t>(w), .bit = static_cast<std::uint32_t>(bit), .value = (words[w].bits >> bit & 1) != 0});
+        strong.emplace_back(w, bit, (words[w].bits >> bit & 1) != 0);
       }
     }
     const auto count = std::min(strong.size(), static_cast<std::size_t>(most));
@@ -61,18 +69,23 @@ int LeastAgreeing(double strength, int wanted) {
 // All places, by the strongest bits.
 class FingerprintIndex::CoarseSearch {
  public:
-  CoarseSearch(const std::vector<Segment>& segments, int bits_per_part) : segments_(segments), bits_per_part_(bits_per_part) {}
-
-  std::vector<Candidate> Run(const ClipFingerprint& clip) {
+  CoarseSearch(const FingerprintIndex& index, const ClipFingerprint& clip, int bits_per_part) : index_(index) {
     for (std::size_t phase = 0; phase < clip.phases.size(); phase += kPhaseStep) {
-      const auto& words = clip.phases[phase];
+      const auto words = Compared(clip.phases[phase]);
       const int parts = std::max(1, PartsOf(words.size()));
-      parts_ = WantedBits(words, std::min(bits_per_part_, BitPlanes::kMaxCount / parts));
-      wanted_ = 0;
-      for (const auto& part : parts_) wanted_ += static_cast<int>(part.size());
-      if (wanted_ < kLeastWanted) continue;
-      for (std::size_t s = 0; s < segments_.size(); ++s) {
-        if (segments_[s].words.size() >= words.size()) SearchSegment({.segment = s, .phase = static_cast<int>(phase)}, words.size());
+      Wanted wanted{.phase = static_cast<int>(phase),
+                    .num_words = words.size(),
+                    .parts = WantedBits(words, std::min(bits_per_part, BitPlanes::kMaxCount / parts))};
+      for (const auto& part : wanted.parts) wanted.all += static_cast<int>(part.size());
+      if (wanted.all >= kLeastWanted) wanted_.push_back(std::move(wanted));
+    }
+  }
+
+  std::vector<Candidate> Run() {
+    for (const auto& block : index_.blocks_) {
+      for (std::int64_t row = 0; row < block->planes.num_rows(); row += kRowsAtOnce) {
+        for (const Wanted& wanted : wanted_)
+          SearchRows(*block, row, std::min(block->planes.num_rows(), row + kRowsAtOnce), wanted);
       }
     }
     candidates_.insert(candidates_.end(), of_parts_.begin(), of_parts_.end());
@@ -80,30 +93,38 @@ class FingerprintIndex::CoarseSearch {
   }
 
  private:
-  void SearchSegment(Place place, std::size_t num_clip_words) {
-    const BitPlanes& planes = segments_[place.segment].planes;
-    const std::int64_t places = planes.num_words() - static_cast<std::int64_t>(num_clip_words) + 1;
-    for (place.word = 0; place.word < places; place.word += BitPlanes::kPlaces) {
-      const int valid = static_cast<int>(std::min<std::int64_t>(BitPlanes::kPlaces, places - place.word));
-      BitPlanes::Counts all{};
-      for (const auto& part : parts_) {
-        const BitPlanes::Counts counts = planes.CountAgreeing(place.word, part);
-        const int wanted = static_cast<int>(part.size());
-        if (wanted >= kLeastWanted) Take(counts, wanted, kPartStrength, place, valid, of_parts_);
-        AddCounts(counts, all);
+  struct Wanted {
+    int phase = 0;
+    std::size_t num_words = 0;
+    std::vector<std::vector<WantedBit>> parts;
+    int all = 0;  // bits of all parts
+  };
+
+  void SearchRows(const Block& block, std::int64_t first, std::int64_t end, const Wanted& wanted) {
+    std::array<BitPlanes::Counts, kRowsAtOnce> all{};
+    for (const auto& part : wanted.parts) {
+      const int size = static_cast<int>(part.size());
+      for (std::int64_t row = first; row < end; ++row) {
+        const BitPlanes::Counts counts = block.planes.CountAgreeing(row, part);
+        if (size >= kLeastWanted) Take(counts, size, kPartStrength, block, row, wanted, of_parts_);
+        AddCounts(counts, all[static_cast<std::size_t>(row - first)]);
       }
-      Take(all, wanted_, threshold_, place, valid, candidates_);
+    }
+    for (std::int64_t row = first; row < end; ++row) {
+      Take(all[static_cast<std::size_t>(row - first)], wanted.all, threshold_, block, row, wanted, candidates_);
       if (candidates_.size() > 2 * kCoarseKept) KeepBest();
     }
   }
 
-  static void Take(const BitPlanes::Counts& counts, int wanted, double strength, const Place& first, int valid, std::vector<Candidate>& found) {
-    const BitPlanes::Lanes lanes = AtLeast(counts, LeastAgreeing(strength, wanted));
+  void Take(const BitPlanes::Counts& counts, int num_bits, double strength, const Block& block, std::int64_t row,
+            const Wanted& wanted, std::vector<Candidate>& found) const {
+    const BitPlanes::Lanes lanes = AtLeast(counts, LeastAgreeing(strength, num_bits));
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
       for (std::uint64_t left = lanes[lane]; left != 0; left &= left - 1) {
-        const int i = static_cast<int>(64 * lane) + std::countr_zero(left);
-        if (i >= valid) return;
-        found.push_back({.strength = Strength(CountAt(counts, i), wanted), .place = {first.segment, first.word + i, first.phase}});
+        const int column = static_cast<int>(64 * lane) + std::countr_zero(left);
+        const std::int64_t word = block.begin + block.planes.PlaceOf(row, column);
+        if (index_.SegmentAt(word, wanted.num_words) == nullptr) continue;
+        found.push_back({.strength = Strength(CountAt(counts, column), num_bits), .place = {word, wanted.phase}});
       }
     }
   }
@@ -114,36 +135,59 @@ class FingerprintIndex::CoarseSearch {
     threshold_ = std::max(threshold_, candidates_.back().strength);
   }
 
-  const std::vector<Segment>& segments_;
-  int bits_per_part_;
-  std::vector<std::vector<WantedBit>> parts_;
-  int wanted_ = 0;  // of all parts
+  const FingerprintIndex& index_;
+  std::vector<Wanted> wanted_;  // of each phase that is compared
   double threshold_ = kLeastCoarse;
   std::vector<Candidate> candidates_;
   std::vector<Candidate> of_parts_;
 };
 
 void FingerprintIndex::Add(int track, std::int64_t first_word, std::span<const std::uint64_t> words) {
-  if (segments_.empty() || segments_.back().track != track ||
-      segments_.back().first_word + static_cast<std::int64_t>(segments_.back().words.size()) != first_word) {
-    segments_.push_back({.track = track, .first_word = first_word, .words = {}, .planes = {}});
+  const auto goes_on = [&](const Segment& last) {
+    return last.track == track && last.first_word + last.end - last.begin == first_word;
+  };
+  if (segments_.empty() || !goes_on(segments_.back()))
+    segments_.push_back({.track = track, .first_word = first_word, .begin = num_words_, .end = num_words_});
+  num_words_ += static_cast<std::int64_t>(words.size());
+  segments_.back().end = num_words_;
+  open_.insert(open_.end(), words.begin(), words.end());
+  while (static_cast<std::int64_t>(open_.size()) >= kBlockWords + BitPlanes::kReach) {
+    AddBlock(kBlockWords);
+    ++num_whole_;
+    open_.erase(open_.begin(), open_.begin() + kBlockWords);
   }
-  Segment& to = segments_.back();
-  to.words.insert(to.words.end(), words.begin(), words.end());
-  to.planes.Append(words);
 }
 
-std::int64_t FingerprintIndex::num_words() const {
-  std::int64_t sum = 0;
-  for (const Segment& segment : segments_) sum += static_cast<std::int64_t>(segment.words.size());
-  return sum;
+void FingerprintIndex::Finish() {
+  if (!open_.empty()) AddBlock(static_cast<std::int64_t>(open_.size()));
+}
+
+void FingerprintIndex::AddBlock(std::int64_t num_places) {
+  blocks_.resize(static_cast<std::size_t>(num_whole_));
+  const auto count = std::min(open_.size(), static_cast<std::size_t>(num_places) + BitPlanes::kReach);
+  blocks_.push_back(std::make_shared<const Block>(
+      num_whole_ * kBlockWords, std::vector(open_.begin(), open_.begin() + static_cast<std::ptrdiff_t>(count)), num_places));
+}
+
+const FingerprintIndex::Segment* FingerprintIndex::SegmentAt(std::int64_t word, std::size_t num_words) const {
+  const auto behind = std::upper_bound(segments_.begin(), segments_.end(), word,
+                                       [](std::int64_t at, const Segment& segment) { return at < segment.begin; });
+  if (behind == segments_.begin()) return nullptr;
+  const Segment& segment = *std::prev(behind);
+  return word + static_cast<std::int64_t>(num_words) <= segment.end ? &segment : nullptr;
+}
+
+const std::uint64_t* FingerprintIndex::WordsAt(std::int64_t word) const {
+  const Block& block = *blocks_[std::min(blocks_.size() - 1, static_cast<std::size_t>(word / kBlockWords))];
+  return block.words.data() + (word - block.begin);
 }
 
 // The best places, by all bits that count.
 class FingerprintIndex::FineSearch {
  public:
-  FineSearch(const std::vector<Segment>& segments, const ClipFingerprint& clip) : segments_(segments), clip_(clip) {
-    for (const auto& words : clip.phases) {
+  FineSearch(const FingerprintIndex& index, const ClipFingerprint& clip) : index_(index), clip_(clip) {
+    for (const auto& phase : clip.phases) {
+      const auto words = Compared(phase);
       masked_.push_back({0});
       for (std::size_t w = 0; w < words.size(); w += kPartWords) {
         double bits = 0;
@@ -156,9 +200,9 @@ class FingerprintIndex::FineSearch {
   // The strongest run of parts.
   Candidate FitAt(const Place& place) {
     const auto phase = static_cast<std::size_t>(place.phase);
-    const auto& words = clip_.phases[phase];
+    const auto words = Compared(clip_.phases[phase]);
     const auto& masked = masked_[phase];
-    const std::uint64_t* const there = segments_[place.segment].words.data() + place.word;
+    const std::uint64_t* const there = index_.WordsAt(place.word);
     excess_.assign(1, 0);
     for (std::size_t w = 0; w < words.size(); w += kPartWords) {
       const int wrong = CountWrong(there + w, words.data() + w, std::min(words.size() - w, kPartWords));
@@ -179,12 +223,14 @@ class FingerprintIndex::FineSearch {
 
   // The best of all phases and the places next to a candidate's.
   Candidate Refine(const Candidate& candidate) {
-    const auto num_words = static_cast<std::int64_t>(segments_[candidate.place.segment].words.size());
+    const Segment* const segment =
+        index_.SegmentAt(candidate.place.word, Compared(clip_.phases[static_cast<std::size_t>(candidate.place.phase)]).size());
     Candidate best = candidate;
     for (std::size_t phase = 0; phase < clip_.phases.size(); ++phase) {
       for (std::int64_t word = candidate.place.word - 1; word <= candidate.place.word + 1; ++word) {
-        if (word < 0 || word + static_cast<std::int64_t>(clip_.phases[phase].size()) > num_words) continue;
-        const Candidate there = FitAt({candidate.place.segment, word, static_cast<int>(phase)});
+        if (word < segment->begin || word + static_cast<std::int64_t>(Compared(clip_.phases[phase]).size()) > segment->end)
+          continue;
+        const Candidate there = FitAt({word, static_cast<int>(phase)});
         if (there > best) best = there;
       }
     }
@@ -192,15 +238,16 @@ class FingerprintIndex::FineSearch {
   }
 
  private:
-  const std::vector<Segment>& segments_;
+  const FingerprintIndex& index_;
   const ClipFingerprint& clip_;
   std::vector<std::vector<double>> masked_;  // [phase][part]: bits that count before it
   std::vector<double> excess_;               // [part]: how many more agree than differ before it
 };
 
-std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track, int bits_per_second) const {
-  std::vector<Candidate> candidates = CoarseSearch(segments_, bits_per_second).Run(clip);
-  FineSearch fine(segments_, clip);
+std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track,
+                                                              int bits_per_second) const {
+  std::vector<Candidate> candidates = CoarseSearch(*this, clip, bits_per_second).Run();
+  FineSearch fine(*this, clip);
   for (Candidate& candidate : candidates) candidate = fine.FitAt(candidate.place);
   if (candidates.size() > kFineKept) {
     std::nth_element(candidates.begin(), candidates.begin() + kFineKept - 1, candidates.end(), std::greater<>());
@@ -211,13 +258,14 @@ std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerpr
   std::vector<Match> matches;
   std::map<int, int> of_track;
   for (const Candidate& candidate : candidates) {
-    const Segment& segment = segments_[candidate.place.segment];
+    const Segment& segment = *SegmentAt(candidate.place.word, 0);
     const double offset_s = clip.PhaseOffset(candidate.place.phase);
-    const Match match{.track = segment.track,
-                      .stream_s = static_cast<double>(segment.first_word + candidate.place.word) * kFingerprintWordS - offset_s,
-                      .strength = candidate.strength,
-                      .from_s = static_cast<double>(candidate.first_word) * kFingerprintWordS,
-                      .to_s = static_cast<double>(candidate.end_word) * kFingerprintWordS + offset_s};
+    const Match match{
+        .track = segment.track,
+        .stream_s = static_cast<double>(segment.first_word + candidate.place.word - segment.begin) * kFingerprintWordS - offset_s,
+        .strength = candidate.strength,
+        .from_s = static_cast<double>(candidate.first_word) * kFingerprintWordS,
+        .to_s = static_cast<double>(candidate.end_word) * kFingerprintWordS + offset_s};
     const bool near = std::any_of(matches.begin(), matches.end(), [&](const Match& other) {
       return other.track == match.track && std::abs(other.stream_s - match.stream_s) < 1;
     });

@@ -1,16 +1,23 @@
 // Finding a stretch of clip in the fingerprints of all streams, by comparing it with every place.
 //
-// Brute force is the design: 100 bytes a second of stream; robust because every reliable bit of the clip counts, and its cost is known: linear in the stored
-// hours (earmark_bench prints it).
+// Brute force is the design: 100 bytes a second of stream; robust because every reliable bit of the clip counts, and its cost is
+// known: linear in the stored hours (earmark_bench prints it).
 //
-//   everywhere        two of the eight phases, the clip's strongest bits, 256 places at once (bit_planes.h); counted for each second of the clip and in all
-//   the best places   all bits that count, all phases, the places next to it; the run of seconds that fits best
+//   everywhere        two of the eight phases, the clip's strongest bits, 256 places at once (bit_planes.h); counted for each
+//   second of the clip and in all the best places   all bits that count, all phases, the places next to it; the run of seconds
+//   that fits best
 //
-// A place is found by what fits there, be it the whole stretch or one second of it: clips that were cut and joined match nothing as a whole.
+// A place is found by what fits there, be it the whole stretch or one second of it: clips that were cut and joined match nothing
+// as a whole.
+//
+// The words of all streams stand one behind the other, in blocks of half a million; blocks never change, so copies of an index
+// share them.
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "dsp/search/bit_planes.h"
@@ -20,8 +27,11 @@ namespace earmark {
 
 class FingerprintIndex {
  public:
-  // Adds words of a track (any number a caller gives to a stream's source). Words of one track come in order; a gap starts a new segment.
+  // Adds words of a track (any number a caller gives to a stream's source). Words of one track come in order; a gap starts a new
+  // segment.
   void Add(int track, std::int64_t first_word, std::span<const std::uint64_t> words);
+  // Makes what was added findable. More may be added afterwards, and finished again.
+  void Finish();
 
   struct Match {
     int track = 0;
@@ -30,25 +40,34 @@ class FingerprintIndex {
     double from_s = 0;    // … of this part of the stretch, which fits best
     double to_s = 0;
   };
-  // How many of the clip's strongest bits are compared everywhere, for each second of it: what a search costs, and how weak a match may be that it still finds.
-  static constexpr int kThoroughBits = 175;
-  static constexpr int kQuickBits = 84;
-  // The strongest matches, strongest first, at most one for every second of one track and at most `most_per_track` of a track.
-  // Thread-safe while nothing is added.
+  // How many of the clip's strongest bits are compared everywhere, for each second of it: what a search costs, and how weak a
+  // match may be that it still finds.
+  static constexpr int kThoroughBits = 176;
+  static constexpr int kQuickBits = 88;
+  // The strongest matches, strongest first, at most one for every second of one track and at most `most_per_track` of a track. Of
+  // clips longer than 20 s only so much is compared. Thread-safe while nothing is added.
   std::vector<Match> Search(const ClipFingerprint& clip, int most, int most_per_track, int bits_per_second = kThoroughBits) const;
 
-  std::int64_t num_words() const;
+  std::int64_t num_words() const { return num_words_; }
 
  private:
   struct Segment {
     int track = 0;
-    std::int64_t first_word = 0;
-    std::vector<std::uint64_t> words;
+    std::int64_t first_word = 0;  // of the track
+    std::int64_t begin = 0;       // where its words stand among all
+    std::int64_t end = 0;
+  };
+  struct Block {
+    Block(std::int64_t begin_in, std::vector<std::uint64_t> words_in, std::int64_t num_places)
+        : begin(begin_in), words(std::move(words_in)), planes(words, num_places) {}
+    std::int64_t begin;
+    std::vector<std::uint64_t> words;  // kReach more than places, where there are as many
     BitPlanes planes;
   };
-  // A place of one segment where the clip is laid in one of its phases.
+  static constexpr std::int64_t kBlockWords = std::int64_t{1} << 19;
+
+  // A place among all words where the clip is laid in one of its phases.
   struct Place {
-    std::size_t segment = 0;
     std::int64_t word = 0;
     int phase = 0;
   };
@@ -63,7 +82,16 @@ class FingerprintIndex {
   class CoarseSearch;
   class FineSearch;
 
+  void AddBlock(std::int64_t num_places);
+  // The segment that holds `num_words` words from there on; null if none does.
+  const Segment* SegmentAt(std::int64_t word, std::size_t num_words) const;
+  const std::uint64_t* WordsAt(std::int64_t word) const;  // kReach of them, as far as there are any
+
   std::vector<Segment> segments_;
+  std::vector<std::shared_ptr<const Block>> blocks_;
+  std::int64_t num_words_ = 0;
+  std::int64_t num_whole_ = 0;       // blocks that will not change any more
+  std::vector<std::uint64_t> open_;  // the words behind them
 };
 
 }  // namespace earmark

@@ -30,6 +30,7 @@ Reading ReadClip(const MarkedStream& stream, const std::vector<float>& clip) {
   FingerprintExtractor extractor(kDetectRateHz);
   extractor.Process(Get(stream.Audio()(0, 1e6)).samples);
   index.Add(0, 0, extractor.TakeWords());
+  index.Finish();
   reading.matches = index.Search(FingerprintClip(clip, kDetectRateHz), 10, 3);
   const double clip_s = static_cast<double>(clip.size()) / kDetectRateHz;
   const Aligner aligner(clip);

@@ -1,6 +1,7 @@
 #include "dsp/search/bit_planes.h"
 
 #include <catch2/catch.hpp>
+#include <set>
 #include <vector>
 
 #include "tests/support/random.h"
@@ -8,53 +9,79 @@
 namespace earmark {
 namespace {
 
+std::vector<std::uint64_t> RandomWords(std::size_t count, Random& random) {
+  std::vector<std::uint64_t> words(count);
+  for (auto& word : words) word = random.Bits();
+  return words;
+}
+
+struct Bit {
+  std::size_t word = 0;
+  int bit = 0;
+  bool value = false;
+};
+
+int CountNaively(const std::vector<std::uint64_t>& words, std::int64_t place, const std::vector<Bit>& bits) {
+  int count = 0;
+  for (const Bit& bit : bits) {
+    const auto at = static_cast<std::size_t>(place) + bit.word;
+    const bool there = at < words.size() && (words[at] >> bit.bit & 1) != 0;
+    count += there == bit.value ? 1 : 0;
+  }
+  return count;
+}
+
 TEST_CASE("BitPlanes: counts are those of comparing bit by bit", "[bit_planes]") {
   Random random(1);
-  std::vector<std::uint64_t> words(1000);
-  for (auto& word : words) word = random.Bits();
-  BitPlanes planes;
-  planes.Append(std::span(words).first(1));
-  planes.Append(std::span(words).subspan(1, 130));
-  planes.Append(std::span(words).subspan(131));
-  REQUIRE(planes.num_words() == 1000);
-  for (const int num_wanted : {0, 1, 6, 7, 8, 100, BitPlanes::kMaxWanted}) {
-    std::vector<WantedBit> wanted;
-    for (int i = 0; i < num_wanted; ++i) {
-      wanted.push_back({.word = static_cast<std::uint32_t>(random.Bits() % 200), .bit = static_cast<std::uint32_t>(random.Bits() % 64), .value = random.Bits() % 2 == 0});
-    }
-    for (const std::int64_t first : {0, 256, 512}) {
-      const BitPlanes::Counts counts = planes.CountAgreeing(first, wanted);
-      std::vector<int> expected;
-      for (std::int64_t place = first; place < first + BitPlanes::kPlaces; ++place) {
-        int count = 0;
-        for (const WantedBit& bit : wanted) count += (words[static_cast<std::size_t>(place + bit.word)] >> bit.bit & 1) == (bit.value ? 1 : 0) ? 1 : 0;
-        expected.push_back(count);
+  for (const std::int64_t num_places : {1, 255, 256, 1000, 5000}) {
+    const auto words =
+        RandomWords(static_cast<std::size_t>(num_places) + BitPlanes::kReach / 2, random);  // fewer than could be asked for
+    const BitPlanes planes(words, num_places);
+    REQUIRE(planes.num_rows() == (num_places + 255) / 256);
+    for (const int num_wanted : {0, 1, 7, 8, 9, 88, BitPlanes::kMaxWanted}) {
+      std::vector<Bit> bits;
+      std::vector<WantedBit> wanted;
+      for (int i = 0; i < num_wanted; ++i) {
+        bits.push_back({.word = random.Bits() % BitPlanes::kReach,
+                        .bit = static_cast<int>(random.Bits() % 64),
+                        .value = random.Bits() % 2 == 0});
+        wanted.emplace_back(bits.back().word, bits.back().bit, bits.back().value);
       }
-      for (int i = 0; i < BitPlanes::kPlaces; ++i) REQUIRE(CountAt(counts, i) == expected[static_cast<std::size_t>(i)]);
-      for (const int least : {0, 1, num_wanted / 2, num_wanted, num_wanted + 1}) {
-        const BitPlanes::Lanes lanes = AtLeast(counts, least);
-        for (std::size_t i = 0; i < BitPlanes::kPlaces; ++i) REQUIRE((lanes[i / 64] >> (i % 64) & 1) == (expected[i] >= least ? 1U : 0U));
+      std::set<std::int64_t> seen;
+      for (std::int64_t row = 0; row < planes.num_rows(); ++row) {
+        const BitPlanes::Counts counts = planes.CountAgreeing(row, wanted);
+        for (int column = 0; column < BitPlanes::kColumns; ++column) {
+          const std::int64_t place = planes.PlaceOf(row, column);
+          seen.insert(place);
+          const int expected = CountNaively(words, place, bits);
+          REQUIRE(CountAt(counts, column) == expected);
+          for (const int least : {0, 1, num_wanted / 2, num_wanted, num_wanted + 1}) {
+            REQUIRE((AtLeast(counts, least)[static_cast<std::size_t>(column / 64)] >> (column % 64) & 1) ==
+                    (expected >= least ? 1U : 0U));
+          }
+        }
       }
+      CHECK(std::ssize(seen) == 256 * planes.num_rows());    // no place twice …
+      CHECK(*seen.rbegin() == 256 * planes.num_rows() - 1);  // … and none left out
     }
   }
 }
 
 TEST_CASE("BitPlanes: numbers of places add up", "[bit_planes]") {
   Random random(2);
-  std::vector<std::uint64_t> words(400);
-  for (auto& word : words) word = random.Bits();
-  BitPlanes planes;
-  planes.Append(words);
+  const auto words = RandomWords(400, random);
+  const BitPlanes planes(words, 400);
   BitPlanes::Counts all{};
-  std::vector<int> expected(BitPlanes::kPlaces, 0);
+  std::vector<int> expected(BitPlanes::kColumns, 0);
   for (int part = 0; part < 4; ++part) {
     std::vector<WantedBit> wanted;
-    for (int i = 0; i < 80 * part + 3; ++i) wanted.push_back({.word = static_cast<std::uint32_t>(i % 50), .bit = static_cast<std::uint32_t>(random.Bits() % 64), .value = true});
-    const BitPlanes::Counts counts = planes.CountAgreeing(64, wanted);
-    for (int i = 0; i < BitPlanes::kPlaces; ++i) expected[static_cast<std::size_t>(i)] += CountAt(counts, i);
+    for (int i = 0; i < 80 * part + 3; ++i)
+      wanted.emplace_back(static_cast<std::size_t>(i % 50), static_cast<int>(random.Bits() % 64), true);
+    const BitPlanes::Counts counts = planes.CountAgreeing(1, wanted);
+    for (int i = 0; i < BitPlanes::kColumns; ++i) expected[static_cast<std::size_t>(i)] += CountAt(counts, i);
     AddCounts(counts, all);
   }
-  for (int i = 0; i < BitPlanes::kPlaces; ++i) CHECK(CountAt(all, i) == expected[static_cast<std::size_t>(i)]);
+  for (int i = 0; i < BitPlanes::kColumns; ++i) CHECK(CountAt(all, i) == expected[static_cast<std::size_t>(i)]);
 }
 
 }  // namespace

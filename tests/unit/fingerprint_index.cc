@@ -25,6 +25,7 @@ struct Library {
       streams.push_back(HalveRate(track < 2 ? SpeechLike(30, static_cast<std::uint64_t>(60 + track)) : MusicLike(30, 62)));
       index.Add(track, 0, WordsOf(streams.back()));
     }
+    index.Finish();
   }
   std::vector<std::vector<float>> streams;
   FingerprintIndex index;
@@ -78,7 +79,8 @@ TEST_CASE("FingerprintIndex: a clip is found in its stream at its place", "[fing
 TEST_CASE("FingerprintIndex: what is in no stream matches weakly", "[fingerprint_index]") {
   const auto own = Search(CutSeconds(TheLibrary().streams[0], 10, 14, kDetectRateHz));
   REQUIRE_FALSE(own.empty());
-  for (const auto& other : {HalveRate(SpeechLike(4, 9000)), HalveRate(MusicLike(4, 9001)), WhiteNoise(4 * kDetectRateHz, 0.1, 9)}) {
+  for (const auto& other :
+       {HalveRate(SpeechLike(4, 9000)), HalveRate(MusicLike(4, 9001)), WhiteNoise(4 * kDetectRateHz, 0.1, 9)}) {
     const auto matches = Search(other);
     if (!matches.empty()) CHECK(matches[0].strength < 0.5 * own[0].strength);
   }
@@ -87,12 +89,14 @@ TEST_CASE("FingerprintIndex: what is in no stream matches weakly", "[fingerprint
 }
 
 TEST_CASE("FingerprintIndex: the search is that of comparing everywhere", "[fingerprint_index]") {
-  // Random words, several segments; against the definition. Strengths of chance matches reach about 4.5 here, the true one is far above.
+  // Random words, several segments; against the definition. Strengths of chance matches reach about 4.5 here, the true one is far
+  // above.
   FingerprintIndex index;
   const auto first = RandomWords(700, 1);
   const auto second = RandomWords(1300, 2);
   index.Add(5, 0, first);
   index.Add(9, 100, second);
+  index.Finish();
   CHECK(index.num_words() == 2000);
   for (const std::size_t place : {0UL, 511UL, 512UL, 640UL, 1240UL}) {
     const ClipFingerprint clip = ClipOfWords(std::span(second).subspan(place, 60), 0.3, place + 3);
@@ -117,6 +121,7 @@ TEST_CASE("FingerprintIndex: the best of a thousand random places is the naive s
   FingerprintIndex index;
   const auto words = RandomWords(3000, 4);
   index.Add(0, 0, words);
+  index.Finish();
   for (std::uint64_t seed = 0; seed < 10; ++seed) {
     auto clip = ClipOfWords(RandomWords(12, 100 + seed), 0, seed);
     // A second, and no more bits than are compared everywhere.
@@ -143,6 +148,7 @@ TEST_CASE("FingerprintIndex: a second that fits is found in a stretch that does 
   FingerprintIndex index;
   const auto words = RandomWords(3000, 5);
   index.Add(0, 0, words);
+  index.Finish();
   auto mixed = RandomWords(48, 6);
   std::copy_n(words.begin() + 1000, 14, mixed.begin() + 23);
   const auto matches = index.Search(ClipOfWords(mixed, 0.1, 1), 3, 3);
@@ -159,6 +165,7 @@ TEST_CASE("FingerprintIndex: chunks that follow each other are one, a gap parts 
   FingerprintIndex whole;
   whole.Add(1, 0, std::span(words).first(200));
   whole.Add(1, 200, std::span(words).subspan(200));
+  whole.Finish();
   const auto matches = whole.Search(clip, 3, 3);
   REQUIRE_FALSE(matches.empty());
   CHECK(matches[0].strength > 20);
@@ -167,6 +174,7 @@ TEST_CASE("FingerprintIndex: chunks that follow each other are one, a gap parts 
   FingerprintIndex parted;  // 10 words were never stored
   parted.Add(1, 0, std::span(words).first(200));
   parted.Add(1, 210, std::span(words).subspan(200));
+  parted.Finish();
   CHECK(parted.num_words() == 400);
   for (const auto& match : parted.Search(clip, 3, 3)) CHECK(match.strength < 10);
   const auto behind = ClipOfWords(std::span(words).subspan(300, 40), 0.1, 1);
@@ -177,6 +185,7 @@ TEST_CASE("FingerprintIndex: chunks that follow each other are one, a gap parts 
   FingerprintIndex two_tracks;
   two_tracks.Add(1, 0, std::span(words).first(200));
   two_tracks.Add(2, 200, std::span(words).subspan(200));
+  two_tracks.Finish();
   for (const auto& match : two_tracks.Search(clip, 3, 3)) CHECK(match.strength < 10);
 }
 
@@ -191,6 +200,7 @@ TEST_CASE("FingerprintIndex: bounds on the number of matches hold, and repeats a
     }
     index.Add(track, 0, words);
   }
+  index.Finish();
   const auto clip = ClipOfWords(jingle, 0.05, 2);
   CHECK(index.Search(clip, 100, 100).size() >= 24);
   int strong = 0;
@@ -206,8 +216,36 @@ TEST_CASE("FingerprintIndex: a clip longer than a stream finds nothing in it", "
   const auto words = RandomWords(100, 9);
   FingerprintIndex index;
   index.Add(0, 0, std::span(words).first(50));
+  index.Finish();
   CHECK(index.Search(ClipOfWords(words, 0, 1), 3, 3).empty());
   CHECK(FingerprintIndex().Search(ClipOfWords(words, 0, 1), 3, 3).empty());
+}
+
+TEST_CASE("FingerprintIndex: places are found across blocks, and after more was added", "[fingerprint_index]") {
+  // A million and a half words, so that blocks end inside; of two tracks, the second of which goes on after the index was used.
+  const auto words = RandomWords(1'500'000, 10);
+  FingerprintIndex index;
+  index.Add(0, 0, std::span(words).first(700'000));
+  index.Add(1, 0, std::span(words).subspan(700'000, 200'000));
+  index.Finish();
+  const FingerprintIndex before = index;
+  index.Add(1, 200'000, std::span(words).subspan(900'000));
+  index.Finish();
+  CHECK(before.num_words() == 900'000);
+  CHECK(index.num_words() == 1'500'000);
+  const auto at = [&](const FingerprintIndex& searched, std::size_t word) {
+    const auto clip = ClipOfWords(std::span(words).subspan(word, 50), 0.1, word);
+    const auto matches = searched.Search(clip, 1, 1, FingerprintIndex::kQuickBits);
+    if (matches.empty() || matches[0].strength < 20) return std::int64_t{-1};
+    const auto found = static_cast<std::int64_t>(std::lround((matches[0].stream_s + clip.PhaseOffset(0)) / kFingerprintWordS));
+    return matches[0].track == 0 ? found : found + 700'000;
+  };
+  for (const std::size_t word :
+       {0UL, 524'230UL, 524'263UL, 524'288UL, 699'950UL, 700'000UL, 899'950UL, 899'970UL, 1'048'550UL, 1'499'950UL}) {
+    CHECK(at(index, word) == static_cast<std::int64_t>(word));
+    CHECK(at(before, word) == (word + 50 <= 900'000 ? static_cast<std::int64_t>(word) : -1));
+  }
+  CHECK(at(index, 699'975) == -1);  // across the tracks
 }
 
 }  // namespace

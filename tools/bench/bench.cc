@@ -75,6 +75,7 @@ void BenchSearch() {
       for (auto& word : hour) word = random();
       index.Add(h, 0, hour);
     }
+    index.Finish();
     std::vector<double> times;
     std::vector<double> quick;
     for (int round = 0; round < 3; ++round) {

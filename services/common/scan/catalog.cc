@@ -46,6 +46,7 @@ Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey
   const auto one = stream ? std::optional<std::string_view>(*stream) : std::nullopt;
   if (auto visited = store.VisitFingerprints(one, add); !visited) return Pass(visited);
   if (stopped) return Fail(ErrorCode::kCancelled, "cancelled");
+  catalog->index.Finish();
   return std::shared_ptr<const Catalog>(std::move(catalog));
 }
 
