@@ -60,7 +60,7 @@ class Interrupts(EndToEnd):
         process.kill()
         process.wait()
         self.assert_accuses(self.scan(copy), "bob")
-        self.earmark("streams", "remove", "room")
+        self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual([s["stream"] for s in self.streams()], ["other"])
 
     def test_at_once(self):
