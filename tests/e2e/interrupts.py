@@ -20,6 +20,7 @@ class Interrupts(EndToEnd):
 
     def test_signals(self):
         """mark: Ctrl-C, SIGTERM and SIGHUP leave no stream and no file, and the process dies of the signal"""
+        self.make_key("master.key")  # one that mark makes is announced
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number=number):
                 process = self.long_mark()
