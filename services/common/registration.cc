@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -35,7 +37,7 @@ Result<void> CheckAgainst(const StreamRecord& stream, const CopyRequest& request
   const std::string which = "stream '" + stream.id + "' ";
   if (stream.input_digest != digest) {
     return Fail(ErrorCode::kAlreadyExists, which + "was registered from another recording than " + request.input +
-                                               "; choose another --stream, or remove it with `earmark streams remove`");
+                                               "; choose another --stream");
   }
   const StreamFormat& format = stream.format;
   if (format.kind == ReferenceKind::kSourcePackets) {
@@ -95,6 +97,36 @@ Result<Registration> Register(Store& store, const MasterKey& master, const CopyR
   return Registration{.stream = std::move(*stream), .is_new = true, .lost_share = summary->lost_share};
 }
 
+// Grants for those of `accounts` that lack one.
+enum class Lacking { kAnyGrant, kWholeStream };
+Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, Lacking lacking) {
+  auto grants = store.ListGrants(stream_id, 0, Grant::kOpenEnd);
+  if (!grants) return Pass(grants);
+  std::set<std::string_view> known;
+  for (const Grant& grant : *grants) {
+    const bool whole = grant.from_stream_us <= 0 && grant.to_stream_us == Grant::kOpenEnd;
+    if (whole || lacking == Lacking::kAnyGrant) known.insert(grant.account);
+  }
+  std::vector<Grant> added;
+  for (const std::string& account : accounts) {
+    if (known.insert(account).second) added.push_back({.account = account});
+  }
+  return added;
+}
+
+// The listeners that a known stream does not have yet. Nothing is added unless request.account gets its copy.
+Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const StreamRecord& stream, const CopyRequest& request, const Listeners& listeners) {
+  if (auto keys = KeysOf(stream, master); !keys) return Pass(keys);
+  if (!listeners.Holds(request.account)) {
+    if (auto granted = RequireGrant(store, stream, request.account); !granted) return Pass(granted);
+  }
+  auto added = NewGrants(store, stream.id, listeners.accounts, Lacking::kAnyGrant);
+  if (!added) return Pass(added);
+  if (added->empty()) return std::int64_t{0};
+  if (auto kept = store.AddGrants(stream.id, *added); !kept) return Pass(kept);
+  return static_cast<std::int64_t>(added->size());
+}
+
 // Takes a registration that nobody is working on any more out of the store, so that it can be done over. One that was killed a moment ago is
 // still under lease; one that goes on extends its lease while we look.
 Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Progress& progress) {
@@ -115,6 +147,18 @@ Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Pro
 
 }  // namespace
 
+Result<std::int64_t> GrantWholeStream(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts) {
+  auto stream = store.GetStream(stream_id);
+  if (!stream) return Pass(stream);
+  if (stream->live) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is a live room: its relay grants, by Grant of the sidecar's API");
+  if (stream->state != StreamState::kComplete) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is not marked to its end yet");
+  auto added = NewGrants(store, stream_id, accounts, Lacking::kWholeStream);
+  if (!added) return Pass(added);
+  if (added->empty()) return std::int64_t{0};
+  if (auto kept = store.AddGrants(stream_id, *added); !kept) return Pass(kept);
+  return static_cast<std::int64_t>(added->size());
+}
+
 Error NotAListener(const CopyRequest& request, const Listeners& listeners) {
   return {ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + listeners.file + "; only listeners get a copy"};
 }
@@ -130,7 +174,9 @@ Result<Registration> FindOrRegister(Store& store, const MasterKey& master, const
   }
   if (known) {
     if (auto same = CheckAgainst(*known, request, *digest); !same) return Pass(same);
-    return Registration{.stream = std::move(*known), .is_new = false, .lost_share = 0};
+    auto added = AddListeners(store, master, *known, request, listeners);
+    if (!added) return Pass(added);
+    return Registration{.stream = std::move(*known), .is_new = false, .lost_share = 0, .num_added = *added};
   }
   if (known.error().code != ErrorCode::kNotFound) return Pass(known);
   return Register(store, master, request, *digest, listeners, progress);

@@ -23,13 +23,18 @@ struct Registration {
   StreamRecord stream;
   bool is_new = false;
   double lost_share = 0;  // of a new one, as RegisterSummary has it
+  std::int64_t num_added = 0;  // listeners that a known stream did not have yet
 };
+
+// Grants to `accounts` for the whole of a complete stream that was marked from a file; its copies that are out stay traceable, since its keys stay. Those that
+// have such a grant keep it. The number of those that had none. kNotFound: no such stream; kFailedPrecondition: it is a live room, or not complete.
+Result<std::int64_t> GrantWholeStream(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts);
 
 // kInvalidArgument: request.account is none of them.
 Error NotAListener(const CopyRequest& request, const Listeners& listeners);
 
 // request.stream_id as it is in the store. If it is new, or its marking was broken off, request.input is marked and registered now, for request.account among
-// `listeners`; waits for the lease of a marking that broke off, some seconds. kAlreadyExists: it is there from another recording, or with other settings than
+// `listeners`; a known one gets those of them whom it does not have. Waits for the lease of a marking that broke off, some seconds. kAlreadyExists: it is there from another recording, or with other settings than
 // were given; kFailedPrecondition: it is a live room, or being marked by somebody else; NotAListener; the errors of RegisterStream and RegisterPackets.
 Result<Registration> FindOrRegister(Store& store, const MasterKey& master, const CopyRequest& request, const Listeners& listeners, const Progress& progress);
 

@@ -172,7 +172,7 @@ class BadInput(EndToEnd):
                 self.assert_nothing_done(self.mark_words(store=url))
         self.earmark("keys", "create")
         for url in ("sqlite:" + str(self.path("none.db")), "sqlite:" + str(self.path("file")), "nonsense"):
-            for words in (["scan", clip], ["streams"], ["accounts"], ["findings"], ["streams", "remove", "room"]):
+            for words in (["scan", clip], ["streams"], ["accounts"], ["findings"], ["streams", "remove", "room", "--yes"], ["grant", "room", "carol"]):
                 with self.subTest(url=url, words=words):
                     self.assert_nothing_done(words + ["--store", url, "--key", self.key])
 
@@ -194,10 +194,34 @@ class BadInput(EndToEnd):
         self.assert_nothing_done(["scan", self.path("alice.opus"), "--store", self.store, "--key", self.key], "master.key", "--key")
         self.assert_nothing_done(["keys", "--key", self.key], "master.key")
 
+    def test_lost_key(self):
+        """mark: with streams in the store no new key is made in place of one that is missing"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.key.rename(self.path("kept.key"))
+        for stream in ("room", "new"):
+            self.assert_nothing_done(self.mark_words(stream=stream), "master.key", "--key", self.streams()[0]["key_id"])
+        self.path("kept.key").rename(self.key)
+        self.mark(Recordings.speech(6), "bob", "bob.opus")
+
+    def test_remove_asks(self):
+        """streams remove: without a terminal and --yes nothing is removed, and what would be lost is said"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.assert_refused(self.run_raw("streams", "remove", "room", keyed=True), "100 listeners", "6.0 seconds", "no longer be traced", "--yes")
+        self.assertEqual(len(self.streams()), 1)
+
+    def test_grants(self):
+        """grant: an unknown stream, and accounts that cannot be kept, with all that came with them"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.assert_refused(self.run_raw("grant", "nowhere", "carol", keyed=True), "nowhere")
+        self.assert_refused(self.run_raw("grant", "room", keyed=True), "ACCOUNT")
+        self.assert_refused(self.run_raw("grant", "room", "carol", "two\nlines", keyed=True), "account")
+        self.assertEqual(len(self.earmark("accounts", "--json").json()), 100)
+
     def test_other_key(self):
         """mark: another copy of a stream needs the key that it was marked under"""
         self.mark(Recordings.speech(6), "alice", "alice.opus")
         self.make_key("other.key")
+        self.listeners.write_text(self.listeners.read_text() + "carol\n")
         self.assert_nothing_done(self.mark_words(**{"for": "bob"}, key=self.path("other.key")), "room", "--key")
 
     def test_key_of_zeros(self):
@@ -216,12 +240,10 @@ class BadInput(EndToEnd):
         """mark: another recording, codec or bitrate under a known stream's name, and an account without a grant"""
         source = Recordings.speech(6)
         self.mark(source, "alice", "alice.opus")
-        self.path("more.txt").write_text("alice\nmallory\n")
         for words, message in ((self.mark_words(Recordings.speech(6, seed=2)), ["room", "another recording"]),
                                (self.mark_words(codec="none", out=self.path("out.wav")), ["room", "--codec"]),
                                (self.mark_words(bitrate="24k"), ["room", "--bitrate"]),
                                (self.mark_words(variants="8"), ["room", "--variants"]),
-                               (self.mark_words(listeners=self.path("more.txt"), **{"for": "mallory"}), ["mallory", "no grant"]),
                                (self.mark_words(**{"for": "mallory"}), ["mallory", "no grant"])):
             with self.subTest(message=message):
                 self.assert_nothing_done(words, *message)
@@ -232,6 +254,7 @@ class BadInput(EndToEnd):
 
     def test_names(self):
         """mark: streams and accounts with names that cannot be kept"""
+        self.make_key("master.key")
         for stream in ("", "two\nlines", "x" * 256):
             with self.subTest(stream=stream):
                 self.assert_refused(self.run_raw(*self.mark_words(stream=stream)))

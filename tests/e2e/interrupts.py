@@ -20,6 +20,7 @@ class Interrupts(EndToEnd):
 
     def test_signals(self):
         """mark: Ctrl-C, SIGTERM and SIGHUP leave no stream and no file, and the process dies of the signal"""
+        self.make_key("master.key")  # one that mark makes is announced
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(number=number):
                 process = self.long_mark()
@@ -60,7 +61,7 @@ class Interrupts(EndToEnd):
         process.kill()
         process.wait()
         self.assert_accuses(self.scan(copy), "bob")
-        self.earmark("streams", "remove", "room")
+        self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual([s["stream"] for s in self.streams()], ["other"])
 
     def test_at_once(self):

@@ -9,7 +9,7 @@ import unittest
 
 from support import BINARY, EndToEnd, Recordings
 
-COMMANDS = ("demo", "mark", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
+COMMANDS = ("demo", "mark", "grant", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
 
 
 class Listings(EndToEnd):
@@ -25,8 +25,8 @@ class Listings(EndToEnd):
         self.assertRegex(one["key_id"], r"^[0-9a-f]{16}$")
         lines = self.earmark("streams").out.splitlines()
         self.assertEqual([line.split()[0] for line in lines], ["one", "two"])
-        self.assertEqual(self.earmark("streams", "remove", "one", "--json").json(), {"removed": "one"})
-        self.assertIn("two", self.earmark("streams", "remove", "two").out)
+        self.assertEqual(self.earmark("streams", "remove", "one", "--yes", "--json").json(), {"removed": "one"})
+        self.assertIn("two", self.earmark("streams", "remove", "two", "--yes").out)
         self.assertEqual(self.earmark("streams", "--json").json(), [])
         self.assertIn("no streams", self.earmark("streams").out)
 
@@ -59,7 +59,7 @@ class Listings(EndToEnd):
             self.assertEqual(len(self.earmark("findings", "--json", *options).json()), count, options)
         text = self.earmark("findings").out
         self.assertIn("alice in room", text)
-        self.earmark("streams", "remove", "room")
+        self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual(len(self.earmark("findings", "--json").json()), 2)
 
     def test_keys(self):
@@ -89,6 +89,30 @@ class Listings(EndToEnd):
         self.assertTrue(self.path("xdg/earmark/store.db").exists() and self.path("xdg/earmark/master.key").exists())
         run(EARMARK_STORE=f"sqlite:{self.path('my.db')}", EARMARK_KEY=str(self.path("my.key")))
         self.assertTrue(self.path("my.db").exists() and self.path("my.key").exists())
+
+    def test_without_home(self):
+        """without HOME and XDG_DATA_HOME nothing is made in the current folder: status 2, and how to name the place"""
+        mark = ["mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "alice", "--out", self.path("a.opus")]
+        for home in ({}, {"HOME": ""}, {"HOME": "home", "XDG_DATA_HOME": "xdg"}):
+            environment = {name: value for name, value in self.environment().items() if name != "HOME"} | home
+            for words, option in ((mark, "--store"), ([*mark, "--store", self.store], "--key"), (["keys", "create"], "--key"), (["streams"], "--store"), (["db", "migrate"], "--store")):
+                with self.subTest(words=words, home=home):
+                    before = self.files()
+                    done = subprocess.run(self.command(*words, keyed=False), stdin=subprocess.DEVNULL, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+                    self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), done.stderr)
+                    self.assertIn("HOME", done.stderr)
+                    self.assertIn(option, done.stderr)
+                    self.assertEqual(self.files(), before)
+
+    def test_first_key_is_announced(self):
+        """mark, keys create: a key that is made is announced with its place; one that is there is not"""
+        done = self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "alice", "--out", self.path("a.opus"))
+        self.assertEqual(done.err.count("\n"), 1)
+        self.assertIn("back it up", done.err)
+        self.assertIn(str(self.key), done.err)
+        again = self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "bob", "--out", self.path("b.opus"))
+        self.assertEqual(again.err, "")
+        self.assertIn("back it up", self.run_raw("keys", "create", "--key", self.path("other.key")).err)
 
     def test_mark_json(self):
         """mark --json: one object"""

@@ -44,6 +44,19 @@ class MarkAndScan(EndToEnd):
             self.assertAlmostEqual(alignment["speed"], 1, delta=1e-3)
         self.assertEqual(len(self.streams()), 1)
 
+    def test_more_listeners(self):
+        """mark, grant: accounts that the list has now, or that are granted, are added, and copies that are out are still named"""
+        source = Recordings.speech(20)
+        before = self.mark(source, "alice", "before.opus")
+        self.listeners.write_text(self.listeners.read_text() + "carol\ndave\n")
+        done = self.earmark("mark", source, "--stream", "room", "--listeners", self.listeners, "--for", "carol", "--out", self.path("carol.opus"), "--json").json()
+        self.assertEqual((done["registered"], done["added"]), (False, 2))
+        self.assertEqual(self.earmark("grant", "room", "erin", "alice", "erin", "--json").json(), {"stream": "room", "added": 1})
+        for account, copy in (("alice", before), ("carol", self.path("carol.opus")), ("erin", self.mark(source, "erin", "erin.opus"))):
+            report = self.scan(copy)
+            self.assert_accuses(report, account)
+            self.assertEqual(report["candidates"], 103)
+
     def test_leak(self):
         """mark, scan: 5 s of a copy as AAC 48k in an MP4 name the account and the place"""
         copy = self.mark(Recordings.speech(20), "bob", "bob.opus")

@@ -45,7 +45,7 @@ class Postgres(EndToEnd):
         counts = self.earmark("db", "check", "--json").json()
         self.assertEqual((counts["streams"], counts["grants"], counts["findings"], counts["damaged"]), (1, 100, 1, []))
         self.assertEqual(counts["chunks"], counts["opened_chunks"])
-        self.earmark("streams", "remove", "room")
+        self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual(self.earmark("streams", "--json").json(), [])
 
     def test_mark_makes_the_store(self):

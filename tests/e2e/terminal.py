@@ -50,10 +50,12 @@ class Terminal(EndToEnd):
 
     def test_no_progress_for_short_work(self):
         """mark: quick work shows nothing"""
+        self.make_key("master.key")
         self.assertEqual(self.run_on_terminal(*self.mark_words(Recordings.speech(3))), (0, ""))
 
     def test_no_progress_elsewhere(self):
         """mark: nothing on stderr, and no control sequences, when it is no terminal"""
+        self.make_key("master.key")
         done = self.earmark(*self.mark_words(self.long_recording()))
         self.assertEqual(done.err, "")
         self.assertNotIn(ESCAPE, done.out)

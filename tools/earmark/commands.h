@@ -21,7 +21,8 @@ struct CommonOptions {
   std::string key_file;  // master key
 };
 
-// Where things are when nobody says: $EARMARK_STORE, $EARMARK_KEY, else files under $XDG_DATA_HOME/earmark or ~/.local/share/earmark.
+// Where things are when nobody says: $EARMARK_STORE, $EARMARK_KEY, else files under $XDG_DATA_HOME/earmark or ~/.local/share/earmark. Empty where neither of
+// these folders is known: never the current one.
 CommonOptions DefaultOptions();
 void AddStoreOption(CLI::App& command, CommonOptions& common);
 void AddKeyOption(CLI::App& command, CommonOptions& common);
@@ -30,13 +31,24 @@ void AddKeyOption(CLI::App& command, CommonOptions& common);
 ServerOptions DefaultServer();
 void AddServerOptions(CLI::App& command, ServerOptions& server);
 
-// The key at common.key_file, which must be there already. kNotFound says what key is missing.
+// kInvalidArgument: nobody said where the store, or the key, is, and there is no usual place.
+Result<void> RequireStorePlace(const CommonOptions& common);
+Result<void> RequireKeyPlace(const CommonOptions& common);
+
+// The store at common.store. kInvalidArgument: no place; otherwise OpenStore's errors.
+Result<std::unique_ptr<Store>> OpenStore(const CommonOptions& common, OpenMode mode);
+
+// The key at common.key_file, which must be there already. kNotFound says what key is missing; kInvalidArgument: no place.
 Result<MasterKey> ReadMasterKey(const CommonOptions& common);
+
+// A new key at common.key_file, announced on stderr: it must be backed up. kAlreadyExists; kInvalidArgument: no place; otherwise CreateKeyFile's errors.
+Result<MasterKey> MakeMasterKey(const CommonOptions& common);
 
 // What to run once the command line is parsed: returns the exit status.
 using Action = std::function<int()>;
 
 void AddMarkCommand(CLI::App& app, Action& action);
+void AddGrantCommand(CLI::App& app, Action& action);
 void AddScanCommand(CLI::App& app, Action& action);
 void AddSubmitCommand(CLI::App& app, Action& action);
 void AddLeaksCommand(CLI::App& app, Action& action);
@@ -60,6 +72,7 @@ struct MarkOutcome {
   std::int64_t num_packets = 0;
   std::int64_t num_erased_slots = 0;
   std::int64_t num_listeners = 0;
+  std::int64_t num_added = 0;  // listeners that a known stream did not have yet
   double lost_share = 0;  // as RegisterSummary has it; of a new stream
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);

@@ -1,8 +1,10 @@
 #include <cstdlib>
+#include <filesystem>
 
 #include <nlohmann/json.hpp>
 
 #include "tools/earmark/commands.h"
+#include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
 namespace {
@@ -12,19 +14,29 @@ std::string Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+bool IsAbsolute(const std::string& path) { return path.starts_with('/'); }
+
+// Empty: there is none. A key or a store in whatever folder is the current one would soon be lost.
 std::string DataFolder() {
   const std::string xdg = Environment("XDG_DATA_HOME");
-  if (!xdg.empty()) return xdg + "/earmark";
+  if (IsAbsolute(xdg)) return xdg + "/earmark";
   const std::string home = Environment("HOME");
-  return (home.empty() ? "." : home + "/.local/share") + "/earmark";
+  return IsAbsolute(home) ? home + "/.local/share/earmark" : "";
+}
+
+Result<void> RequirePlace(const std::string& place, const std::string& what, const std::string& how) {
+  if (!place.empty() || !DataFolder().empty()) return {};
+  return Fail(ErrorCode::kInvalidArgument, "HOME is not set, so there is no usual place for the " + what + "; give it with " + how);
 }
 
 }  // namespace
 
 CommonOptions DefaultOptions() {
   CommonOptions options{.store = Environment("EARMARK_STORE"), .key_file = Environment("EARMARK_KEY")};
-  if (options.store.empty()) options.store = "sqlite:" + DataFolder() + "/store.db";
-  if (options.key_file.empty()) options.key_file = DataFolder() + "/master.key";
+  const std::string folder = DataFolder();
+  if (folder.empty()) return options;
+  if (options.store.empty()) options.store = "sqlite:" + folder + "/store.db";
+  if (options.key_file.empty()) options.key_file = folder + "/master.key";
   return options;
 }
 
@@ -47,11 +59,28 @@ void AddServerOptions(CLI::App& command, ServerOptions& server) {
   command.add_flag("--insecure", server.insecure, "Speak without TLS; only to a server on this machine, where that is the rule anyway")->excludes(ca);
 }
 
+Result<void> RequireStorePlace(const CommonOptions& common) { return RequirePlace(common.store, "store", "--store or $EARMARK_STORE"); }
+Result<void> RequireKeyPlace(const CommonOptions& common) { return RequirePlace(common.key_file, "master key", "--key or $EARMARK_KEY"); }
+
+Result<std::unique_ptr<Store>> OpenStore(const CommonOptions& common, OpenMode mode) {
+  if (auto place = RequireStorePlace(common); !place) return Pass(place);
+  return earmark::OpenStore(common.store, mode);
+}
+
 Result<MasterKey> ReadMasterKey(const CommonOptions& common) {
+  if (auto place = RequireKeyPlace(common); !place) return Pass(place);
   auto key = ReadKeyFile(common.key_file);
   if (!key && key.error().code == ErrorCode::kNotFound) {
     return Fail(ErrorCode::kNotFound, common.key_file + ": there is no master key; give the one that the streams were marked under with --key");
   }
+  return key;
+}
+
+Result<MasterKey> MakeMasterKey(const CommonOptions& common) {
+  if (auto place = RequireKeyPlace(common); !place) return Pass(place);
+  auto key = CreateKeyFile(common.key_file);
+  if (!key) return key;
+  PrintNote("made the master key " + std::filesystem::absolute(common.key_file).string() + ": back it up; without it no copy can be traced any more");
   return key;
 }
 

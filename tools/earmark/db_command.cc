@@ -23,9 +23,10 @@ struct DbState {
 // ---- migrate
 
 int Migrate(const DbState& state) {
+  if (auto place = RequireStorePlace(state.common); !place) return Complain(place.error());
   auto from = StoreSchemaVersion(state.common.store);
   if (!from) return Complain(from.error());
-  auto store = OpenStore(state.common.store, OpenMode::kReadWriteCreate);
+  auto store = OpenStore(state.common, OpenMode::kReadWriteCreate);
   if (!store) return Complain(store.error());
   auto to = StoreSchemaVersion(state.common.store);
   if (!to) return Complain(to.error());
@@ -183,7 +184,7 @@ void PrintCheck(const DbState& state, const StoreCheck& check) {
 }
 
 int Check(const DbState& state) {
-  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
   std::optional<MasterKey> master;
   auto key = ReadKeyFile(state.common.key_file);

@@ -197,10 +197,11 @@ class Demo {
   }
 
   Result<void> FillRoom() {
+    const CommonOptions room = Room("store");
+    if (auto made = CreateKeyFile(room.key_file); !made) return Pass(made);
     Heading(("1. A room with " + Grouped(options_.num_listeners) + " listeners").c_str());
     Say("   The recording: %s, %.0f s of it. Every listener is to get a copy of their own.\n", audio_.c_str(), seconds_);
     const Stopwatch watch;
-    const CommonOptions room = Room("store");
     auto marked = RunMark(Request(room, "copy.opus"));
     if (!marked) return Pass(marked);
     const double took_s = watch.Seconds();

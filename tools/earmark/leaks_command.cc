@@ -51,7 +51,7 @@ Result<LeakFilter> ToFilter(const LeaksState& state) {
 }
 
 Result<std::vector<LeakRow>> QueryStore(const CommonOptions& common, LeakFilter filter) {
-  auto store = OpenStore(common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(common, OpenMode::kReadWrite);
   if (!store) return Pass(store);
   std::vector<LeakRow> rows;
   for (;;) {

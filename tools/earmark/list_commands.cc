@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -21,6 +23,7 @@ struct ListState {
   std::string name;  // of what to remove
   int limit = 1000;
   bool json = false;
+  bool yes = false;  // remove without asking
 };
 
 std::optional<std::string> Optional(const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); }
@@ -35,7 +38,7 @@ const char* KindName(ReferenceKind kind) {
 }
 
 int ListStreams(const ListState& state) {
-  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
   auto streams = (*store)->ListStreams();
   if (!streams) return Complain(streams.error());
@@ -72,9 +75,46 @@ int ListStreams(const ListState& state) {
   return 0;
 }
 
+// "1.5 hours", or what a shorter time is best told in.
+std::string HowLong(double seconds) {
+  const bool hours = seconds >= 3600;
+  const bool minutes = !hours && seconds >= 60;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %s", hours ? seconds / 3600 : minutes ? seconds / 60 : seconds, hours ? "hours" : minutes ? "minutes" : "seconds");
+  return text;
+}
+
+// What is lost with a stream, for whoever is about to remove it.
+Result<std::string> LossOf(Store& store, const std::string& stream_id) {
+  auto stream = store.GetStream(stream_id);
+  if (!stream) return Pass(stream);
+  auto accounts = store.ListAccounts(stream_id);
+  if (!accounts) return Pass(accounts);
+  return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " + std::to_string(accounts->size()) +
+         (accounts->size() == 1 ? " listener" : " listeners") + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
+}
+
+// kFailedPrecondition: there is nobody to ask; kCancelled: the answer was no.
+Result<void> AskToRemove(const std::string& stream_id, const std::string& loss) {
+  if (isatty(STDIN_FILENO) == 0) {
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' was not removed: " + loss + "; --yes removes it without asking");
+  }
+  PrintNote("if stream '" + stream_id + "' is removed, " + loss);
+  std::fputs("Remove it? Type yes: ", stderr);
+  char answer[16] = {};
+  const bool answered = std::fgets(answer, sizeof answer, stdin) != nullptr;
+  if (!answered || std::string(answer) != "yes\n") return Fail(ErrorCode::kCancelled, "stream '" + stream_id + "' was not removed");
+  return {};
+}
+
 int RemoveStream(const ListState& state) {
-  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
+  auto loss = LossOf(**store, state.name);
+  if (!loss) return Complain(loss.error());
+  if (!state.yes) {
+    if (auto agreed = AskToRemove(state.name, *loss); !agreed) return Complain(agreed.error());
+  }
   if (auto removed = (*store)->RemoveStream(state.name); !removed) return Complain(removed.error());
   if (state.json) PrintJson(ordered_json{{"removed", state.name}});
   else std::printf("removed stream %s with its reference and grants; findings stay\n", state.name.c_str());
@@ -82,7 +122,7 @@ int RemoveStream(const ListState& state) {
 }
 
 int ListAccounts(const ListState& state) {
-  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
   std::optional<std::string_view> stream;
   if (!state.stream.empty()) {
@@ -105,7 +145,7 @@ int ListAccounts(const ListState& state) {
 }
 
 int ListFindings(const ListState& state) {
-  auto store = OpenStore(state.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
   FindingFilter filter;
   filter.account = Optional(state.account);
@@ -138,7 +178,7 @@ int ShowKey(const ListState& state) {
 }
 
 int CreateKey(const ListState& state) {
-  auto key = CreateKeyFile(state.common.key_file);
+  auto key = MakeMasterKey(state.common);
   if (!key) return Complain(key.error());
   return ShowKey(state);
 }
@@ -160,11 +200,12 @@ std::shared_ptr<ListState> AddList(CLI::App& command, Action& action, int (*run)
 
 void AddStreamsCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("streams", "Lists the streams in the store, or removes one");
-  command->footer("Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall");
+  command->footer("Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall         (says what is lost, and asks)");
   AddList(*command, action, ListStreams);
-  CLI::App* remove = command->add_subcommand("remove", "Removes a stream with its reference and grants; findings stay");
+  CLI::App* remove = command->add_subcommand("remove", "Removes a stream with its reference and grants, so that its copies can no longer be traced; findings stay");
   auto state = AddList(*remove, action, RemoveStream);
   remove->add_option("STREAM", state->name, "Name of the stream")->required();
+  remove->add_flag("--yes", state->yes, "Do not ask; needed where there is no terminal to ask on");
 }
 
 void AddAccountsCommand(CLI::App& app, Action& action) {

@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   Action action;
   AddDemoCommand(app, action);
   AddMarkCommand(app, action);
+  AddGrantCommand(app, action);
   AddScanCommand(app, action);
   AddSubmitCommand(app, action);
   AddLeaksCommand(app, action);

@@ -66,17 +66,31 @@ Result<void> CheckFiles(const MarkRequest& request) {
   return {};
 }
 
-// The store, and the key that goes with it. A new key is made only once there is a store, and neither if the other is no good.
+// For a store without a key file. A new key would open nothing that the store already has, and hide that the right one is missing.
+Result<MasterKey> MakeFirstKey(const CommonOptions& common, Store& store) {
+  auto streams = store.ListStreams();
+  if (!streams) return Pass(streams);
+  if (!streams->empty()) {
+    return Fail(ErrorCode::kNotFound, common.key_file + ": there is no master key, but the store has streams, the last marked under key " + streams->back().key_id +
+                                          "; give that key with --key, or restore it from a backup (a new one is made by `earmark keys create` alone)");
+  }
+  auto made = MakeMasterKey(common);
+  // Another process was quicker.
+  return !made && made.error().code == ErrorCode::kAlreadyExists ? ReadMasterKey(common) : made;
+}
+
+// The store, and the key that goes with it. A new key is made only once there is a store, without streams, and neither if the other is no good.
 struct StoreAndKey {
   std::unique_ptr<Store> store;
   MasterKey master;
 };
 Result<StoreAndKey> OpenStoreAndKey(const CommonOptions& common, OpenMode mode) {
-  auto master = ReadKeyFile(common.key_file);
+  if (auto place = RequireStorePlace(common); !place) return Pass(place);
+  auto master = ReadMasterKey(common);
   if (!master && master.error().code != ErrorCode::kNotFound) return Pass(master);
-  auto store = OpenStore(common.store, mode);
+  auto store = OpenStore(common, mode);
   if (!store) return Pass(store);
-  if (!master) master = ReadOrCreateKeyFile(common.key_file);
+  if (!master) master = MakeFirstKey(common, **store);
   if (!master) return Pass(master);
   return StoreAndKey{std::move(*store), *master};
 }
@@ -110,6 +124,7 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
       object["stream"] = request.stream_id;
       object["account"] = request.account;
       object["registered"] = outcome.registered;
+      object["added"] = outcome.num_added;
       object["seconds"] = static_cast<double>(outcome.num_packets) / kPacketsPerSecond;
       object["erased_slots"] = outcome.num_erased_slots;
     }
@@ -122,6 +137,9 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
     std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", request.stream_id.c_str(),
                 static_cast<double>(outcome.num_packets) / kPacketsPerSecond, static_cast<long long>(outcome.num_listeners),
                 100.0 * static_cast<double>(outcome.num_erased_slots) / static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
+  }
+  if (outcome.num_added > 0) {
+    std::printf("stream %s: %lld more listeners added, as the list has them\n", request.stream_id.c_str(), static_cast<long long>(outcome.num_added));
   }
   std::printf("%s: %s\n", request.output.c_str(), request.plain ? "the recording without a mark" : ("the copy of " + request.account).c_str());
   return 0;
@@ -153,6 +171,7 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
                      .num_packets = registration->stream.num_packets,
                      .num_erased_slots = registration->stream.num_erased_slots,
                      .num_listeners = static_cast<std::int64_t>(listeners->accounts.size()),
+                     .num_added = registration->num_added,
                      .lost_share = registration->lost_share};
 }
 
@@ -169,7 +188,7 @@ void AddMarkOptions(CLI::App* command, MarkState* state) {
   MarkRequest& request = state->request;
   command->add_option("IN", request.input, "Recording: any audio or video file, 8 to 192 kHz")->required();
   command->add_option("--stream", request.stream_id, "Name of the stream; registered with all its listeners if it is new");
-  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line");
+  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line; those that a known stream does not have yet are added");
   command->add_option("--for", request.account, "The listener whose copy to write");
   command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
   command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");

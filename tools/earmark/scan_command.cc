@@ -15,7 +15,7 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   if (!clip) return Pass(clip);
   auto master = ReadMasterKey(request.common);
   if (!master) return Pass(master);
-  auto store = OpenStore(request.common.store, OpenMode::kReadWrite);
+  auto store = OpenStore(request.common, OpenMode::kReadWrite);
   if (!store) return Pass(store);
   auto report = ScanClip(**store, *master, SignalsOf(*clip), request.options, progress);
   if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, PrintableName(request.clip) + ": " + report.error().message);
