@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "dsp/core/clones.h"
+
 namespace earmark {
 namespace {
 
@@ -28,7 +30,8 @@ const std::array<std::array<float, kTaps>, kPhases + 1>& SincTable() {
         sum += row[static_cast<std::size_t>(tap)];
       }
       for (int tap = 0; tap < kTaps; ++tap) {
-        t[static_cast<std::size_t>(phase)][static_cast<std::size_t>(tap)] = static_cast<float>(row[static_cast<std::size_t>(tap)] / sum);
+        t[static_cast<std::size_t>(phase)][static_cast<std::size_t>(tap)] =
+            static_cast<float>(row[static_cast<std::size_t>(tap)] / sum);
       }
     }
     return t;
@@ -70,14 +73,32 @@ std::span<const float> RateHalver::Run(std::span<const float> at_48khz) {
     const std::size_t size = out_.size();
     out_.resize(size + kMostAtOnce);
     std::size_t num_used = 0;
-    soxr_process(static_cast<soxr_t>(resampler_.get()), at_48khz.data(), at_48khz.size(), &num_used, out_.data() + size, kMostAtOnce, &num_done);
+    soxr_process(static_cast<soxr_t>(resampler_.get()), at_48khz.data(), at_48khz.size(), &num_used, out_.data() + size,
+                 kMostAtOnce, &num_done);
     at_48khz = at_48khz.subspan(num_used);
     out_.resize(size + num_done);
   } while (!at_48khz.empty() || num_done == kMostAtOnce);
   return out_;
 }
 
+namespace {
+
+// Sample by sample as they are; 0 outside.
+void CopyFrom(std::span<const float> in, std::ptrdiff_t first, std::span<float> out) {
+  const auto size = static_cast<std::ptrdiff_t>(in.size());
+  const std::ptrdiff_t from = std::clamp<std::ptrdiff_t>(-first, 0, std::ssize(out));
+  const std::ptrdiff_t to = std::clamp(size - first, from, std::ssize(out));
+  std::fill(out.begin(), out.begin() + from, 0.0F);
+  if (to > from) std::copy_n(in.begin() + (first + from), to - from, out.begin() + from);
+  std::fill(out.begin() + to, out.end(), 0.0F);
+}
+
+}  // namespace
+
+EARMARK_CLONES("avx2", "default")
 void SampleAt(std::span<const float> in, double start, double speed, std::span<float> out) noexcept {
+  constexpr double kOnSample = 1e-6;
+  if (speed == 1 && std::abs(start - std::round(start)) < kOnSample) return CopyFrom(in, std::llround(start), out);
   const auto& table = SincTable();
   const auto size = static_cast<std::ptrdiff_t>(in.size());
   for (std::size_t n = 0; n < out.size(); ++n) {

@@ -145,10 +145,10 @@ std::vector<float> Slice(const StreamAudio& audio, std::int64_t first, std::size
 std::vector<Phases> PhasesAlong(std::span<const float> clip, double clip_start_s, double clip_end_s, double speed, BlockCorrelator& correlator) {
   std::vector<Phases> phases;
   const auto count = static_cast<std::int64_t>((clip_end_s - clip_start_s) * speed * kDetectRateHz);
-  std::vector<float> block(kBlockSamples);
+  std::vector<float> along(static_cast<std::size_t>(std::max<std::int64_t>(0, count)));
+  SampleAt(clip, clip_start_s * kDetectRateHz, 1 / speed, along);
   for (std::int64_t at = 0; at + kBlockSamples <= count; at += kBlockHopSamples) {
-    SampleAt(clip, clip_start_s * kDetectRateHz + static_cast<double>(at) / speed, 1 / speed, block);
-    phases.push_back(correlator.PhasesOf(block));
+    phases.push_back(correlator.PhasesOf(std::span(along).subspan(static_cast<std::size_t>(at), kBlockSamples)));
   }
   return phases;
 }
@@ -205,18 +205,30 @@ double LagSeconds(const Blocks& blocks, double lag) { return (lag - blocks.num_l
 
 // ---------------------------------------------------------------------------------------------------------------- tracking
 
-// Correlation between its samples, by a 16-tap windowed sinc.
+// Correlation between its samples, by a 16-tap sinc under a window of squared cosine.
 float Interpolate(const Correlation& correlation, double lag) {
-  const auto centre = static_cast<int>(std::floor(lag));
+  constexpr int kFirst = -7;
+  constexpr int kTaps = 16;
+  constexpr double kWindow = std::numbers::pi / (kTaps + 1);
+  static const auto turns = [] {  // e^(i·kWindow·tap)
+    std::array<std::complex<double>, kTaps> table{};
+    for (int tap = 0; tap < kTaps; ++tap) table[static_cast<std::size_t>(tap)] = std::polar(1.0, kWindow * (kFirst + tap));
+    return table;
+  }();
+  const double centre = std::floor(lag);
+  const double behind = lag - centre;
+  const auto first = static_cast<std::ptrdiff_t>(centre) + kFirst;
+  if (behind < 1e-9) return first - kFirst < std::ssize(correlation) && first - kFirst >= 0 ? correlation[static_cast<std::size_t>(first - kFirst)] : 0.0F;
+  const std::complex<double> turn = std::polar(1.0, kWindow * behind);
   double sum = 0;
-  for (int k = centre - 7; k <= centre + 8; ++k) {
-    if (k < 0 || k >= static_cast<int>(correlation.size())) continue;
-    const double x = lag - k;
-    const double sinc = std::abs(x) < 1e-9 ? 1 : std::sin(std::numbers::pi * x) / (std::numbers::pi * x);
-    const double c = std::cos(std::numbers::pi * x / 17);
-    sum += sinc * c * c * correlation[static_cast<std::size_t>(k)];
+  for (std::ptrdiff_t tap = 0; tap < kTaps; ++tap) {
+    if (first + tap < 0 || first + tap >= std::ssize(correlation)) continue;
+    const std::complex<double>& by = turns[static_cast<std::size_t>(tap)];
+    const double c = turn.real() * by.real() + turn.imag() * by.imag();  // cos(kWindow · (behind - kFirst - tap))
+    const double sign = (kFirst + tap) % 2 == 0 ? 1 : -1;
+    sum += sign * c * c / (behind - static_cast<double>(kFirst + tap)) * correlation[static_cast<std::size_t>(first + tap)];
   }
-  return static_cast<float>(sum);
+  return static_cast<float>(sum * std::sin(std::numbers::pi * behind) / std::numbers::pi);
 }
 
 // The blocks of a span that is followed. What plays the stream may leave something out again and again, so each block is looked for around where the one before it was found:

@@ -111,7 +111,7 @@ void ScanAndPrint(Store& store, const MasterKey& master, std::span<const float> 
   ScanReport report;
   const double seconds = Measure([&] { report = OrExit(ScanClip(store, master, clip, {}, {})); });
   const std::string named = report.accusations.empty() ? "nobody" : report.accusations.front().account;
-  std::printf("scan       60 s of %-13s in %5.1f stream-hours, %lld candidates: %5.2f s, %5.1f x real time (goal 30); peak memory so far %.0f MB; named %s%s\n", what, hours,
+  std::printf("scan       60 s of %-13s in %5.1f stream-hours, %lld candidates: %5.2f s, %5.1f x real time (goal 60); peak memory so far %.0f MB; named %s%s\n", what, hours,
               static_cast<long long>(report.candidates), seconds, kClipS / seconds, PeakMegabytes(), named.c_str(), named == expected ? "" : " (WRONG)");
 }
 

@@ -23,6 +23,7 @@ constexpr double kMostReadS = 120;        // of clip over all hypotheses of one 
 constexpr int kLeastHypotheses = 4;       // … but these are read at any length
 constexpr double kLeastStrength = 4.5;       // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
 constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
+constexpr double kBeyondDoubt = 16;          // of a verified place: chance reaches 9.5
 constexpr double kClearStrength = 6.5;       // chance reaches 5.5 in a hundred hours
 constexpr int kMostSpeedMatches = 3;
 constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
@@ -165,6 +166,7 @@ class HypothesisSearch {
     for (const auto& match : matches) {
       const double start_s = std::max(probe.start_s, probe.start_s + match.from_s - kAroundMatchS);
       const double end_s = std::min(probe.end_s, probe.start_s + match.to_s + kAroundMatchS);
+      if (match.strength < kClearStrength && IsExplained(seeds, start_s, end_s)) continue;
       auto stretch = stretches.find({start_s, end_s});
       if (stretch == stretches.end()) stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
       auto alignment = Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.track));
@@ -183,6 +185,14 @@ class HypothesisSearch {
     });
     std::sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.alignment.sharpness > b.alignment.sharpness; });
     return seeds;
+  }
+
+  // Half of the stretch or more lies, beyond doubt, in places that were verified: what matches there weakly is chance.
+  static bool IsExplained(const std::vector<Seed>& seeds, double start_s, double end_s) {
+    return std::any_of(seeds.begin(), seeds.end(), [&](const Seed& seed) {
+      const Alignment& a = seed.alignment;
+      return a.strength >= kBeyondDoubt && Overlap(a.clip_start_s, a.clip_end_s, start_s, end_s) > 0.5 * (end_s - start_s);
+    });
   }
 
   // A hypothesis has this very place already, as a companion or another way round.

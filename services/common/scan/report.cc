@@ -46,12 +46,13 @@ bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
   return false;
 }
 
-// A piece that hardly stands out of chance is read for what it is worth, but not told as a fact next to others that do stand out.
+// A piece that hardly stands out of chance, or is a splinter between others, is read for what it is worth, but not told as a fact next to others that do stand out.
 bool IsCertain(const Alignment& piece, const Hypothesis& hypothesis) {
   constexpr double kCertainStrength = 11;
+  constexpr double kCertainS = 0.25;  // half of what is compared at once
   const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
   const double most = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
-  return piece.strength >= std::min(kCertainStrength, most);
+  return piece.strength >= most || (piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
 }
 
 }  // namespace
