@@ -141,7 +141,8 @@ ClipStretch StretchOf(const HypothesisReading& reading, const CodeKey& code_key,
   const auto [first, last] = HighestRise(sums);
   if (first == last) return reading.clip;
   // Where no more is against it than this, it may as well go on to the end of the piece.
-  const double little = 0.02 * (sums[last] - sums[first]);
+  constexpr double kLeastAgainst = 3;  // a pause says so much for or against anybody
+  const double little = std::max(kLeastAgainst, 0.02 * (sums[last] - sums[first]));
   ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
   for (const SourcePiece& piece : reading.hypothesis.pieces) {
     const Alignment& a = piece.alignment;
