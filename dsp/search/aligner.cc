@@ -274,10 +274,13 @@ class FollowedBlocks {
   std::vector<std::vector<float>> bins_;
 };
 
-// What a peak of this strength says for its lag, as a log-likelihood ratio against chance.
+// What a peak of this strength says for its lag, as a log-likelihood ratio against chance; little more above 9, so that one block alone makes no jump, but something, as
+// sounds that repeat soon have several such peaks.
 float Evidence(float strength) {
-  const float z = std::min(strength, 9.0F);
-  return z < 3.5F ? 0.0F : 0.5F * z * z - 4;
+  constexpr float kMuch = 9;
+  if (strength < 3.5F) return 0;
+  const float z = std::min(strength, kMuch);
+  return 0.5F * z * z - 4 + 3 * (1 - z / strength);
 }
 
 // The best sequence of bins, a block at a time (Viterbi): staying is free, one bin aside costs little, anywhere else costs a jump.
@@ -331,8 +334,15 @@ class PathFinder {
     score_ = std::move(moved);
   }
 
+  // It begins on the line that the span goes on with, or jumps.
+  static std::vector<float> Begin() {
+    std::vector<float> score(kNumBins, -kJumpCost);
+    std::fill_n(score.begin() + kNumBins / 2 - 1, 2, 0.0F);
+    return score;
+  }
+
   int first_bin_ = -kNumBins / 2;
-  std::vector<float> score_ = std::vector<float>(kNumBins, 0.0F);
+  std::vector<float> score_ = Begin();
   struct Origins {
     int first_bin = 0;
     std::vector<std::int32_t> origins;  // [bin - first_bin]: bin of the block before

@@ -135,6 +135,20 @@ TEST_CASE("Scan: two accounts in one clip are both named, each with its stretch"
   SECTION("the same ten seconds from both") { check(Joined({Part(room.ann, 10, 20), Part(room.ben, 10, 20)}), 10); }
 }
 
+TEST_CASE("Scan: an account is told with all of its copy, also where the reader is surer than right", "[scan_clips]") {
+  // Overdriven by 20 dB: the true account's scores sum to less than nothing, and others' to far less.
+  Room& room = TheRoom();
+  auto clip = Joined({Part(room.ann, 10, 22), Part(room.ben, 22, 34)});
+  for (float& x : clip) x = std::clamp(10 * x, -0.5F, 0.5F);
+  const ScanReport report = room.Scan(clip);
+  INFO(ToJson(report));
+  CheckNamesOnly(report, {"account-7", "account-8"});
+  CHECK(Of(report, "account-7").clip_start_s < 1);
+  CHECK(std::abs(Of(report, "account-7").clip_end_s - 12) < 1);
+  CHECK(std::abs(Of(report, "account-8").clip_start_s - 12) < 1);
+  CHECK(Of(report, "account-8").clip_end_s > 23);
+}
+
 TEST_CASE("Scan: a quiet leak in the middle of other talk is found", "[scan_clips]") {
   Room& room = TheRoom();
   const auto talk = HalveRate(SpeechLike(90, 5001));

@@ -125,6 +125,19 @@ TEST_CASE("Aligner: a clip from two places of a stream yields the place that was
   CHECK(std::abs(second.back().StreamTime(6) - 27) < 0.5 * kSampleS);
 }
 
+TEST_CASE("Aligner: sound that comes again at once is not followed to where it comes again", "[aligner]") {
+  // An echo as loud as the sound itself, before and behind it: every block stands out at three lags.
+  std::vector<float> stream(TheStream().size());
+  const auto echo = static_cast<std::size_t>(0.4 * kDetectRateHz);
+  for (std::size_t n = echo; n + echo < stream.size(); ++n) stream[n] = TheStream()[n] + TheStream()[n - echo] + TheStream()[n + echo];
+  for (const double start_s : {8.0, 15.5}) {
+    const auto pieces = Align(ClipOf(stream, start_s, 2), stream, start_s);
+    REQUIRE(pieces.size() == 1);
+    CHECK(pieces[0].StreamTime(1) == Approx(start_s + 1).margin(1e-3));
+    CHECK(pieces[0].clip_end_s - pieces[0].clip_start_s > 1.8);
+  }
+}
+
 TEST_CASE("Aligner: what lies outside the matching part of a clip is left to others", "[aligner]") {
   // 5 s of this stream between 6 s and 6 s of other sound: pieces may reach over the border by a block or so, not more.
   const auto other = HalveRate(SpeechLike(12, 990));

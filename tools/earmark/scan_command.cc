@@ -66,7 +66,7 @@ void AddScanCommand(CLI::App& app, Action& action) {
         std::printf("%s\n", ToJson(*report).c_str());
       } else {
         for (const std::string& note : report->notes) PrintNote(note);
-        PrintReport(state->request.clip, *report);
+        PrintReport(PrintableName(state->request.clip), *report);
       }
       return 0;
     };

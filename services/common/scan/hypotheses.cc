@@ -29,11 +29,15 @@ constexpr int kMostSpeedMatches = 3;
 constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
 constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
 constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance …
+constexpr double kLeastShareOfMost = 0.95;   // … but for short ones that are nearly as strong as they can be
 constexpr double kLeastShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
 constexpr double kClearlySharper = 1.05;
 constexpr double kSameS = 0.05;              // of stream time: one and the same place
 
 double Overlap(double a_start, double a_end, double b_start, double b_end) { return std::min(a_end, b_end) - std::max(a_start, b_start); }
+
+// What an alignment can reach at most: 6 in each block of half a second, a quarter apart, over the root of their number.
+double MostStrengthOf(const Alignment& a) { return 6 * std::sqrt(std::max(1.0, 4 * (a.clip_end_s - a.clip_start_s) - 1)); }
 
 bool IsSamePlace(const Alignment& a, const Alignment& b) {
   const double middle_s = (b.clip_start_s + b.clip_end_s) / 2;
@@ -179,7 +183,7 @@ class HypothesisSearch {
     std::erase_if(seeds, [&](const Seed& weak) {
       return std::any_of(all.begin(), all.end(), [&](const Seed& strong) {
         const bool same_time = Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s, strong.alignment.clip_end_s) > 0;
-        return same_time && (weak.alignment.strength < kLeastShareOfBest * strong.alignment.strength ||
+        return same_time && (weak.alignment.strength < std::min(kLeastShareOfBest * strong.alignment.strength, kLeastShareOfMost * MostStrengthOf(weak.alignment)) ||
                              weak.alignment.sharpness < kLeastShareOfSharpest * strong.alignment.sharpness);
       });
     });
