@@ -4,8 +4,8 @@
 // known: linear in the stored hours (earmark_bench prints it).
 //
 //   everywhere        two of the eight phases, the clip's strongest bits, 256 places at once (bit_planes.h); counted for each
-//   second of the clip and in all the best places   all bits that count, all phases, the places next to it; the run of seconds
-//   that fits best
+//                     second of the clip and in all
+//   the best places   all bits that count, all phases, the places next to it; the run of seconds that fits best
 //
 // A place is found by what fits there, be it the whole stretch or one second of it: clips that were cut and joined match nothing
 // as a whole.
