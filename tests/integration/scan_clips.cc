@@ -136,7 +136,8 @@ TEST_CASE("Scan: two accounts in one clip are both named, each with its stretch"
 }
 
 TEST_CASE("Scan: an account is told with all of its copy, also where the reader is surer than right", "[scan_clips]") {
-  // Overdriven by 20 dB: the true account's scores sum to less than nothing, and others' to far less.
+  // Overdriven by 20 dB: the true account's scores sum to less than nothing, and others' to far less. The edge between
+  // the two is as uncertain as the few digits of a second there.
   Room& room = TheRoom();
   auto clip = Joined({Part(room.ann, 10, 22), Part(room.ben, 22, 34)});
   for (float& x : clip) x = std::clamp(10 * x, -0.5F, 0.5F);
@@ -144,8 +145,8 @@ TEST_CASE("Scan: an account is told with all of its copy, also where the reader 
   INFO(ToJson(report));
   CheckNamesOnly(report, {"account-7", "account-8"});
   CHECK(Of(report, "account-7").clip_start_s < 1);
-  CHECK(std::abs(Of(report, "account-7").clip_end_s - 12) < 1);
-  CHECK(std::abs(Of(report, "account-8").clip_start_s - 12) < 1);
+  CHECK(std::abs(Of(report, "account-7").clip_end_s - 12) < 2);
+  CHECK(std::abs(Of(report, "account-8").clip_start_s - 12) < 2);
   CHECK(Of(report, "account-8").clip_end_s > 23);
 }
 
