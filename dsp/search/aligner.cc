@@ -76,7 +76,7 @@ class BlockCorrelator {
   }
 
   // `stream` is kBlockSamples + 2·margin long; lag 0 means that the block lies at its start, in steps of 1/kLagRateHz.
-  Correlation Correlate(const Phases& block, std::span<const float> stream) {
+  Correlation Correlate(const Phases& block, std::span<const float> stream, float polarity = 1) {
     if (block.empty()) return {};
     const auto time = Cleared();
     std::copy(stream.begin(), stream.end(), time.begin());
@@ -90,7 +90,7 @@ class BlockCorrelator {
     }
     inverse_.Inverse();
     Correlation correlation(inverse_.time().begin(), inverse_.time().begin() + margin_);
-    Normalise(correlation);
+    Normalise(correlation, polarity);
     return correlation;
   }
 
@@ -104,12 +104,16 @@ class BlockCorrelator {
     const float power = x.real() * x.real() + x.imag() * x.imag();
     return power > 1e-24F ? x / std::sqrt(power) : std::complex<float>(0, 0);
   }
-  void Normalise(Correlation& correlation) {
+  void Normalise(Correlation& correlation, float polarity) {
     scratch_.assign(correlation.begin(), correlation.end());
     for (float& x : scratch_) x = std::abs(x);
     const auto middle = scratch_.begin() + static_cast<std::ptrdiff_t>(scratch_.size() / 2);
     std::nth_element(scratch_.begin(), middle, scratch_.end());
-    const float scale = 0.6745F / (*middle + 1e-20F);  // of a Gaussian: median |x| = 0.6745 standard deviations
+    const auto upper = scratch_.begin() + static_cast<std::ptrdiff_t>(scratch_.size() * 9 / 10);
+    std::nth_element(middle, upper, scratch_.end());
+    // Of a Gaussian, half of all |x| are below 0.6745 standard deviations, and nine in ten below 1.6449. Where the stream is silent in half of what is looked at, the
+    // first alone says too little.
+    const float scale = polarity / (std::max(*middle / 0.6745F, *upper / 1.6449F) + 1e-20F);
     for (float& x : correlation) x *= scale;
   }
 
@@ -169,9 +173,10 @@ struct Line {
   double slope = 0;
   double strength = 0;
   double sharpness = 0;
+  float polarity = 1;
 };
 
-// The straight line through the blocks' correlations with the largest sum, slope within ±num_slopes·kSlopeStep.
+// The straight line through the blocks' correlations with the largest sum, either way up; slope within ±num_slopes·kSlopeStep.
 Line StrongestLine(const Blocks& blocks, int num_slopes) {
   const int num_lags = blocks.num_lags;
   Line best;
@@ -188,15 +193,17 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       const auto shift = static_cast<int>(std::lround(slope * static_cast<double>(b) * kBlockHopSamples / 2));
       const int low = std::max(0, -shift);
       const int high = std::min(num_lags, num_lags - shift);
-      for (int lag = low; lag < high; ++lag) sum[static_cast<std::size_t>(lag)] += std::min(block[static_cast<std::size_t>(lag + shift)], kMostOfOneBlock);
+      for (int lag = low; lag < high; ++lag) {
+        sum[static_cast<std::size_t>(lag)] += std::clamp(block[static_cast<std::size_t>(lag + shift)], -kMostOfOneBlock, kMostOfOneBlock);
+      }
     }
-    const auto peak = std::max_element(sum.begin(), sum.end());
-    const double strength = *peak / std::sqrt(static_cast<double>(used));
-    if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength};
+    const auto peak = std::max_element(sum.begin(), sum.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
+    const double strength = std::abs(*peak) / std::sqrt(static_cast<double>(used));
+    if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength, .polarity = *peak < 0 ? -1.0F : 1.0F};
   }
   for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
     const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
-    if (!blocks.blocks[b].empty() && lag >= 0 && lag < num_lags) best.sharpness += blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
+    if (!blocks.blocks[b].empty() && lag >= 0 && lag < num_lags) best.sharpness += best.polarity * blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
   }
   return best;
 }
@@ -585,7 +592,7 @@ class Span {
       const std::int64_t at = first_sample_ + static_cast<std::int64_t>(b) * kBlockHopSamples + 2 * kLagsPerBin * static_cast<std::int64_t>(first_bin);
       const auto size = static_cast<std::size_t>(kBlockSamples + 2 * correlator_.margin());
       if (auto loaded = window_.Need(static_cast<double>(at) / kDetectRateHz, static_cast<double>(at + static_cast<std::int64_t>(size)) / kDetectRateHz); !loaded) return loaded;
-      blocks_.Add(first_bin, phases[b].empty() ? Correlation() : correlator_.Correlate(phases[b], Slice(window_.audio(), at, size)));
+      blocks_.Add(first_bin, phases[b].empty() ? Correlation() : correlator_.Correlate(phases[b], Slice(window_.audio(), at, size), seed_.polarity));
       finder_.Add(first_bin, blocks_.bins(i));
     }
     if (direction_ == Direction::kBackward) blocks_.Reverse();
@@ -608,6 +615,7 @@ class Span {
     Alignment piece;
     piece.speed = seed_.speed * (1 + line.slope);
     piece.strength = line.strength;
+    piece.polarity = seed_.polarity;
     // Ends reach to the first and last block that was seen, or to the clip's own where those are near; cuts between neighbours are found afterwards.
     const std::size_t near_start = clip_start_s_ > 0 ? 0 : kNearBlocks;
     const std::size_t near_end = IsClipEnd() ? kNearBlocks : 0;
@@ -654,7 +662,8 @@ Alignment Aligner::Stretch::StrongestAt(int speed_step, double stream_start_s, c
           .stream_start_s = blocks.stream_start_s + LagSeconds(blocks, line.lag),
           .speed = speed * (1 + line.slope),
           .strength = line.strength,
-          .sharpness = line.sharpness};
+          .sharpness = line.sharpness,
+          .polarity = line.polarity};
 }
 
 std::optional<Alignment> Aligner::Stretch::StrongestRun(double stream_start_s, const StreamAudio& stream) {
@@ -675,7 +684,8 @@ std::optional<Alignment> Aligner::Stretch::StrongestRun(double stream_start_s, c
                        .clip_end_s = start_s_ + behind_s + seconds,
                        .stream_start_s = blocks.stream_start_s + behind_s + LagSeconds(blocks, line.lag),
                        .strength = line.strength,
-                       .sharpness = line.sharpness};
+                       .sharpness = line.sharpness,
+                       .polarity = line.polarity};
     }
     if (best) break;
   }

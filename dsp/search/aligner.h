@@ -38,6 +38,7 @@ struct Alignment {
   double speed = 1;
   double strength = 0;   // how far the correlation stands above what chance gives, in standard deviations; no block adds more than 6
   double sharpness = 0;  // the same without that limit: tells the true place from exact repeats of the same sound elsewhere
+  float polarity = 1;    // -1: the clip is the stream turned upside down
 
   double StreamTime(double clip_s) const { return stream_start_s + (clip_s - clip_start_s) * speed; }
   double stream_end_s() const { return StreamTime(clip_end_s); }

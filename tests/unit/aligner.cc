@@ -185,6 +185,23 @@ TEST_CASE("Aligner: other sound is refused", "[aligner]") {
   }
 }
 
+TEST_CASE("Aligner: a stream with silent pauses is not followed into other sound", "[aligner]") {
+  auto stream = TheStream();
+  for (double at_s = 2; at_s < 40; at_s += 3) std::fill_n(stream.begin() + static_cast<std::ptrdiff_t>(at_s * kDetectRateHz), kDetectRateHz, 0.0F);
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    auto clip = HalveRate(SpeechLike(15, 520 + seed));
+    Append(clip, ClipOf(stream, 15, 6));
+    Append(clip, HalveRate(SpeechLike(15, 530 + seed)));
+    const auto pieces = Align(clip, stream, 15, 15, 4);
+    REQUIRE_FALSE(pieces.empty());
+    for (const Alignment& piece : pieces) {
+      INFO(piece.clip_start_s << " " << piece.clip_end_s << " " << piece.stream_start_s);
+      CHECK(piece.clip_start_s > 14.5);
+      CHECK(piece.clip_end_s < 21.5);
+    }
+  }
+}
+
 TEST_CASE("Aligner: the right stream at the wrong place is refused", "[aligner]") {
   const auto clip = ClipOf(TheStream(), 10, 4);
   for (const double wrong_s : {3.0, 20.0, 30.0}) {

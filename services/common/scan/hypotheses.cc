@@ -29,15 +29,14 @@ constexpr int kMostSpeedMatches = 3;
 constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
 constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
 constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance …
-constexpr double kLeastShareOfMost = 0.95;   // … but for short ones that are nearly as strong as they can be
 constexpr double kLeastShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
 constexpr double kClearlySharper = 1.05;
 constexpr double kSameS = 0.05;              // of stream time: one and the same place
 
 double Overlap(double a_start, double a_end, double b_start, double b_end) { return std::min(a_end, b_end) - std::max(a_start, b_start); }
 
-// What an alignment can reach at most: 6 in each block of half a second, a quarter apart, over the root of their number.
-double MostStrengthOf(const Alignment& a) { return 6 * std::sqrt(std::max(1.0, 4 * (a.clip_end_s - a.clip_start_s) - 1)); }
+// As if all were equally long: sharpness grows with the root of the length.
+double SharpnessByLength(const Alignment& a) { return a.sharpness / std::sqrt(a.clip_end_s - a.clip_start_s); }
 
 bool IsSamePlace(const Alignment& a, const Alignment& b) {
   const double middle_s = (b.clip_start_s + b.clip_end_s) / 2;
@@ -180,15 +179,19 @@ class HypothesisSearch {
       if (!known) seeds.push_back({.source = match.track, .signal = signal.index, .alignment = **alignment});
     }
     const auto all = seeds;
-    std::erase_if(seeds, [&](const Seed& weak) {
-      return std::any_of(all.begin(), all.end(), [&](const Seed& strong) {
-        const bool same_time = Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s, strong.alignment.clip_end_s) > 0;
-        return same_time && (weak.alignment.strength < std::min(kLeastShareOfBest * strong.alignment.strength, kLeastShareOfMost * MostStrengthOf(weak.alignment)) ||
-                             weak.alignment.sharpness < kLeastShareOfSharpest * strong.alignment.sharpness);
-      });
-    });
+    std::erase_if(seeds, [&](const Seed& weak) { return std::any_of(all.begin(), all.end(), [&](const Seed& strong) { return IsOutdone(weak, strong); }); });
     std::sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.alignment.sharpness > b.alignment.sharpness; });
     return seeds;
+  }
+
+  // Of the same time in the clip, both verified. A second voice, from another room, is as true as the first and shorter or longer as its pauses are; of one room
+  // the weaker is the same played once more, or said.
+  bool IsOutdone(const Seed& weak, const Seed& strong) const {
+    const Alignment& a = weak.alignment;
+    const Alignment& b = strong.alignment;
+    if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0) return false;
+    if (StreamOf(weak.source) == StreamOf(strong.source)) return a.strength < kLeastShareOfBest * b.strength || a.sharpness < kLeastShareOfSharpest * b.sharpness;
+    return SharpnessByLength(a) < kLeastShareOfSharpest * SharpnessByLength(b);
   }
 
   // Half of the stretch or more lies, beyond doubt, in places that were verified: what matches there weakly is chance.
