@@ -189,8 +189,8 @@ class HypothesisSearch {
   bool IsOutdone(const Seed& weak, const Seed& strong) const {
     const Alignment& a = weak.alignment;
     const Alignment& b = strong.alignment;
-    if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0) return false;
-    if (StreamOf(weak.source) == StreamOf(strong.source)) return a.strength < kLeastShareOfBest * b.strength || a.sharpness < kLeastShareOfSharpest * b.sharpness;
+    if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0.5 * (a.clip_end_s - a.clip_start_s)) return false;
+    if (StreamOf(weak.source) == StreamOf(strong.source) && a.strength < kLeastShareOfBest * b.strength) return true;
     return SharpnessByLength(a) < kLeastShareOfSharpest * SharpnessByLength(b);
   }
 
