@@ -57,6 +57,26 @@ ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods) {
   return table;
 }
 
+TiltedScore Tilt(const SymbolScores& symbol, int num_variants, double x) {
+  const auto q = static_cast<std::size_t>(num_variants);
+  const double top = x * *std::max_element(symbol.steps.begin(), symbol.steps.begin() + num_variants);
+  std::array<double, kMaxVariants> weights{};
+  double m0 = 0;
+  double m1 = 0;
+  for (std::size_t k = 0; k < q; ++k) {
+    weights[k] = std::exp(x * symbol.steps[k] - top);
+    m0 += weights[k];
+    m1 += weights[k] * symbol.steps[k];
+  }
+  TiltedScore tilted{.k0 = top + std::log(m0 / static_cast<double>(q)), .k1 = m1 / m0};
+  for (std::size_t k = 0; k < q; ++k) {
+    const double away = std::abs(symbol.steps[k] - tilted.k1);
+    tilted.k2 += weights[k] / m0 * away * away;
+    tilted.third += weights[k] / m0 * away * away * away;
+  }
+  return tilted;
+}
+
 ScoreDistribution::ScoreDistribution(const ScoreTable& table, Tails tails) : table_(table) {
   const auto q = static_cast<std::ptrdiff_t>(table.num_variants);
   for (const SymbolScores& symbol : table.symbols) {
@@ -99,40 +119,28 @@ void ScoreDistribution::ComputeExact() {
   }
 }
 
-ScoreDistribution::Tilted ScoreDistribution::At(double x) const {
-  const auto q = static_cast<std::size_t>(table_.num_variants);
-  Tilted sum{.x = x};
+ScoreDistribution::TiltedSum ScoreDistribution::At(double x) const {
+  TiltedSum sum;
+  sum.x = x;
   for (const SymbolScores& symbol : table_.symbols) {
-    const double top = x * *std::max_element(symbol.steps.begin(), symbol.steps.begin() + table_.num_variants);
-    std::array<double, kMaxVariants> weights{};
-    double m0 = 0;
-    double m1 = 0;
-    for (std::size_t k = 0; k < q; ++k) {
-      weights[k] = std::exp(x * symbol.steps[k] - top);
-      m0 += weights[k];
-      m1 += weights[k] * symbol.steps[k];
-    }
-    const double mean = m1 / m0;
-    sum.k0 += top + std::log(m0 / static_cast<double>(q));
-    sum.k1 += mean;
-    for (std::size_t k = 0; k < q; ++k) {
-      const double away = std::abs(symbol.steps[k] - mean);
-      sum.k2 += weights[k] / m0 * away * away;
-      sum.third += weights[k] / m0 * away * away * away;
-    }
+    const TiltedScore one = Tilt(symbol, table_.num_variants, x);
+    sum.k0 += one.k0;
+    sum.k1 += one.k1;
+    sum.k2 += one.k2;
+    sum.third += one.third;
   }
   return sum;
 }
 
 // x with K'(x) = score, by Newton's method inside a bracket (K' is increasing). Capped where the tilted distribution has become a point for our purposes. What is
 // left of the distance does not matter to the bound, which holds for any x, and is small to second order.
-ScoreDistribution::Tilted ScoreDistribution::SolveTilt(double score) const {
+ScoreDistribution::TiltedSum ScoreDistribution::SolveTilt(double score) const {
   constexpr double kMaxTilt = 50;  // per step
   constexpr int kMaxRounds = 100;
   double low = 0;
   double high = kMaxTilt;
   double x = 1e-3;
-  Tilted tilted;
+  TiltedSum tilted;
   for (int round = 0; round < kMaxRounds; ++round) {
     tilted = At(x);
     const double missing = score - tilted.k1;
@@ -145,7 +153,7 @@ ScoreDistribution::Tilted ScoreDistribution::SolveTilt(double score) const {
   return tilted;
 }
 
-double ScoreDistribution::Log10BoundAt(const Tilted& tilted, double score) {
+double ScoreDistribution::Log10BoundAt(const TiltedSum& tilted, double score) {
   constexpr double kBerryEsseen = 0.56;
   const double deviation = std::sqrt(tilted.k2);
   const double from_normal = deviation > 0 ? kBerryEsseen * tilted.third / (tilted.k2 * deviation) : 1;
@@ -162,7 +170,7 @@ double ScoreDistribution::Log10Bound(std::int64_t score) const {
 double ScoreDistribution::Log10Saddlepoint(std::int64_t score) const {
   if (static_cast<double>(score) <= mean_) return 0;  // a ceiling; the far tail is what is asked for
   if (score > max_score_) return -std::numeric_limits<double>::infinity();
-  const Tilted k = SolveTilt(static_cast<double>(score));
+  const TiltedSum k = SolveTilt(static_cast<double>(score));
   const double exponent = k.k0 - k.x * static_cast<double>(score);  // <= 0: Chernoff's bound
   const double chernoff = exponent / std::numbers::ln10;
   const double w = std::sqrt(std::max(0.0, -2 * exponent));

@@ -36,6 +36,13 @@ ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods);
 // Up to as many symbols (a minute at the usual settings) the distribution is exact.
 inline constexpr std::size_t kMaxExactSymbols = 3000;
 
+// An innocent code's score of one symbol, in steps, tilted by exp(x·score): the logarithm of its moment generating function at x, that function's first two derivatives
+// (mean and variance), and the third absolute central moment.
+struct TiltedScore {
+  double k0 = 0, k1 = 0, k2 = 0, third = 0;
+};
+TiltedScore Tilt(const SymbolScores& symbol, int num_variants, double x);
+
 // The distribution of an innocent code's score.
 class ScoreDistribution {
  public:
@@ -62,16 +69,18 @@ class ScoreDistribution {
   std::int64_t min_score() const { return min_score_; }
   std::int64_t max_score() const { return max_score_; }
   double mean() const { return mean_; }
+  // The tilt, per step, from 0 on, whose mean is `score`.
+  double TiltOf(double score) const { return SolveTilt(score).x; }
   bool exact() const { return !log10_tail_.empty(); }
 
  private:
-  // The logarithm of the moment generating function of S, its first two derivatives, and the sum of the symbols' third absolute central moments, tilted by x.
-  struct Tilted {
-    double x = 0, k0 = 0, k1 = 0, k2 = 0, third = 0;
+  // Of S, `third` being the sum of the symbols'.
+  struct TiltedSum : TiltedScore {
+    double x = 0;
   };
-  Tilted At(double x) const;
-  Tilted SolveTilt(double score) const;
-  static double Log10BoundAt(const Tilted& tilted, double score);
+  TiltedSum At(double x) const;
+  TiltedSum SolveTilt(double score) const;
+  static double Log10BoundAt(const TiltedSum& tilted, double score);
   void ComputeExact();
 
   ScoreTable table_;

@@ -105,8 +105,9 @@ TEST_CASE("CodeBlind: who the other candidates are changes nobody's score", "[co
   CHECK(after[3] == before[2]);
 }
 
-constexpr const char* kScoringOrAfter[] = {"services/common/scan/scoring.h", "services/common/scan/scoring.cc", "services/common/scan/report.h",
-                                           "services/common/scan/report.cc", "services/common/scan/scan.h", "services/common/scan/scan.cc"};
+constexpr const char* kScoringOrAfter[] = {"services/common/scan/scoring.h", "services/common/scan/scoring.cc", "services/common/scan/account_stretch.h",
+                                           "services/common/scan/account_stretch.cc", "services/common/scan/report.h", "services/common/scan/report.cc",
+                                           "services/common/scan/scan.h", "services/common/scan/scan.cc"};
 
 // The files of a scan that may know codes and accounts.
 bool IsScoringOrAfter(const std::string& path) {

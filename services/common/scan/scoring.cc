@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "dsp/scoring/account_scorer.h"
-#include "dsp/tracing/trace_code.h"
 #include "services/common/marking.h"
+#include "services/common/scan/account_stretch.h"
 
 namespace earmark {
 namespace {
@@ -111,106 +111,6 @@ std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::si
   return scored;
 }
 
-// The run with the largest sum: of sums[last] - sums[first], first <= last.
-std::pair<std::size_t, std::size_t> HighestRise(const std::vector<double>& sums) {
-  std::pair<std::size_t, std::size_t> best{0, 0};
-  std::size_t lowest = 0;
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (sums[i] < sums[lowest]) lowest = i;
-    if (sums[i] - sums[lowest] > sums[best.second] - sums[best.first]) best = {lowest, i};
-  }
-  return best;
-}
-
-// What each symbol, heard one after the other, says for an account, against chance. With x·s - K(x) for a score s, K(x) being the logarithm of the mean of exp(x·s) over all
-// variants, these shares of a stretch sum to Chernoff's exponent of its score where x is the tilt that makes that score the mean. Scores alone would not do: where a
-// reader is surer than right, those of the true account sum to less than nothing, and those of others to far less.
-class Shares {
- public:
-  Shares(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
-    SymbolLikelihoods heard{.num_variants = reading.num_variants, .symbols = {}};
-    for (const HeardSymbol& symbol : reading.symbols) {
-      heard.symbols.push_back(symbol.likelihood);
-      heard.symbols.back().symbol = static_cast<std::int64_t>(heard.symbols.size()) - 1;
-    }
-    table_ = MakeScoreTable(heard);
-    TraceCode code(code_key, account, reading.num_variants);
-    for (const SymbolScores& scores : table_.symbols) {
-      const HeardSymbol& symbol = reading.symbols[static_cast<std::size_t>(scores.symbol)];
-      at_s_.push_back(symbol.clip_s);
-      variants_.push_back(static_cast<std::size_t>(code.VariantAt(symbol.likelihood.symbol)));
-    }
-  }
-  const std::vector<double>& at_s() const { return at_s_; }
-
-  // Of symbols [first, last): the tilt whose mean is the account's score.
-  double TiltOf(std::size_t first, std::size_t last) const {
-    double low = 0;
-    double high = 4;
-    for (int round = 0; round < 16; ++round) {
-      const double x = (low + high) / 2;
-      double excess = 0;
-      for (std::size_t i = first; i < last; ++i) {
-        double sum = 0;
-        double mean = 0;
-        for (int k = 0; k < table_.num_variants; ++k) {
-          const double score = ScoreOf(i, static_cast<std::size_t>(k));
-          const double weight = std::exp(x * score);
-          sum += weight;
-          mean += weight * score;
-        }
-        excess += ScoreOf(i, variants_[i]) - mean / sum;
-      }
-      (excess > 0 ? low : high) = x;
-    }
-    return low;
-  }
-
-  // [symbol]: the sum of all shares before it.
-  std::vector<double> SumsAt(double x) const {
-    std::vector<double> sums{0};
-    for (std::size_t i = 0; i < variants_.size(); ++i) {
-      double mean = 0;
-      for (int k = 0; k < table_.num_variants; ++k) mean += std::exp(x * ScoreOf(i, static_cast<std::size_t>(k))) / table_.num_variants;
-      sums.push_back(sums.back() + x * ScoreOf(i, variants_[i]) - std::log(mean));
-    }
-    return sums;
-  }
-
- private:
-  double ScoreOf(std::size_t i, std::size_t variant) const { return table_.step * table_.symbols[i].steps[variant]; }
-
-  ScoreTable table_;
-  std::vector<double> at_s_;
-  std::vector<std::size_t> variants_;
-};
-
-// Where in the clip a named account's copy is heard: the stretch over which its symbols' shares sum to their most. For telling alone; nothing is decided by it.
-ClipStretch StretchOf(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
-  constexpr int kRounds = 3;          // the tilt is that of the stretch, which the tilt finds
-  constexpr double kLeastAgainst = 3;  // a pause says so much for or against anybody
-  const Shares shares(reading, code_key, account);
-  const std::vector<double>& at_s = shares.at_s();
-  std::pair<std::size_t, std::size_t> rise{0, at_s.size()};
-  std::vector<double> sums;
-  for (int round = 0; round < kRounds && rise.first < rise.second; ++round) {
-    sums = shares.SumsAt(shares.TiltOf(rise.first, rise.second));
-    rise = HighestRise(sums);
-  }
-  const auto [first, last] = rise;
-  if (first == last) return reading.clip;
-  // Where no more is against it than this, it may as well go on to the end of the piece.
-  const double little = std::max(kLeastAgainst, 0.02 * (sums[last] - sums[first]));
-  ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
-  for (const SourcePiece& piece : reading.hypothesis.pieces) {
-    const Alignment& a = piece.alignment;
-    const auto index_of = [&](double clip_s) { return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin()); };
-    if (a.clip_start_s < stretch.from_s && stretch.from_s < a.clip_end_s && sums[first] - sums[index_of(a.clip_start_s)] > -little) stretch.from_s = a.clip_start_s;
-    if (a.clip_start_s < stretch.to_s && stretch.to_s < a.clip_end_s && sums[index_of(a.clip_end_s)] - sums[last] > -little) stretch.to_s = a.clip_end_s;
-  }
-  return stretch;
-}
-
 class Scoring {
  public:
   Scoring(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation, ScanContext& context)
@@ -259,7 +159,7 @@ class Scoring {
       }
     }
     for (auto& [account, named] : named_) {
-      const ClipStretch stretch = StretchOf(readings_[named.reading], code_key, account);
+      const ClipStretch stretch = StretchOfAccount(readings_[named.reading], code_key, account);
       named.accusation.clip_start_s = stretch.from_s;
       named.accusation.clip_end_s = stretch.to_s;
       scores_.accusations.push_back(std::move(named.accusation));
