@@ -22,7 +22,7 @@ int RunGrant(const GrantState& state) {
   auto added = GrantWholeStream(**store, state.stream, state.accounts);
   if (!added) return Complain(added.error());
   if (state.json) PrintJson({{"stream", state.stream}, {"added", *added}});
-  else std::printf("stream %s: %lld more listeners may get a copy\n", state.stream.c_str(), static_cast<long long>(*added));
+  else std::printf("stream %s: %lld more listener%s may get a copy\n", state.stream.c_str(), static_cast<long long>(*added), *added == 1 ? "" : "s");
   return 0;
 }
 

@@ -139,7 +139,7 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
                 100.0 * static_cast<double>(outcome.num_erased_slots) / static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
   }
   if (outcome.num_added > 0) {
-    std::printf("stream %s: %lld more listeners added, as the list has them\n", request.stream_id.c_str(), static_cast<long long>(outcome.num_added));
+    std::printf("stream %s: %lld more listener%s added, as the list has them\n", request.stream_id.c_str(), static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
   }
   std::printf("%s: %s\n", request.output.c_str(), request.plain ? "the recording without a mark" : ("the copy of " + request.account).c_str());
   return 0;

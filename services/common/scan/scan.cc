@@ -33,7 +33,7 @@ Result<double> CheckClip(const ClipSignals& clip) {
     std::snprintf(text, sizeof text, "the clip is too short to search: %.2f s; a second is the least, and two are wanted to name anybody", seconds);
     return Fail(ErrorCode::kInvalidArgument, text);
   }
-  if (!has_sound) return Fail(ErrorCode::kInvalidArgument, "the clip is silent: there is nothing in it to search for");
+  if (!has_sound) return Fail(ErrorCode::kInvalidArgument, "the clip is silent, or not a number throughout: there is nothing in it to search for");
   return seconds;
 }
 

@@ -82,31 +82,29 @@ class StreamCandidates {
   std::vector<OfReading> readings_;
 };
 
-// One table that all candidates of a reading are scored by: of all that was heard, or of a stretch.
-struct ScoredStretch {
-  std::optional<ClipStretch> stretch;
-  ScoreTable table;
-};
+// What all candidates of a reading are scored by: a stretch, or all that was heard.
+using ScoredStretch = std::optional<ClipStretch>;
+
+ScoreTable TableOf(const HypothesisReading& reading, const ScoredStretch& what) { return MakeScoreTable(what ? HeardIn(reading, *what) : HeardInAll(reading)); }
 
 // Of the chance that may be taken, what stretches get among them all, where there are any (a weighted Bonferroni bound): so hardly anything is taken from what all of the clip
 // can show, and a stretch by itself needs two digits more.
 constexpr double kShareOfStretches = 0.01;
 
-// What to score of a reading. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
+// What to score of a reading, all of it first. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
 std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates, double max_false_accusation) {
   constexpr std::size_t kMostStretches = 200;
   constexpr double kMostLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
-  std::vector<ScoredStretch> scored;
-  scored.push_back({.stretch = std::nullopt, .table = MakeScoreTable(HeardInAll(reading))});
+  std::vector<ScoredStretch> scored{std::nullopt};
   const double wanted = std::log10(max_false_accusation * kShareOfStretches) - std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
   double looked_up = 0;
   for (const ClipStretch& stretch : StretchesToScore(reading, kMostStretches)) {
-    ScoreTable table = MakeScoreTable(HeardIn(reading, stretch));
+    const ScoreTable table = TableOf(reading, stretch);
     const ScoreDistribution distribution(table, ScoreDistribution::Tails::kBound);
     if (distribution.Log10Bound(std::llround(ExpectedLeakerScore(table))) > wanted) continue;
     looked_up += static_cast<double>(num_candidates) * static_cast<double>(table.symbols.size());
     if (looked_up > kMostLookedUp) break;
-    scored.push_back({.stretch = stretch, .table = std::move(table)});
+    scored.push_back(stretch);
   }
   return scored;
 }
@@ -138,7 +136,7 @@ class Scoring {
  private:
   // By how much the bound is weaker than one account's chance in one table.
   double Log10Trials(const ScoredStretch& what) const {
-    if (what.stretch) return std::log10(static_cast<double>(stretch_trials_) / kShareOfStretches);
+    if (what) return std::log10(static_cast<double>(stretch_trials_) / kShareOfStretches);
     const double share = stretch_trials_ > 0 ? 1 - kShareOfStretches : 1;
     return std::log10(static_cast<double>(std::max<std::int64_t>(1, scores_.trials)) / share);
   }
@@ -169,13 +167,13 @@ class Scoring {
   }
 
   Result<void> ScoreTableOf(const ScoredStretch& what, const StreamCandidates::OfReading& of, const Accounts& accounts, const AccountScorer& scorer) {
-    const ScoreTable& table = what.table;
+    const ScoreTable table = TableOf(readings_[of.reading], what);
     const auto advance = [&](double fraction) {
       return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(num_tables_)).has_value();
     };
     const auto scores = scorer.Score(table, advance);
     if (!scores) return Pass(scores);
-    const ScoreDistribution distribution(table, what.stretch ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
+    const ScoreDistribution distribution(table, what ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
     const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials(what));
     ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
@@ -189,7 +187,7 @@ class Scoring {
             .score = table.step * (*scores)[i]},
            of.reading);
     }
-    if (what.stretch) return {};
+    if (what) return {};
     scored.symbols = static_cast<std::int64_t>(table.symbols.size());
     scored.expected_log10_p = distribution.Log10Tail(std::llround(ExpectedLeakerScore(table)));
     return {};
