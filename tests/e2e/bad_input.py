@@ -287,6 +287,7 @@ class BadInput(EndToEnd):
         """streams, accounts, findings, demo: what is unknown or out of range"""
         self.mark(Recordings.speech(6), "alice", "alice.opus")
         for words in (["streams", "remove", "nowhere"], ["streams", "remove"], ["accounts", "--stream", "nowhere"], ["findings", "--limit", "0"],
+                      ["findings", "--since", "yesterday"], ["findings", "--after", "0"], ["findings", "--after", "x"],
                       ["findings", "--verdict", "guilty"], ["keys", "frobnicate"]):
             with self.subTest(words=words):
                 self.assert_refused(self.run_raw(*words, keyed=True))

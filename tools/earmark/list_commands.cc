@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "services/common/digest.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
 #include "tools/earmark/report.h"
@@ -21,7 +22,9 @@ struct ListState {
   std::string account;
   std::string verdict;
   std::string name;  // of what to remove
-  int limit = 1000;
+  std::string since;
+  std::int64_t after = 0;
+  int limit = 100;
   bool json = false;
   bool yes = false;  // remove without asking
 };
@@ -144,28 +147,51 @@ int ListAccounts(const ListState& state) {
   return 0;
 }
 
-int ListFindings(const ListState& state) {
-  auto store = OpenStore(state.common, OpenMode::kReadWrite);
-  if (!store) return Complain(store.error());
+Result<FindingFilter> FilterOf(const ListState& state) {
   FindingFilter filter;
   filter.account = Optional(state.account);
   filter.stream = Optional(state.stream);
   filter.verdict = Optional(state.verdict);
+  filter.after_id = state.after;
   filter.limit = state.limit;
-  auto findings = (*store)->ListFindings(filter);
-  if (!findings) return Complain(findings.error());
+  filter.order = FindingOrder::kNewestFirst;
+  if (state.since.empty()) return filter;
+  auto since = ParseMoment(state.since, "--since", UnixMicroseconds());
+  if (!since) return Pass(since);
+  filter.since_unix_us = *since;
+  return filter;
+}
+
+void PrintFinding(const FindingRecord& f) {
+  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
+  for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
+  std::printf("\n");
+}
+
+void PrintFindingsJson(const std::vector<FindingRecord>& findings) {
   ordered_json list = ordered_json::array();
-  for (const FindingRecord& f : *findings) {
-    if (state.json) {
-      list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
-                      {"report", ordered_json::parse(f.report_json, nullptr, false)}});
-      continue;
-    }
-    std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
-    for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
-    std::printf("\n");
+  for (const FindingRecord& f : findings) {
+    list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
+                    {"report", ordered_json::parse(f.report_json, nullptr, false)}});
   }
-  if (state.json) PrintJson(list);
+  PrintJson(list);
+}
+
+int ListFindings(const ListState& state) {
+  auto filter = FilterOf(state);
+  if (!filter) return Complain(filter.error());
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  auto findings = (*store)->ListFindings(*filter);
+  if (!findings) return Complain(findings.error());
+  if (state.json) PrintFindingsJson(*findings);
+  else for (const FindingRecord& f : *findings) PrintFinding(f);
+  if (static_cast<int>(findings->size()) < state.limit) return 0;
+  filter->after_id = findings->back().id;
+  filter->limit = 1;
+  auto next = (*store)->ListFindings(*filter);
+  if (!next) return Complain(next.error());
+  if (!next->empty()) PrintNote("there are more findings; --after " + std::to_string(filter->after_id) + " goes on from here");
   return 0;
 }
 
@@ -216,12 +242,16 @@ void AddAccountsCommand(CLI::App& app, Action& action) {
 }
 
 void AddFindingsCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("findings", "Lists what scans have found");
-  command->footer("Examples:\n  earmark findings\n  earmark findings --account alice --json");
+  CLI::App* command = app.add_subcommand("findings", "Lists what scans have found, newest first");
+  command->footer(
+      "Examples:\n  earmark findings\n  earmark findings --since 7d\n  earmark findings --account alice --json\n  earmark findings --after 1200       (those that come after finding 1200 in the list)\n\n"
+      "Where there are more than --limit, a line on stderr says how to go on.");
   auto state = AddList(*command, action, ListFindings);
   command->add_option("--account", state->account, "Only findings that accuse this account");
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
   command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
+  command->add_option("--since", state->since, "Only findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
+  command->add_option("--after", state->after, "Go on after the finding of this id: those that come after it in the list, which are older")->check(CLI::PositiveNumber);
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
 }
 
