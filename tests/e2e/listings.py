@@ -19,26 +19,31 @@ class Listings(EndToEnd):
     def test_streams(self):
         """streams: text, JSON, and removing one"""
         self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        self.earmark("grant", "one", "alice")  # whom it has already
+        self.listeners.write_text(self.listeners.read_text() + "carol\n")
         self.mark(Recordings.speech(6, seed=2), "alice", "two.wav", "--codec", "none", "--variants", "2", stream="two")
         one, two = self.earmark("streams", "--json").json()
         self.assertEqual((one["stream"], one["state"], one["variants"], one["channels"], one["bitrate_bps"], one["strength"]), ("one", "complete", 4, 1, 32000, 50))
         self.assertEqual((two["stream"], two["variants"]), ("two", 2))
+        self.assertEqual((one["listeners"], two["listeners"]), (100, 101))
         self.assertAlmostEqual(one["seconds"], 6, delta=0.2)
         self.assertRegex(one["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         self.assertRegex(one["key_id"], r"^[0-9a-f]{16}$")
         lines = self.earmark("streams").out.splitlines()
         self.assertEqual([line.split()[0] for line in lines], ["one", "two"])
+        self.assertIn("100 listeners", lines[0])
         self.assertEqual(self.earmark("streams", "remove", "one", "--yes", "--json").json(), {"removed": "one"})
         self.assertIn("two", self.earmark("streams", "remove", "two", "--yes").out)
         self.assertEqual(self.earmark("streams", "--json").json(), [])
         self.assertIn("no streams", self.earmark("streams").out)
 
     def test_accounts(self):
-        """accounts: everybody with a grant, or one stream's; grants and accusations counted"""
+        """accounts: everybody with a grant, or one stream's; grants and accusing clips counted"""
         self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
         self.listeners.write_text("# staff\nalice\n\ncarol \r\nalice\n")
         self.mark(Recordings.speech(6, seed=2), "carol", "carol.opus", stream="two")
-        self.scan(self.path("alice.opus"))
+        for _ in range(2):  # the same clip again accuses nobody more
+            self.scan(self.path("alice.opus"))
         accounts = {a["account"]: (a["grants"], a["accusations"]) for a in self.earmark("accounts", "--json").json()}
         self.assertEqual(len(accounts), 101)
         self.assertEqual([accounts[name] for name in ("alice", "bob", "carol")], [(2, 1), (1, 0), (1, 0)])

@@ -40,41 +40,50 @@ const char* KindName(ReferenceKind kind) {
   return "unknown";
 }
 
-int ListStreams(const ListState& state) {
-  auto store = OpenStore(state.common, OpenMode::kReadWrite);
-  if (!store) return Complain(store.error());
-  auto streams = (*store)->ListStreams();
-  if (!streams) return Complain(streams.error());
-  if (state.json) {
-    ordered_json list = ordered_json::array();
-    for (const StreamRecord& s : *streams) {
-      list.push_back({{"stream", s.id},
+std::string Listeners(std::int64_t count) { return std::to_string(count) + (count == 1 ? " listener" : " listeners"); }
+
+ordered_json StreamJson(const StreamRecord& s, std::int64_t num_listeners) {
+  ordered_json stream{{"stream", s.id},
                       {"created", Utc(s.created_unix_us)},
                       {"seconds", static_cast<double>(s.num_packets) / kPacketsPerSecond},
                       {"state", s.state == StreamState::kComplete ? "complete" : "recording"},
+                      {"listeners", num_listeners},
                       {"variants", s.format.num_variants},
                       {"packets_per_symbol", s.format.packets_per_symbol},
                       {"channels", s.format.num_channels},
                       {"kind", KindName(s.format.kind)},
                       {"bitrate_bps", s.format.bitrate_bps == 0 ? ordered_json() : ordered_json(s.format.bitrate_bps)},
                       {"erased_slots", s.num_erased_slots},
-                      {"key_id", s.key_id}});
-      if (s.format.kind == ReferenceKind::kSourcePackets) list.back()["strength"] = s.format.strength;
-    }
-    PrintJson(list);
-    return 0;
-  }
-  if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
+                      {"key_id", s.key_id}};
+  if (s.format.kind == ReferenceKind::kSourcePackets) stream["strength"] = s.format.strength;
+  return stream;
+}
+
+void PrintStream(const StreamRecord& s, std::int64_t num_listeners) {
+  const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
+  std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
+  if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
+  if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
+  if (patched) coding += ", strength " + std::to_string(s.format.strength);
+  std::printf("%-32s %s %9.1f s  %s, %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
+              Listeners(num_listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
+}
+
+int ListStreams(const ListState& state) {
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  auto streams = (*store)->ListStreams();
+  if (!streams) return Complain(streams.error());
+  auto listeners = (*store)->CountListeners();
+  if (!listeners) return Complain(listeners.error());
+  ordered_json list = ordered_json::array();
   for (const StreamRecord& s : *streams) {
-    const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
-    std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
-    if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
-    if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
-    if (patched) coding += ", strength " + std::to_string(s.format.strength);
-    std::printf("%-32s %s %9.1f s  %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(),
-                static_cast<double>(s.num_packets) / kPacketsPerSecond, s.format.num_variants, coding.c_str(),
-                s.state == StreamState::kComplete ? "" : "  (not complete)");
+    const std::int64_t num_listeners = (*listeners)[s.id];  // 0 where there are none
+    if (state.json) list.push_back(StreamJson(s, num_listeners));
+    else PrintStream(s, num_listeners);
   }
+  if (state.json) PrintJson(list);
+  else if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
   return 0;
 }
 
@@ -93,8 +102,8 @@ Result<std::string> LossOf(Store& store, const std::string& stream_id) {
   if (!stream) return Pass(stream);
   auto accounts = store.ListAccounts(stream_id);
   if (!accounts) return Pass(accounts);
-  return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " + std::to_string(accounts->size()) +
-         (accounts->size() == 1 ? " listener" : " listeners") + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
+  return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " +
+         Listeners(static_cast<std::int64_t>(accounts->size())) + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
 }
 
 // kFailedPrecondition: there is nobody to ask; kCancelled: the answer was no.
@@ -137,12 +146,12 @@ int ListAccounts(const ListState& state) {
   if (!accounts) return Complain(accounts.error());
   if (state.json) {
     ordered_json list = ordered_json::array();
-    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusations}});
+    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusing_clips}});
     PrintJson(list);
     return 0;
   }
   for (const AccountSummary& a : *accounts) {
-    std::printf("%-32s %lld grants, %lld accusations\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusations));
+    std::printf("%-32s %lld grants, accused by %lld clips\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusing_clips));
   }
   return 0;
 }
@@ -235,7 +244,7 @@ void AddStreamsCommand(CLI::App& app, Action& action) {
 }
 
 void AddAccountsCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("accounts", "Lists accounts with their grants and accusations");
+  CLI::App* command = app.add_subcommand("accounts", "Lists accounts, with how many grants they have and how many different clips accuse them");
   command->footer("Examples:\n  earmark accounts\n  earmark accounts --stream town-hall --json");
   auto state = AddList(*command, action, ListAccounts);
   command->add_option("--stream", state->stream, "Only accounts with a grant for this stream");
