@@ -21,6 +21,7 @@ class SqlStore final : public Store {
   Result<void> RemoveStream(std::string_view stream_id) override;
   Result<StreamRecord> GetStream(std::string_view stream_id) override;
   Result<std::vector<StreamRecord>> ListStreams() override;
+  Result<std::map<std::string, std::int64_t>> CountListeners() override;
   Result<void> AppendReference(std::string_view stream_id, const ReferenceChunk& chunk, std::int64_t epoch) override;
   Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet, std::int64_t end_packet) override;
   Result<void> VisitFingerprints(std::optional<std::string_view> stream_id, const FingerprintVisitor& visit) override;

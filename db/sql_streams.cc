@@ -75,13 +75,16 @@ constexpr char kFindGrant[] =
     " WHERE g.grant_id = $1";
 constexpr char kCloseGrant[] =
     "UPDATE grants SET to_stream_us = CASE WHEN from_stream_us < $2 THEN $2 ELSE from_stream_us + 1 END WHERE grant_id = $1 AND to_stream_us > $2";
+constexpr char kCountListeners[] =
+    "SELECT s.id, count(DISTINCT g.account) FROM streams s JOIN grants g ON g.stream_key = s.stream_key GROUP BY s.id";
 constexpr char kSelectAccounts[] =
-    "SELECT account, sum(grants), sum(accusations) FROM"
-    " (SELECT account, count(*) AS grants, 0 AS accusations FROM grants GROUP BY account"
-    "  UNION ALL SELECT account, 0, count(*) FROM accusations GROUP BY account) AS counts"
+    "SELECT account, sum(grants), sum(clips) FROM"
+    " (SELECT account, count(*) AS grants, 0 AS clips FROM grants GROUP BY account"
+    "  UNION ALL SELECT a.account, 0, count(DISTINCT f.clip_sha256) FROM accusations a JOIN findings f ON f.id = a.finding_id GROUP BY a.account) AS counts"
     " GROUP BY account ORDER BY account";
 constexpr char kSelectAccountsOfStream[] =
-    "SELECT g.account, count(*), (SELECT count(*) FROM accusations a WHERE a.account = g.account)"
+    "SELECT g.account, count(*),"
+    " (SELECT count(DISTINCT f.clip_sha256) FROM accusations a JOIN findings f ON f.id = a.finding_id WHERE a.account = g.account)"
     " FROM grants g JOIN streams s ON s.stream_key = g.stream_key WHERE s.id = $1 GROUP BY g.account ORDER BY g.account";
 
 constexpr std::size_t kGrantsPerStatement = 100;
@@ -253,6 +256,14 @@ Result<std::vector<StreamRecord>> SqlStore::ListStreams() {
   });
 }
 
+Result<std::map<std::string, std::int64_t>> SqlStore::CountListeners() {
+  return sql_.Read("count the listeners", [&]() -> Result<std::map<std::string, std::int64_t>> {
+    std::map<std::string, std::int64_t> counts;
+    sql_.Visit(kCountListeners, {}, [&](const SqlRow& row) { counts.emplace(row.Text(0), row.Integer(1)); });
+    return counts;
+  });
+}
+
 Result<void> SqlStore::AppendReference(std::string_view stream_id, const ReferenceChunk& chunk, std::int64_t epoch) {
   if (auto checked = CheckStreamId(stream_id); !checked) return checked;
   if (auto checked = CheckChunk(chunk); !checked) return checked;
@@ -399,7 +410,7 @@ Result<std::vector<AccountSummary>> SqlStore::ListAccounts(std::optional<std::st
     std::vector<AccountSummary> accounts;
     const SqlParameters parameters = stream_id ? SqlParameters{*stream_id} : SqlParameters{};
     sql_.Visit(stream_id ? kSelectAccountsOfStream : kSelectAccounts, parameters, [&](const SqlRow& row) {
-      accounts.push_back({.account = row.Text(0), .num_grants = row.Integer(1), .num_accusations = row.Integer(2)});
+      accounts.push_back({.account = row.Text(0), .num_grants = row.Integer(1), .num_accusing_clips = row.Integer(2)});
     });
     return accounts;
   });

@@ -92,9 +92,10 @@ Result<void> CheckIsOurs(const SQLite::Database& db, const std::string& path) {
   return {};
 }
 
-Result<void> CheckIsWritable(const SQLite::Database& db, const std::string& path) {
-  if (sqlite3_db_readonly(db.getHandle(), "main") != 1) return {};
-  return Fail(ErrorCode::kPermissionDenied, "cannot " + Opening(path) + ": no permission to write it; check the file's mode");
+bool IsReadOnly(const SQLite::Database& db) { return sqlite3_db_readonly(db.getHandle(), "main") == 1; }
+
+tl::unexpected<Error> FailReadOnly(const std::string& path) {
+  return Fail(ErrorCode::kPermissionDenied, "cannot " + Opening(path) + ": no permission to write it; check the modes of the file and its folder");
 }
 
 // The file keeps its journal mode, so this changes one only where a tool put the store in another mode, as some ways of copying
@@ -107,26 +108,56 @@ void PreferWriteAheadLog(SQLite::Database& db) {
   }
 }
 
-Result<SQLite::Database> OpenFile(const std::string& path, std::chrono::milliseconds busy_timeout) {
+bool Exists(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0;
+}
+
+// SQLite decodes %XX and ends the path at ? and #.
+std::string UriOf(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path) uri += c == '%' ? "%25" : c == '?' ? "%3f" : c == '#' ? "%23" : std::string(1, c);
+  return uri;
+}
+
+Result<SQLite::Database> OpenFile(const std::string& path, int flags, std::chrono::milliseconds busy_timeout) {
   const auto no_errno = [] { return 0; };
   return CatchSqlite(Opening(path), no_errno, [&]() -> Result<SQLite::Database> {
-    return SQLite::Database(path, SQLite::OPEN_READWRITE, static_cast<int>(busy_timeout.count()));
+    return SQLite::Database(path, flags, static_cast<int>(busy_timeout.count()));
   });
 }
 
-Result<SQLite::Database> OpenExisting(const std::string& path, std::chrono::milliseconds busy_timeout) {
-  auto opened = OpenFile(path, busy_timeout);
+// SQLite opens a database beside which it may keep no log only as one that nobody changes. That serves where there is no log to be read: nobody is
+// writing then. Should somebody begin, what this connection reads may be of two moments. (A file that may not be written, in a folder that may, is
+// opened so too: a reader's log files would stay behind, and bar the way to the writer.)
+Result<SQLite::Database> OpenAsPermitted(const std::string& path, std::chrono::milliseconds busy_timeout) {
+  const std::string folder = fs::path(path).parent_path().string();
+  const bool may_write = access(path.c_str(), W_OK) == 0 && access(folder.c_str(), W_OK) == 0;
+  if (may_write || Exists(path + "-wal") || Exists(path + "-journal")) return OpenFile(path, SQLite::OPEN_READWRITE, busy_timeout);
+  return OpenFile(UriOf(path) + "?immutable=1", SQLite::OPEN_READONLY | SQLite::OPEN_URI, busy_timeout);
+}
+
+Result<void> PrepareForReading(SQLite::Database& db, const std::string& path) {
+  if (auto checked = CheckSqliteSchema(db, path); !checked) return checked;
+  db.exec(kConnectionPragmas);
+  return {};
+}
+
+Result<void> PrepareForWriting(SQLite::Database& db, const std::string& path) {
+  db.exec(kConnectionPragmas);
+  if (auto migrated = MigrateSqliteSchema(db, path); !migrated) return migrated;
+  PreferWriteAheadLog(db);
+  return {};
+}
+
+Result<SQLite::Database> OpenExisting(const std::string& path, OpenMode mode, std::chrono::milliseconds busy_timeout) {
+  auto opened = OpenAsPermitted(path, busy_timeout);
   if (!opened) return opened;
   SQLite::Database& db = *opened;
   if (auto ours = CheckIsOurs(db, path); !ours) return Pass(ours);
-  if (auto writable = CheckIsWritable(db, path); !writable) return Pass(writable);
+  if (IsReadOnly(db) && mode == OpenMode::kReadWriteCreate) return FailReadOnly(path);
   const auto system_errno = [&db] { return SystemErrnoOf(db); };
-  const auto prepared = CatchSqlite(Opening(path), system_errno, [&]() -> Result<void> {
-    db.exec(kConnectionPragmas);
-    if (auto migrated = MigrateSqliteSchema(db, path); !migrated) return migrated;
-    PreferWriteAheadLog(db);
-    return {};
-  });
+  const auto prepared = CatchSqlite(Opening(path), system_errno, [&] { return IsReadOnly(db) ? PrepareForReading(db, path) : PrepareForWriting(db, path); });
   if (!prepared) return Pass(prepared);
   return opened;
 }
@@ -207,7 +238,7 @@ Result<std::string> MakeEmptyFile(const std::string& place) {
 }
 
 Result<void> FillDraft(const DraftFile& draft, const std::string& place, std::chrono::milliseconds busy_timeout) {
-  auto opened = OpenFile(draft.path(), busy_timeout);
+  auto opened = OpenFile(draft.path(), SQLite::OPEN_READWRITE, busy_timeout);
   if (!opened) return Pass(opened);
   SQLite::Database& db = *opened;
   const auto system_errno = [&db] { return SystemErrnoOf(db); };
@@ -228,11 +259,6 @@ Result<void> SyncFolder(const std::string& folder, const std::string& place) {
   close(handle);
   if (sync_errno == 0 || sync_errno == EINVAL) return {};  // EINVAL: the file system has no such notion
   return FailSystem(sync_errno, Making(place));
-}
-
-bool Exists(const std::string& path) {
-  struct stat status {};
-  return stat(path.c_str(), &status) == 0;
 }
 
 // SQLite would play an old log into the new database.
@@ -301,7 +327,7 @@ Result<SQLite::Database> OpenSqliteDatabase(const std::string& path, OpenMode mo
     }
     if (auto made = MakeDatabase(*absolute, busy_timeout); !made) return Pass(made);
   }
-  return OpenExisting(*absolute, busy_timeout);
+  return OpenExisting(*absolute, mode, busy_timeout);
 }
 
 Result<int> SqliteSchemaVersion(const std::string& path, std::chrono::milliseconds busy_timeout) {
@@ -310,7 +336,7 @@ Result<int> SqliteSchemaVersion(const std::string& path, std::chrono::millisecon
   const auto presence = LookAt(*absolute);
   if (!presence) return Pass(presence);
   if (*presence == Presence::kMissing) return 0;
-  auto opened = OpenFile(*absolute, busy_timeout);
+  auto opened = OpenAsPermitted(*absolute, busy_timeout);
   if (!opened) return Pass(opened);
   if (auto ours = CheckIsOurs(*opened, *absolute); !ours) return Pass(ours);
   const auto system_errno = [&] { return SystemErrnoOf(*opened); };

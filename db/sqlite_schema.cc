@@ -1,5 +1,7 @@
 #include "db/sqlite_schema.h"
 
+#include "db/store_checks.h"
+
 namespace earmark {
 namespace {
 
@@ -11,6 +13,14 @@ void SetPragma(SQLite::Database& db, const std::string& name, int value) {
 }
 
 }  // namespace
+
+Result<void> CheckSqliteSchema(SQLite::Database& db, const std::string& path) {
+  const int seen = SchemaVersion(db);
+  if (auto checked = CheckSchemaVersion(seen, SqliteMigrations(), path); !checked) return checked;
+  if (seen == SqliteMigrations().back().version) return {};
+  return Fail(ErrorCode::kFailedPrecondition, "the store " + Printable(path) + " has the older schema " + std::to_string(seen) +
+                                                " and may not be written; somebody who may is to bring it up to date with `earmark db migrate`");
+}
 
 Result<void> MigrateSqliteSchema(SQLite::Database& db, const std::string& path) {
   const int newest = SqliteMigrations().back().version;

@@ -18,4 +18,7 @@ inline constexpr int kSqliteApplicationId = 0x4561726D;
 // An empty database becomes an Earmark one. kFailedPrecondition: the schema is newer than this build. Throws SQLite::Exception.
 Result<void> MigrateSqliteSchema(SQLite::Database& db, const std::string& path);
 
+// For a database that may not be written. kFailedPrecondition: the schema is another than this build's. Throws SQLite::Exception.
+Result<void> CheckSqliteSchema(SQLite::Database& db, const std::string& path);
+
 }  // namespace earmark

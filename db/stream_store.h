@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -95,7 +96,7 @@ struct LocatedGrant {
 struct AccountSummary {
   std::string account;
   std::int64_t num_grants = 0;
-  std::int64_t num_accusations = 0;
+  std::int64_t num_accusing_clips = 0;  // a clip that was scanned again is one, and so is one that several streams are heard in
 };
 
 class StreamStore {
@@ -120,6 +121,8 @@ class StreamStore {
   virtual Result<StreamRecord> GetStream(std::string_view stream_id) = 0;
   // All streams, by creation time then id.
   virtual Result<std::vector<StreamRecord>> ListStreams() = 0;
+  // How many accounts have a grant for it, of each stream that has any.
+  virtual Result<std::map<std::string, std::int64_t>> CountListeners() = 0;
 
   // ---- reference
   // Appends one chunk, moves the stream's num_packets, num_erased_slots and updated time on, and extends the lease. kNotFound: no such

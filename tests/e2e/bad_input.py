@@ -259,9 +259,9 @@ class BadInput(EndToEnd):
             with self.subTest(stream=stream):
                 self.assert_refused(self.run_raw(*self.mark_words(stream=stream)))
         self.path("long.txt").write_text("alice\n" + "y" * 256 + "\n")
-        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("long.txt"))))
-        self.path("binary.txt").write_bytes(b"alice\n\xff\xfe\n")
-        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("binary.txt"))))
+        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("long.txt"))), "long.txt, line 2")
+        self.path("binary.txt").write_bytes(b"# staff\n\nalice\n\xff\xfe\n")
+        self.assert_refused(self.run_raw(*self.mark_words(listeners=self.path("binary.txt"))), "binary.txt, line 4")
         self.assertEqual(self.streams(), [])
         self.assertFalse(self.path("out.opus").exists())
 
@@ -278,7 +278,8 @@ class BadInput(EndToEnd):
         self.assert_refused(self.run_raw("scan", copy, "--stream", "nowhere", keyed=True), "nowhere")
         for limit in ("0", "1", "2", "-1", "nan", "inf", "often"):
             with self.subTest(limit=limit):
-                self.assert_refused(self.run_raw("scan", copy, "--max-false-accusation", limit, keyed=True), "false")
+                self.assert_refused(self.run_raw("scan", copy, "--max-false-accusation", limit, "--force", keyed=True), "false")
+        self.assert_refused(self.run_raw("scan", copy, "--max-false-accusation", "0.011", keyed=True), "--force")
         self.assert_refused(self.run_raw("scan", copy, "--frobnicate", keyed=True), "--frobnicate")
         self.assert_refused(self.run_raw("scan", keyed=True), "CLIP")
         self.assertEqual(self.earmark("findings", "--json").json(), [])
@@ -287,6 +288,7 @@ class BadInput(EndToEnd):
         """streams, accounts, findings, demo: what is unknown or out of range"""
         self.mark(Recordings.speech(6), "alice", "alice.opus")
         for words in (["streams", "remove", "nowhere"], ["streams", "remove"], ["accounts", "--stream", "nowhere"], ["findings", "--limit", "0"],
+                      ["findings", "--since", "yesterday"], ["findings", "--after", "0"], ["findings", "--after", "x"],
                       ["findings", "--verdict", "guilty"], ["keys", "frobnicate"]):
             with self.subTest(words=words):
                 self.assert_refused(self.run_raw(*words, keyed=True))

@@ -1,10 +1,13 @@
 """streams, accounts, findings, keys, completion, help: what they print, for people and as JSON."""
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
+import time
 import unittest
 
 from support import BINARY, EndToEnd, Recordings
@@ -16,26 +19,31 @@ class Listings(EndToEnd):
     def test_streams(self):
         """streams: text, JSON, and removing one"""
         self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        self.earmark("grant", "one", "alice")  # whom it has already
+        self.listeners.write_text(self.listeners.read_text() + "carol\n")
         self.mark(Recordings.speech(6, seed=2), "alice", "two.wav", "--codec", "none", "--variants", "2", stream="two")
         one, two = self.earmark("streams", "--json").json()
         self.assertEqual((one["stream"], one["state"], one["variants"], one["channels"], one["bitrate_bps"], one["strength"]), ("one", "complete", 4, 1, 32000, 50))
         self.assertEqual((two["stream"], two["variants"]), ("two", 2))
+        self.assertEqual((one["listeners"], two["listeners"]), (100, 101))
         self.assertAlmostEqual(one["seconds"], 6, delta=0.2)
         self.assertRegex(one["created"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         self.assertRegex(one["key_id"], r"^[0-9a-f]{16}$")
         lines = self.earmark("streams").out.splitlines()
         self.assertEqual([line.split()[0] for line in lines], ["one", "two"])
+        self.assertIn("100 listeners", lines[0])
         self.assertEqual(self.earmark("streams", "remove", "one", "--yes", "--json").json(), {"removed": "one"})
         self.assertIn("two", self.earmark("streams", "remove", "two", "--yes").out)
         self.assertEqual(self.earmark("streams", "--json").json(), [])
         self.assertIn("no streams", self.earmark("streams").out)
 
     def test_accounts(self):
-        """accounts: everybody with a grant, or one stream's; grants and accusations counted"""
+        """accounts: everybody with a grant, or one stream's; grants and accusing clips counted"""
         self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
         self.listeners.write_text("# staff\nalice\n\ncarol \r\nalice\n")
         self.mark(Recordings.speech(6, seed=2), "carol", "carol.opus", stream="two")
-        self.scan(self.path("alice.opus"))
+        for _ in range(2):  # the same clip again accuses nobody more
+            self.scan(self.path("alice.opus"))
         accounts = {a["account"]: (a["grants"], a["accusations"]) for a in self.earmark("accounts", "--json").json()}
         self.assertEqual(len(accounts), 101)
         self.assertEqual([accounts[name] for name in ("alice", "bob", "carol")], [(2, 1), (1, 0), (1, 0)])
@@ -44,16 +52,16 @@ class Listings(EndToEnd):
         self.assertEqual(len(self.earmark("accounts").out.splitlines()), 101)
 
     def test_findings(self):
-        """findings: every scan is kept with its report; by account, stream and verdict"""
+        """findings: every scan is kept with its report, the newest first; by account, stream and verdict"""
         copy = self.mark(Recordings.speech(6), "alice", "alice.opus")
         report = self.scan(copy)
         self.scan(Recordings.speech(6, seed=9))
         findings = self.earmark("findings", "--json").json()
-        self.assertEqual([f["report"]["verdict"] for f in findings], ["accused", "unknown_audio"])
-        self.assertEqual(findings[0]["report"], report)
-        self.assertTrue(findings[0]["clip"].endswith("alice.opus"))
-        self.assertRegex(findings[0]["sha256"], r"^[0-9a-f]{64}$")
-        self.assertLess(findings[0]["id"], findings[1]["id"])
+        self.assertEqual([f["report"]["verdict"] for f in findings], ["unknown_audio", "accused"])
+        self.assertEqual(findings[1]["report"], report)
+        self.assertTrue(findings[1]["clip"].endswith("alice.opus"))
+        self.assertRegex(findings[1]["sha256"], r"^[0-9a-f]{64}$")
+        self.assertGreater(findings[0]["id"], findings[1]["id"])
         for options, count in ((["--account", "alice"], 1), (["--account", "bob"], 0), (["--stream", "room"], 1), (["--verdict", "unknown_audio"], 1),
                                (["--verdict", "no_accusation"], 0), (["--limit", "1"], 1)):
             self.assertEqual(len(self.earmark("findings", "--json", *options).json()), count, options)
@@ -61,6 +69,31 @@ class Listings(EndToEnd):
         self.assertIn("alice in room", text)
         self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual(len(self.earmark("findings", "--json").json()), 2)
+
+    def test_findings_page_by_page(self):
+        """findings: those beyond the limit are announced, and --after shows them; --since leaves out what is older"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        day_us = 86400 * 10**6
+        with contextlib.closing(sqlite3.connect(self.path("store.db"))) as store, store:
+            store.executemany("INSERT INTO findings (id, created_unix_us, clip_name, clip_sha256, verdict, report_json) VALUES (?, ?, 'clip', '', 'unknown_audio', '{}')",
+                              [(number, time.time_ns() // 1000 - (1501 - number) * day_us) for number in range(1, 1502)])
+
+        def page(*options):
+            done = self.earmark("findings", "--json", *options)
+            return [f["id"] for f in done.json()], done.err
+
+        self.assertEqual(page()[0], list(range(1501, 1401, -1)))
+        ids, said = page("--limit", "1000")
+        self.assertEqual(ids, list(range(1501, 501, -1)))
+        self.assertEqual(said.count("\n"), 1)
+        self.assertIn("--after 502", said)
+        self.assertEqual(page("--limit", "501", "--after", "502"), (list(range(501, 0, -1)), ""))
+        self.assertEqual(page("--limit", "2", "--after", "3"), ([2, 1], ""))
+        self.assertEqual(page("--after", "1"), ([], ""))
+        self.assertEqual(page("--since", "36h"), ([1501, 1500], ""))
+        an_hour_ago = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600))
+        self.assertEqual(page("--since", an_hour_ago), ([1501], ""))
+        self.assertIn("--after 1500", self.earmark("findings", "--limit", "2").err)
 
     def test_keys(self):
         """keys: create makes a private file; its id is shown, its secret never"""

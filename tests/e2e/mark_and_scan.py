@@ -1,7 +1,9 @@
 """The main job: a copy that was marked is scanned, and names the account whose copy it is."""
+import os
+import subprocess
 import unittest
 
-from support import EndToEnd, Recordings, ffmpeg, read_wav, speech, write_wav
+from support import Done, EndToEnd, Recordings, ffmpeg, read_wav, speech, write_wav
 
 CONTRACT = {"verdict": str, "accusations": list, "alignments": list, "candidates": int, "symbols_used": int, "seconds_needed": (int, float, type(None))}
 ACCUSATION = {"account": str, "stream": str, "log10_p": float, "log10_bound": float, "score": float, "clip_start_s": float, "clip_end_s": float}
@@ -207,6 +209,50 @@ class MarkAndScan(EndToEnd):
         self.assert_contract(report)
         self.assertEqual((report["verdict"], report["accusations"]), ("no_accusation", []))
         self.assertGreater(report["seconds_needed"], 3)
+
+    def test_wild_bound(self):
+        """scan --force: whom a scan names that may be wrong more than once in a hundred is printed, and not recorded"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        done = self.earmark("scan", copy, "--max-false-accusation", "0.02", "--force", "--json")
+        self.assert_accuses(done.json(), "alice")
+        self.assertIn("not recorded", done.err)
+        self.assertEqual(self.earmark("findings", "--json").json(), [])
+        self.assertEqual(self.earmark("scan", copy, "--max-false-accusation", "0.01").err, "")
+        self.assertEqual(len(self.earmark("findings", "--json").json()), 1)
+
+    def by_reader(self, *words):
+        """A run that may do what the modes of files say: root gives up not to be asked for them."""
+        bound = ["setpriv", "--inh-caps=-dac_override", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+        return Done(subprocess.run(bound + self.command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.environment(), check=False))
+
+    def test_store_that_may_only_be_read(self):
+        """scan, lists: without permission to write the store, its folder or both, they work; the verdict is told, and that it is not recorded"""
+        copy = self.mark(Recordings.speech(20), "alice", "alice.opus")
+        self.scan(copy)
+        self.addCleanup(self.folder.chmod, 0o755)
+        for folder_mode, file_mode in ((0o555, 0o444), (0o555, 0o666), (0o755, 0o444)):
+            with self.subTest(folder=oct(folder_mode), file=oct(file_mode)):
+                self.path("store.db").chmod(file_mode)
+                self.folder.chmod(folder_mode)
+                before = sorted(path.name for path in self.folder.iterdir())
+                for words in (["streams"], ["accounts"], ["findings"], ["leaks"]):
+                    done = self.by_reader(*words)
+                    self.assertEqual((done.status, done.err), (0, ""))
+                    self.assertIn("room" if words == ["streams"] else "alice", done.out)
+                scan = self.by_reader("scan", copy, "--json")
+                self.assertEqual(scan.status, 0, scan.err)
+                self.assert_accuses(scan.json(), "alice")
+                self.assertIn("not recorded", scan.err)
+                self.assertEqual(scan.err.count("\n"), 1)
+                self.assertNotEqual(self.by_reader("grant", "room", "carol").status, 0)
+                self.assertEqual(sorted(path.name for path in self.folder.iterdir()), before)
+        self.assertEqual(len(self.earmark("findings", "--json").json()), 1)
+
+    def test_list_with_byte_order_mark(self):
+        """mark: a list that an editor has begun with a byte order mark holds the accounts that one sees in it"""
+        self.listeners.write_bytes(b"\xef\xbb\xbfalice\r\nbob\r\n")
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.assertEqual([a["account"] for a in self.earmark("accounts", "--json").json()], ["alice", "bob"])
 
     def test_people(self):
         """scan: what people read names the account, the stream, the place and the bound"""

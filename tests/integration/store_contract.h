@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -164,7 +165,7 @@ using AccountLine = std::tuple<std::string, std::int64_t, std::int64_t>;
 inline std::vector<AccountLine> Accounts(Store& store, std::optional<std::string_view> stream) {
   std::vector<AccountLine> lines;
   for (const auto& account : RequireValue(store.ListAccounts(stream))) {
-    lines.emplace_back(account.account, account.num_grants, account.num_accusations);
+    lines.emplace_back(account.account, account.num_grants, account.num_accusing_clips);
   }
   return lines;
 }
@@ -626,7 +627,7 @@ inline std::vector<Case> GrantCases() {
          RequireOk(store->CreateStream(MakeStream("s"), grants));
          CHECK(AllGrants(*store, "s") == grants);
        }},
-      {"Store: accounts are counted over grants and accusations, or for one stream's grants",
+      {"Store: accounts are counted over grants and clips that accuse them, or for one stream's grants",
        [](Database& db) {
          auto store = db.Open();
          const std::vector<Grant> in_s = {
@@ -634,13 +635,26 @@ inline std::vector<Case> GrantCases() {
          const std::vector<Grant> in_t = {{.account = "ann"}, {.account = "cy"}};
          RequireOk(store->CreateStream(MakeStream("s"), in_s));
          RequireOk(store->CreateStream(MakeStream("t"), in_t));
-         RequireOk(store->AddFinding(MakeFinding(
-             "accused",
-             {{.account = "ann", .stream = "s"}, {.account = "ann", .stream = "t"}, {.account = "dee", .stream = "x"}})));
+         FindingRecord finding = MakeFinding(
+             "accused", {{.account = "ann", .stream = "s"}, {.account = "ann", .stream = "t"}, {.account = "dee", .stream = "x"}});
+         for (int scan = 0; scan < 3; ++scan) RequireOk(store->AddFinding(finding));  // of one clip
+         finding.clip_sha256.assign(64, 'b');
+         finding.accusations.resize(1);
+         RequireOk(store->AddFinding(finding));
          CHECK(Accounts(*store, std::nullopt) ==
                std::vector<AccountLine>{{"ann", 3, 2}, {"bob", 1, 0}, {"cy", 1, 0}, {"dee", 0, 1}});
-         // An account's accusations are its own, in whatever stream.
+         // The clips that accuse an account do so in whatever stream.
          CHECK(Accounts(*store, "s") == std::vector<AccountLine>{{"ann", 2, 2}, {"bob", 1, 0}});
+       }},
+      {"Store: listeners of a stream are its accounts, however many grants they have",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::vector<Grant> in_s = {{.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
+         const std::vector<Grant> in_t = {{.account = "ann"}};
+         RequireOk(store->CreateStream(MakeStream("s"), in_s));
+         RequireOk(store->CreateStream(MakeStream("t"), in_t));
+         RequireOk(store->CreateStream(MakeStream("empty"), {}));
+         CHECK(RequireValue(store->CountListeners()) == std::map<std::string, std::int64_t>{{"s", 2}, {"t", 1}});
        }},
   };
 }

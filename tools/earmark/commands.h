@@ -82,7 +82,10 @@ struct ScanRequest {
   ScanOptions options;
   CommonOptions common;
 };
-// Scans and keeps the finding in the store.
+// A scan that may name innocent people more often than this is not kept as a finding.
+inline constexpr double kMostFalseAccusation = 0.01;
+
+// Scans and keeps the finding in the store; where it is not kept, a note on stderr says why.
 Result<ScanReport> RunScan(const ScanRequest& request);
 
 // A file name as it may be stored and shown: control characters and bytes that are not UTF-8 become '?'.

@@ -40,12 +40,12 @@ Result<LeakFilter> ToFilter(const LeaksState& state) {
   if (!state.since.empty()) {
     auto since = ParseMoment(state.since, "--since", now);
     if (!since) return Pass(since);
-    filter.since_unix_us = std::max<std::int64_t>(0, *since);
+    filter.since_unix_us = *since;
   }
   if (!state.until.empty()) {
     auto until = ParseMoment(state.until, "--until", now);
     if (!until) return Pass(until);
-    filter.until_unix_us = std::max<std::int64_t>(0, *until);
+    filter.until_unix_us = *until;
   }
   return filter;
 }

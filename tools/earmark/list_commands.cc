@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "services/common/digest.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
 #include "tools/earmark/report.h"
@@ -21,7 +22,9 @@ struct ListState {
   std::string account;
   std::string verdict;
   std::string name;  // of what to remove
-  int limit = 1000;
+  std::string since;
+  std::int64_t after = 0;
+  int limit = 100;
   bool json = false;
   bool yes = false;  // remove without asking
 };
@@ -37,41 +40,50 @@ const char* KindName(ReferenceKind kind) {
   return "unknown";
 }
 
-int ListStreams(const ListState& state) {
-  auto store = OpenStore(state.common, OpenMode::kReadWrite);
-  if (!store) return Complain(store.error());
-  auto streams = (*store)->ListStreams();
-  if (!streams) return Complain(streams.error());
-  if (state.json) {
-    ordered_json list = ordered_json::array();
-    for (const StreamRecord& s : *streams) {
-      list.push_back({{"stream", s.id},
+std::string Listeners(std::int64_t count) { return std::to_string(count) + (count == 1 ? " listener" : " listeners"); }
+
+ordered_json StreamJson(const StreamRecord& s, std::int64_t num_listeners) {
+  ordered_json stream{{"stream", s.id},
                       {"created", Utc(s.created_unix_us)},
                       {"seconds", static_cast<double>(s.num_packets) / kPacketsPerSecond},
                       {"state", s.state == StreamState::kComplete ? "complete" : "recording"},
+                      {"listeners", num_listeners},
                       {"variants", s.format.num_variants},
                       {"packets_per_symbol", s.format.packets_per_symbol},
                       {"channels", s.format.num_channels},
                       {"kind", KindName(s.format.kind)},
                       {"bitrate_bps", s.format.bitrate_bps == 0 ? ordered_json() : ordered_json(s.format.bitrate_bps)},
                       {"erased_slots", s.num_erased_slots},
-                      {"key_id", s.key_id}});
-      if (s.format.kind == ReferenceKind::kSourcePackets) list.back()["strength"] = s.format.strength;
-    }
-    PrintJson(list);
-    return 0;
-  }
-  if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
+                      {"key_id", s.key_id}};
+  if (s.format.kind == ReferenceKind::kSourcePackets) stream["strength"] = s.format.strength;
+  return stream;
+}
+
+void PrintStream(const StreamRecord& s, std::int64_t num_listeners) {
+  const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
+  std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
+  if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
+  if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
+  if (patched) coding += ", strength " + std::to_string(s.format.strength);
+  std::printf("%-32s %s %9.1f s  %s, %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
+              Listeners(num_listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
+}
+
+int ListStreams(const ListState& state) {
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  auto streams = (*store)->ListStreams();
+  if (!streams) return Complain(streams.error());
+  auto listeners = (*store)->CountListeners();
+  if (!listeners) return Complain(listeners.error());
+  ordered_json list = ordered_json::array();
   for (const StreamRecord& s : *streams) {
-    const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
-    std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
-    if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
-    if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
-    if (patched) coding += ", strength " + std::to_string(s.format.strength);
-    std::printf("%-32s %s %9.1f s  %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(),
-                static_cast<double>(s.num_packets) / kPacketsPerSecond, s.format.num_variants, coding.c_str(),
-                s.state == StreamState::kComplete ? "" : "  (not complete)");
+    const std::int64_t num_listeners = (*listeners)[s.id];  // 0 where there are none
+    if (state.json) list.push_back(StreamJson(s, num_listeners));
+    else PrintStream(s, num_listeners);
   }
+  if (state.json) PrintJson(list);
+  else if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
   return 0;
 }
 
@@ -90,8 +102,8 @@ Result<std::string> LossOf(Store& store, const std::string& stream_id) {
   if (!stream) return Pass(stream);
   auto accounts = store.ListAccounts(stream_id);
   if (!accounts) return Pass(accounts);
-  return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " + std::to_string(accounts->size()) +
-         (accounts->size() == 1 ? " listener" : " listeners") + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
+  return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " +
+         Listeners(static_cast<std::int64_t>(accounts->size())) + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
 }
 
 // kFailedPrecondition: there is nobody to ask; kCancelled: the answer was no.
@@ -134,38 +146,61 @@ int ListAccounts(const ListState& state) {
   if (!accounts) return Complain(accounts.error());
   if (state.json) {
     ordered_json list = ordered_json::array();
-    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusations}});
+    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusing_clips}});
     PrintJson(list);
     return 0;
   }
   for (const AccountSummary& a : *accounts) {
-    std::printf("%-32s %lld grants, %lld accusations\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusations));
+    std::printf("%-32s %lld grants, accused by %lld clips\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusing_clips));
   }
   return 0;
 }
 
-int ListFindings(const ListState& state) {
-  auto store = OpenStore(state.common, OpenMode::kReadWrite);
-  if (!store) return Complain(store.error());
+Result<FindingFilter> FilterOf(const ListState& state) {
   FindingFilter filter;
   filter.account = Optional(state.account);
   filter.stream = Optional(state.stream);
   filter.verdict = Optional(state.verdict);
+  filter.after_id = state.after;
   filter.limit = state.limit;
-  auto findings = (*store)->ListFindings(filter);
-  if (!findings) return Complain(findings.error());
+  filter.order = FindingOrder::kNewestFirst;
+  if (state.since.empty()) return filter;
+  auto since = ParseMoment(state.since, "--since", UnixMicroseconds());
+  if (!since) return Pass(since);
+  filter.since_unix_us = *since;
+  return filter;
+}
+
+void PrintFinding(const FindingRecord& f) {
+  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
+  for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
+  std::printf("\n");
+}
+
+void PrintFindingsJson(const std::vector<FindingRecord>& findings) {
   ordered_json list = ordered_json::array();
-  for (const FindingRecord& f : *findings) {
-    if (state.json) {
-      list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
-                      {"report", ordered_json::parse(f.report_json, nullptr, false)}});
-      continue;
-    }
-    std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
-    for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
-    std::printf("\n");
+  for (const FindingRecord& f : findings) {
+    list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
+                    {"report", ordered_json::parse(f.report_json, nullptr, false)}});
   }
-  if (state.json) PrintJson(list);
+  PrintJson(list);
+}
+
+int ListFindings(const ListState& state) {
+  auto filter = FilterOf(state);
+  if (!filter) return Complain(filter.error());
+  auto store = OpenStore(state.common, OpenMode::kReadWrite);
+  if (!store) return Complain(store.error());
+  auto findings = (*store)->ListFindings(*filter);
+  if (!findings) return Complain(findings.error());
+  if (state.json) PrintFindingsJson(*findings);
+  else for (const FindingRecord& f : *findings) PrintFinding(f);
+  if (static_cast<int>(findings->size()) < state.limit) return 0;
+  filter->after_id = findings->back().id;
+  filter->limit = 1;
+  auto next = (*store)->ListFindings(*filter);
+  if (!next) return Complain(next.error());
+  if (!next->empty()) PrintNote("there are more findings; --after " + std::to_string(filter->after_id) + " goes on from here");
   return 0;
 }
 
@@ -209,19 +244,23 @@ void AddStreamsCommand(CLI::App& app, Action& action) {
 }
 
 void AddAccountsCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("accounts", "Lists accounts with their grants and accusations");
+  CLI::App* command = app.add_subcommand("accounts", "Lists accounts, with how many grants they have and how many different clips accuse them");
   command->footer("Examples:\n  earmark accounts\n  earmark accounts --stream town-hall --json");
   auto state = AddList(*command, action, ListAccounts);
   command->add_option("--stream", state->stream, "Only accounts with a grant for this stream");
 }
 
 void AddFindingsCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("findings", "Lists what scans have found");
-  command->footer("Examples:\n  earmark findings\n  earmark findings --account alice --json");
+  CLI::App* command = app.add_subcommand("findings", "Lists what scans have found, newest first");
+  command->footer(
+      "Examples:\n  earmark findings\n  earmark findings --since 7d\n  earmark findings --account alice --json\n  earmark findings --after 1200       (those that come after finding 1200 in the list)\n\n"
+      "Where there are more than --limit, a line on stderr says how to go on.");
   auto state = AddList(*command, action, ListFindings);
   command->add_option("--account", state->account, "Only findings that accuse this account");
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
   command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
+  command->add_option("--since", state->since, "Only findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
+  command->add_option("--after", state->after, "Go on after the finding of this id: those that come after it in the list, which are older")->check(CLI::PositiveNumber);
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
 }
 

@@ -3,9 +3,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include <nlohmann/json.hpp>
 
+#include "db/store_checks.h"
 #include "dsp/media/atomic_file.h"
 #include "dsp/media/audio_file.h"
 #include "services/common/copies.h"
@@ -18,8 +20,8 @@
 namespace earmark::cli {
 namespace {
 
-constexpr std::size_t kMostListBytes = 64 << 20;   // two million accounts of thirty bytes
-constexpr std::size_t kMostAccountBytes = 4096;  // a line; what a store takes is far less
+constexpr std::size_t kMostListBytes = 64 << 20;  // two million accounts of thirty bytes
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some editors begin a text with it
 
 tl::unexpected<Error> NoList(Error error) {
   if (error.code == ErrorCode::kCancelled) return Fail(error.code, error.message);
@@ -30,12 +32,18 @@ tl::unexpected<Error> NoList(Error error) {
 Result<Listeners> ReadListeners(const std::string& path, const Progress& progress) {
   auto text = ReadTextFile(path, kMostListBytes, [&] { return progress("reading the listeners", -1); });
   if (!text) return NoList(text.error());
-  auto lines = LinesOf(*text, kMostAccountBytes);
-  if (!lines) return NoList({lines.error().code, path + ": " + lines.error().message});
+  if (text->starts_with(kByteOrderMark)) text->erase(0, kByteOrderMark.size());
   Listeners listeners{.accounts = {}, .file = path};
   std::set<std::string> seen;
-  for (const std::string& line : *lines) {
-    if (seen.insert(line).second) listeners.accounts.push_back(line);
+  std::istringstream lines(*text);
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    auto accounts = LinesOf(line, line.size());  // one, or none where the line is blank or a comment
+    if (!accounts) return Pass(accounts);
+    for (const std::string& account : *accounts) {
+      if (auto named = CheckName("account", account); !named) return NoList({named.error().code, path + ", line " + std::to_string(number) + ": " + named.error().message});
+      if (seen.insert(account).second) listeners.accounts.push_back(account);
+    }
   }
   if (listeners.accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
   return listeners;
@@ -188,7 +196,7 @@ void AddMarkOptions(CLI::App* command, MarkState* state) {
   MarkRequest& request = state->request;
   command->add_option("IN", request.input, "Recording: any audio or video file, 8 to 192 kHz")->required();
   command->add_option("--stream", request.stream_id, "Name of the stream; registered with all its listeners if it is new");
-  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line; those that a known stream does not have yet are added");
+  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line; lines that begin with # are comments. Accounts that a known stream does not have yet are added");
   command->add_option("--for", request.account, "The listener whose copy to write");
   command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
   command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");

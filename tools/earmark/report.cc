@@ -134,8 +134,8 @@ std::string Utc(std::int64_t unix_us) {
 }
 
 Result<std::int64_t> ParseMoment(const std::string& text, const std::string& option, std::int64_t now_unix_us) {
-  if (const auto span = Span(text)) return now_unix_us - *span;
-  if (const auto moment = Moment(text)) return *moment;
+  if (const auto span = Span(text)) return std::max<std::int64_t>(0, now_unix_us - *span);
+  if (const auto moment = Moment(text)) return std::max<std::int64_t>(0, *moment);
   return Fail(ErrorCode::kInvalidArgument, option + ": wanted a time such as 2026-05-31, 2026-05-31T18:00:00Z, 7d or 12h, got '" + text + "'");
 }
 

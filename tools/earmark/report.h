@@ -17,7 +17,8 @@ std::string Chance(double log10);
 // RFC 3339, UTC, to the second.
 std::string Utc(std::int64_t unix_us);
 
-// A moment as people give it: RFC 3339, YYYY-MM-DD (midnight UTC), or how long before `now_unix_us`: 7d, 12h, 30m. kInvalidArgument names `option`.
+// A moment as people give it: RFC 3339, YYYY-MM-DD (midnight UTC), or how long before `now_unix_us`: 7d, 12h, 30m.
+// What is before 1970 is 1970. kInvalidArgument names `option`.
 Result<std::int64_t> ParseMoment(const std::string& text, const std::string& option, std::int64_t now_unix_us);
 
 }  // namespace earmark::cli
