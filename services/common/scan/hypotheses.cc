@@ -100,7 +100,7 @@ class HypothesisSearch {
   Result<void> SearchSignal(std::size_t index) {
     const auto signal = SignalAt(index);
     if (!signal) return Pass(signal);
-    ProbePlan plan((*signal)->samples);
+    ProbePlan plan((*signal)->samples, clip_.release_memory);
     for (const Hypothesis& hypothesis : hypotheses_) {
       for (const SourcePiece& piece : hypothesis.pieces) plan.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
     }

@@ -9,16 +9,18 @@
 namespace earmark {
 namespace {
 
+constexpr std::size_t kFramesAtOnce = 3000;  // a minute: 6 MB
 constexpr double kMostShared = 0.6;  // of two probes: more, and they are the same
 
 }  // namespace
 
-ProbePlan::ProbePlan(std::span<const float> clip)
+ProbePlan::ProbePlan(std::span<const float> clip, const std::function<void()>& release_memory)
     : hop_s_(static_cast<double>(clip.size()) > kLongClipS * kDetectRateHz ? kProbeS : kProbeS / 2), uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}}, activity_{0} {
   for (std::size_t at = 0; at + kDetectPacketSamples <= clip.size(); at += kDetectPacketSamples) {
     double power = 1e-12;
     for (const float x : clip.subspan(at, kDetectPacketSamples)) power += static_cast<double>(x) * x / kDetectPacketSamples;
     activity_.push_back(activity_.back() + std::clamp(10 * std::log10(power) + 70, 0.0, 40.0));
+    if (release_memory && activity_.size() % kFramesAtOnce == 0) release_memory();
   }
 }
 

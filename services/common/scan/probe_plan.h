@@ -1,10 +1,10 @@
 // Which stretches of a clip to search, and in what order.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
-
 
 namespace earmark {
 
@@ -15,8 +15,8 @@ class ProbePlan {
     double start_s = 0;
     double end_s = 0;
   };
-  // `clip`: mono at kDetectRateHz.
-  explicit ProbePlan(std::span<const float> clip);
+  // `clip`: mono at kDetectRateHz; looked over once, with `release_memory` (ClipSignals) called now and then.
+  explicit ProbePlan(std::span<const float> clip, const std::function<void()>& release_memory = {});
 
   // The most active stretch of four seconds (or what there is, from one second on) in the uncovered parts that was not dealt out yet; none in silence.
   std::optional<Stretch> Next();

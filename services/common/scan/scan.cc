@@ -25,7 +25,7 @@ Result<double> CheckClip(const ClipSignals& clip) {
     const auto samples = clip.samples(i);
     if (!samples) return Pass(samples);
     seconds = std::max(seconds, static_cast<double>(samples->size()) / kDetectRateHz);
-    has_sound = ProbePlan(*samples).Next().has_value();
+    has_sound = ProbePlan(*samples, clip.release_memory).Next().has_value();
     if (clip.release_memory) clip.release_memory();
   }
   if (seconds < ProbePlan::kLeastProbeS) {
