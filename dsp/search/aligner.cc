@@ -46,8 +46,13 @@ constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two 
 constexpr double kShortPieceStrength = 12;  // of one with hardly any blocks
 constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
-using Correlation = std::vector<float>;              // [lag]: standard deviations above chance; empty for a silent block
-using Phases = std::vector<std::complex<float>>;     // of a block's spectrum in the band that counts, each of length one; empty for a silent block
+// Of a block; empty for a silent one.
+struct Correlation {
+  std::vector<float> lags;    // [lag]: standard deviations above chance, by the median lag or, where that says more, by the upper tenth: the stream may be partly silent
+  float share_of_median = 1;  // of chance as the median has it in chance as it was taken
+  bool empty() const { return lags.empty(); }
+};
+using Phases = std::vector<std::complex<float>>;  // of a block's spectrum in the band that counts, each of length one; empty for a silent block
 
 }  // namespace
 
@@ -89,7 +94,7 @@ class BlockCorrelator {
       out[k] = {a.real() * b.real() + a.imag() * b.imag(), a.imag() * b.real() - a.real() * b.imag()};
     }
     inverse_.Inverse();
-    Correlation correlation(inverse_.time().begin(), inverse_.time().begin() + margin_);
+    Correlation correlation{.lags = {inverse_.time().begin(), inverse_.time().begin() + margin_}};
     Normalise(correlation, polarity);
     return correlation;
   }
@@ -104,17 +109,18 @@ class BlockCorrelator {
     const float power = x.real() * x.real() + x.imag() * x.imag();
     return power > 1e-24F ? x / std::sqrt(power) : std::complex<float>(0, 0);
   }
+  // Of a Gaussian, half of all |x| are below 0.6745 standard deviations, and nine in ten below 1.6449.
   void Normalise(Correlation& correlation, float polarity) {
-    scratch_.assign(correlation.begin(), correlation.end());
+    scratch_.assign(correlation.lags.begin(), correlation.lags.end());
     for (float& x : scratch_) x = std::abs(x);
     const auto middle = scratch_.begin() + static_cast<std::ptrdiff_t>(scratch_.size() / 2);
-    std::nth_element(scratch_.begin(), middle, scratch_.end());
     const auto upper = scratch_.begin() + static_cast<std::ptrdiff_t>(scratch_.size() * 9 / 10);
+    std::nth_element(scratch_.begin(), middle, scratch_.end());
+    const float by_median = *middle / 0.6745F + 1e-20F;
     std::nth_element(middle, upper, scratch_.end());
-    // Of a Gaussian, half of all |x| are below 0.6745 standard deviations, and nine in ten below 1.6449. Where the stream is silent in half of what is looked at, the
-    // first alone says too little.
-    const float scale = polarity / (std::max(*middle / 0.6745F, *upper / 1.6449F) + 1e-20F);
-    for (float& x : correlation) x *= scale;
+    const float by_upper = std::max(by_median, *upper / 1.6449F);
+    correlation.share_of_median = by_median / by_upper;
+    for (float& x : correlation.lags) x *= polarity / by_upper;
   }
 
   int margin_;
@@ -194,7 +200,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       const int low = std::max(0, -shift);
       const int high = std::min(num_lags, num_lags - shift);
       for (int lag = low; lag < high; ++lag) {
-        sum[static_cast<std::size_t>(lag)] += std::clamp(block[static_cast<std::size_t>(lag + shift)], -kMostOfOneBlock, kMostOfOneBlock);
+        sum[static_cast<std::size_t>(lag)] += std::clamp(block.lags[static_cast<std::size_t>(lag + shift)], -kMostOfOneBlock, kMostOfOneBlock);
       }
     }
     const auto peak = std::max_element(sum.begin(), sum.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
@@ -202,8 +208,10 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
     if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength, .polarity = *peak < 0 ? -1.0F : 1.0F};
   }
   for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
+    const Correlation& block = blocks.blocks[b];
     const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
-    if (!blocks.blocks[b].empty() && lag >= 0 && lag < num_lags) best.sharpness += best.polarity * blocks.blocks[b][static_cast<std::size_t>(lag)] / std::sqrt(static_cast<double>(used));
+    if (block.empty() || lag < 0 || lag >= num_lags) continue;
+    best.sharpness += best.polarity * block.lags[static_cast<std::size_t>(lag)] / block.share_of_median / std::sqrt(static_cast<double>(used));
   }
   return best;
 }
@@ -213,7 +221,7 @@ double LagSeconds(const Blocks& blocks, double lag) { return (lag - blocks.num_l
 // ---------------------------------------------------------------------------------------------------------------- tracking
 
 // Correlation between its samples, by a 16-tap sinc under a window of squared cosine.
-float Interpolate(const Correlation& correlation, double lag) {
+float Interpolate(std::span<const float> correlation, double lag) {
   constexpr int kFirst = -7;
   constexpr int kTaps = 16;
   constexpr double kWindow = std::numbers::pi / (kTaps + 1);
@@ -263,14 +271,14 @@ class FollowedBlocks {
     return i >= 0 && i < kNumBins ? bins_[b][static_cast<std::size_t>(i)] : 0.0F;
   }
   // Between lags by a 16-tap windowed sinc; 0 where the block was not looked for.
-  float AtLag(std::size_t b, double lag) const { return blocks_[b].empty() ? 0.0F : Interpolate(blocks_[b], lag - first_bin_[b] * kLagsPerBin); }
+  float AtLag(std::size_t b, double lag) const { return blocks_[b].empty() ? 0.0F : Interpolate(blocks_[b].lags, lag - first_bin_[b] * kLagsPerBin); }
 
  private:
   static std::vector<float> PoolBins(const Correlation& correlation) {
     std::vector<float> bins(kNumBins, 0.0F);
     if (correlation.empty()) return bins;
     for (int bin = 0; bin < kNumBins; ++bin) {
-      const auto first = correlation.begin() + bin * kLagsPerBin;
+      const auto first = correlation.lags.begin() + bin * kLagsPerBin;
       bins[static_cast<std::size_t>(bin)] = *std::max_element(first, first + kLagsPerBin);
     }
     return bins;

@@ -83,6 +83,7 @@ ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& co
   const double little = std::max(kLeastAgainst, 0.02 * (sums[last] - sums[first]));
   ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
   for (const SourcePiece& piece : reading.hypothesis.pieces) {
+    if (!piece.is_firm) continue;
     const Alignment& a = piece.alignment;
     const auto index_of = [&](double clip_s) { return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin()); };
     if (a.clip_start_s < stretch.from_s && stretch.from_s < a.clip_end_s && sums[first] - sums[index_of(a.clip_start_s)] > -little) stretch.from_s = a.clip_start_s;

@@ -47,12 +47,13 @@ bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
 }
 
 // A piece that hardly stands out of chance, or is a splinter between others, is read for what it is worth, but not told as a fact next to others that do stand out.
-bool IsCertain(const Alignment& piece, const Hypothesis& hypothesis) {
+bool IsCertain(const SourcePiece& source_piece, const Hypothesis& hypothesis) {
   constexpr double kCertainStrength = 11;
   constexpr double kCertainS = 0.25;  // half of what is compared at once
+  const Alignment& piece = source_piece.alignment;
   const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
   const double most = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
-  return piece.strength >= most || (piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
+  return piece.strength >= most || (source_piece.is_firm && piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
 }
 
 }  // namespace
@@ -80,7 +81,7 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
     if (!shown[reading.stream]) report.candidates += scores.of[r].candidates;
     if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
       for (const SourcePiece& piece : reading.hypothesis.pieces) {
-        if (!IsCertain(piece.alignment, reading.hypothesis)) continue;
+        if (!IsCertain(piece, reading.hypothesis)) continue;
         const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment, .heard_in = clip.signals[piece.signal]};
         if (!GoesOn(report.alignments, told)) report.alignments.push_back(told);
       }
