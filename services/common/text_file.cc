@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kTickMs = 100;
 constexpr std::size_t kPieceBytes = 64 * 1024;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some editors begin a text with it
 
 tl::unexpected<Error> Unreadable(const std::string& path, int error) {
   const ErrorCode code = error == ENOENT                       ? ErrorCode::kNotFound
@@ -69,16 +70,15 @@ Result<std::string> ReadTextFile(const std::string& path, std::size_t most_bytes
   return ReadToEnd(path, file, most_bytes, going);
 }
 
-Result<std::vector<std::string>> LinesOf(const std::string& text, std::size_t most_bytes) {
-  std::vector<std::string> lines;
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < text.size(); ++number) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    std::string_view line(text.data() + at, end - at);
-    at = end + 1;
+std::vector<Line> LinesOf(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  std::vector<Line> lines;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
     while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.remove_suffix(1);
-    if (line.size() > most_bytes) return Fail(ErrorCode::kInvalidArgument, "line " + std::to_string(number + 1) + " is longer than " + std::to_string(most_bytes) + " bytes");
-    if (!line.empty() && line.front() != '#') lines.emplace_back(line);
+    if (!line.empty() && line.front() != '#') lines.push_back({number, std::string(line)});
   }
   return lines;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dsp/core/result.h"
@@ -15,8 +16,12 @@ namespace earmark {
 // than `most_bytes`; kUnavailable: reading fails; kCancelled. Messages begin with the path. Any thread.
 Result<std::string> ReadTextFile(const std::string& path, std::size_t most_bytes, const std::function<bool()>& going = [] { return true; });
 
-// Its lines without their ends and without what is blank at the end of them; empty lines and those that begin with # are left out. kInvalidArgument: one is
-// longer than `most_bytes`, and the message says which, counted from 1.
-Result<std::vector<std::string>> LinesOf(const std::string& text, std::size_t most_bytes);
+struct Line {
+  std::size_t number;  // from 1, as editors count
+  std::string text;
+};
+
+// Its lines without their ends and without what is blank at the end of them; empty lines, those that begin with # and a byte order mark are left out.
+std::vector<Line> LinesOf(std::string_view text);
 
 }  // namespace earmark

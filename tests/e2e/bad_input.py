@@ -106,7 +106,7 @@ class BadInput(EndToEnd):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.path("socket")))
         for path, message in (("/dev/zero", ["/dev/zero", "device", "--listeners"]), ("/dev/urandom", ["/dev/urandom", "device"]), ("/dev/null", ["/dev/null", "device"]),
-                              (self.path("wide.txt"), ["wide.txt", "line 2", "4096 bytes"]), (self.path("huge.txt"), ["huge.txt", "64 MB"]), (self.path("socket"), ["socket"])):
+                              (self.path("wide.txt"), ["wide.txt", "line 2", "255 bytes, got 5000"]), (self.path("huge.txt"), ["huge.txt", "64 MB"]), (self.path("socket"), ["socket"])):
             with self.subTest(path=path):
                 self.assert_nothing_done(self.mark_words(listeners=path), *message)
         endless = subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE)

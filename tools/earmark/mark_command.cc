@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <set>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
@@ -21,7 +20,6 @@ namespace earmark::cli {
 namespace {
 
 constexpr std::size_t kMostListBytes = 64 << 20;  // two million accounts of thirty bytes
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some editors begin a text with it
 
 tl::unexpected<Error> NoList(Error error) {
   if (error.code == ErrorCode::kCancelled) return Fail(error.code, error.message);
@@ -32,18 +30,11 @@ tl::unexpected<Error> NoList(Error error) {
 Result<Listeners> ReadListeners(const std::string& path, const Progress& progress) {
   auto text = ReadTextFile(path, kMostListBytes, [&] { return progress("reading the listeners", -1); });
   if (!text) return NoList(text.error());
-  if (text->starts_with(kByteOrderMark)) text->erase(0, kByteOrderMark.size());
   Listeners listeners{.accounts = {}, .file = path};
   std::set<std::string> seen;
-  std::istringstream lines(*text);
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    auto accounts = LinesOf(line, line.size());  // one, or none where the line is blank or a comment
-    if (!accounts) return Pass(accounts);
-    for (const std::string& account : *accounts) {
-      if (auto named = CheckName("account", account); !named) return NoList({named.error().code, path + ", line " + std::to_string(number) + ": " + named.error().message});
-      if (seen.insert(account).second) listeners.accounts.push_back(account);
-    }
+  for (const Line& line : LinesOf(*text)) {
+    if (auto named = CheckName("account", line.text); !named) return NoList({named.error().code, path + ", line " + std::to_string(line.number) + ": " + named.error().message});
+    if (seen.insert(line.text).second) listeners.accounts.push_back(line.text);
   }
   if (listeners.accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
   return listeners;
