@@ -60,16 +60,18 @@ class MarkAndScan(EndToEnd):
             self.assertEqual(report["candidates"], 103)
 
     def test_second_track(self):
-        """scan: a copy in the second track of a file, behind a silent one or one of other sound, is found and its track told"""
-        clip = self.cut(self.mark(Recordings.speech(20), "alice", "alice.opus"), 4, 8, "clip.wav")
-        for name, first in (("silent", ("-f", "lavfi", "-t", 8, "-i", "anullsrc=r=48000:cl=mono")), ("other", ("-i", Recordings.speech(8, seed=77)))):
+        """scan: a copy in the second track of a file, behind a silent one, one of other sound or the recording itself, is found and its track told"""
+        source = Recordings.speech(20)
+        clip = self.cut(self.mark(source, "alice", "alice.opus"), 4, 8, "clip.wav")
+        for name, first, tracks in (("silent", ("-f", "lavfi", "-t", 8, "-i", "anullsrc=r=48000:cl=mono"), [2]), ("other", ("-i", Recordings.speech(8, seed=77)), [2]),
+                                    ("same", ("-ss", 4, "-t", 8, "-i", source), [1, 2])):
             for codec, container in (("aac", "mp4"), ("libopus", "mkv")):
                 with self.subTest(first=name, container=container):
                     film = self.path(f"{name}.{container}")
                     ffmpeg(*first, "-i", clip, "-map", "0:a", "-map", "1:a", "-c:a", codec, "-b:a", "64k", film)
                     report = self.scan(film)
                     self.assert_accuses(report, "alice")
-                    self.assertEqual([a["track"] for a in report["alignments"]], [2])
+                    self.assertEqual(sorted(a["track"] for a in report["alignments"]), tracks)
 
     def test_leak(self):
         """mark, scan: 5 s of a copy as AAC 48k in an MP4 name the account and the place"""

@@ -192,6 +192,15 @@ TEST_CASE("Scan: the leak may be on one channel, or cancel in the mean", "[scan_
   SECTION("the other channel is other talk") { CheckNamesOnly(scan(HalveRate(SpeechLike(8, 5002))), {"account-7"}); }
 }
 
+TEST_CASE("Scan: each track of a file is searched, also where another has the same sound", "[scan_clips]") {
+  Room& room = TheRoom();
+  const std::vector<std::vector<float>> tracks{Part(room.ben, 20, 28), Part(room.ann, 20, 28)};
+  ClipSignals clip;
+  clip.signals = {{0, DecodedClip::Channel::kMean}, {1, DecodedClip::Channel::kMean}};
+  clip.samples = [&](std::size_t i) -> Result<std::span<const float>> { return tracks[i]; };
+  CheckNamesOnly(Get(ScanClip(*room.store, room.master, clip, {}, {})), {"account-7", "account-8"});
+}
+
 TEST_CASE("Scan: other talk on two channels is unknown audio", "[scan_clips]") {
   const Stereo stereo(HalveRate(SpeechLike(12, 5003)), HalveRate(SpeechLike(12, 5004)));
   const ScanReport report = Get(ScanClip(*TheRoom().store, TheRoom().master, stereo.clip, {}, {}));

@@ -81,6 +81,9 @@ class HypothesisSearch {
  private:
   const std::string& StreamOf(int source) const { return catalog_.At(source).stream.id; }
   const std::string& StreamOf(const Hypothesis& hypothesis) const { return StreamOf(hypothesis.pieces.front().source); }
+  // Tracks of one file may be copies of one sound, of different listeners: each is searched for itself.
+  int TrackOf(std::size_t signal) const { return clip_.signals[signal].track; }
+  int TrackOf(const Hypothesis& hypothesis) const { return TrackOf(hypothesis.pieces.front().signal); }
 
   // A source's sound. Where much of it is asked for, much of the clip is read as well, which need not stay in memory.
   StreamAudioLoader LoaderOf(int source) {
@@ -102,6 +105,7 @@ class HypothesisSearch {
     if (!signal) return Pass(signal);
     ProbePlan plan((*signal)->samples, clip_.release_memory);
     for (const Hypothesis& hypothesis : hypotheses_) {
+      if (TrackOf(hypothesis) != TrackOf(index)) continue;
       for (const SourcePiece& piece : hypothesis.pieces) plan.Cover(piece.alignment.clip_start_s, piece.alignment.clip_end_s);
     }
     while (const auto probe = plan.Next()) {
@@ -202,11 +206,11 @@ class HypothesisSearch {
     });
   }
 
-  // A hypothesis has this very place already, as a companion or another way round.
+  // A hypothesis of this track has this very place already, as a companion or another way round.
   bool AlreadyHas(const Seed& seed) const {
     const double middle_s = (seed.alignment.clip_start_s + seed.alignment.clip_end_s) / 2;
     return std::any_of(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& hypothesis) {
-      return std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
+      return TrackOf(hypothesis) == TrackOf(seed.signal) && std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
         const Alignment& a = piece.alignment;
         return piece.source == seed.source && a.clip_start_s <= middle_s && middle_s < a.clip_end_s && IsSamePlace(a, seed.alignment);
       });
@@ -216,9 +220,8 @@ class HypothesisSearch {
   // Of a track with unlike channels, the signal in which the place shows most sharply.
   Result<void> ChooseSignal(Seed& seed) {
     const Seed found = seed;
-    const int track = clip_.signals[found.signal].track;
     for (std::size_t other = 0; other < clip_.signals.size(); ++other) {
-      if (other == found.signal || clip_.signals[other].track != track) continue;
+      if (other == found.signal || TrackOf(other) != TrackOf(found.signal)) continue;
       const auto signal = SignalAt(other);
       if (!signal) return Pass(signal);
       Aligner::Stretch stretch = (*signal)->aligner.Prepare(found.alignment.clip_start_s, found.alignment.clip_end_s);
@@ -262,18 +265,18 @@ class HypothesisSearch {
     return {};
   }
 
-  // Pieces whose seed shares clip time with what a hypothesis of the same stream has are another hypothesis; others go on with those there are.
+  // Pieces whose seed shares clip time with what a hypothesis of the same stream and track has are another hypothesis; others go on with those there are.
   void AddPieces(const std::vector<SourcePiece>& pieces, double seed_start_s, double seed_end_s) {
     const auto covers = [](const std::vector<SourcePiece>& known, double start_s, double end_s) {
       return std::any_of(known.begin(), known.end(), [&](const SourcePiece& k) {
         return k.is_firm && Overlap(k.alignment.clip_start_s, k.alignment.clip_end_s, start_s, end_s) > 0.5 * (end_s - start_s);
       });
     };
-    const std::string& stream = StreamOf(pieces.front().source);
+    const auto is_alike = [&](const Hypothesis& h) { return StreamOf(h) == StreamOf(pieces.front().source) && TrackOf(h) == TrackOf(pieces.front().signal); };
     bool joined = false;
     bool rival = false;
     for (Hypothesis& hypothesis : hypotheses_) {
-      if (StreamOf(hypothesis) != stream) continue;
+      if (!is_alike(hypothesis)) continue;
       if (covers(hypothesis.pieces, seed_start_s, seed_end_s)) {
         rival = true;
         continue;
@@ -284,9 +287,9 @@ class HypothesisSearch {
         if (!covers(before, piece.alignment.clip_start_s, piece.alignment.clip_end_s)) hypothesis.pieces.push_back(piece);
       }
     }
-    const auto of_stream = std::count_if(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& h) { return StreamOf(h) == stream; });
+    const auto alike = std::count_if(hypotheses_.begin(), hypotheses_.end(), is_alike);
     const auto most = std::clamp(static_cast<int>(kMostReadS / signals_.begin()->second.seconds()), kLeastHypotheses, kMostMatchesPerTrack);
-    if ((rival || !joined) && of_stream < most) hypotheses_.push_back({.pieces = pieces});
+    if ((rival || !joined) && alike < most) hypotheses_.push_back({.pieces = pieces});
   }
 
   // Puts pieces in order and ends each where the next one of its source begins: where they were found apart, their ends are known to a quarter of a second.

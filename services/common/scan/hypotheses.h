@@ -23,7 +23,7 @@ struct SourcePiece {
 // One way in which the clip could be part of a stream. There are several where a stream repeats the very same sound: each is read and scored by itself, and the bound
 // counts them all.
 struct Hypothesis {
-  std::vector<SourcePiece> pieces;  // of one source or several of the same stream, by clip time; never empty. No two of one source share clip time
+  std::vector<SourcePiece> pieces;  // of one audio track and of one source or several of the same stream, by clip time; never empty. No two of one source share clip time
 };
 
 // Of one stream's, the sharpest first. kCancelled; errors of the reader and of the clip's signals.

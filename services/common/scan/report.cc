@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -72,14 +73,17 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
   ScanReport report;
   for (const DecodedClip::Signal& signal : clip.signals) report.num_tracks = std::max(report.num_tracks, signal.track + 1);
   report.trials = scores.trials;
-  // Of each stream, the readings that accuse are shown, or else the sharpest, which came first.
-  std::map<std::string, bool> accuses;
-  for (std::size_t r = 0; r < readings.size(); ++r) accuses[readings[r].stream] = accuses[readings[r].stream] || scores.of[r].accuses;
-  std::map<std::string, bool> shown;
+  // Of each stream in each track, the readings that accuse are shown, or else the sharpest, which came first.
+  const auto place_of = [&](std::size_t r) { return std::pair(readings[r].stream, clip.signals[readings[r].hypothesis.pieces.front().signal].track); };
+  std::map<std::pair<std::string, int>, bool> accuses;
+  for (std::size_t r = 0; r < readings.size(); ++r) accuses[place_of(r)] = accuses[place_of(r)] || scores.of[r].accuses;
+  std::set<std::string> counted;
+  std::set<std::pair<std::string, int>> shown;
   for (std::size_t r = 0; r < readings.size(); ++r) {
     const HypothesisReading& reading = readings[r];
-    if (!shown[reading.stream]) report.candidates += scores.of[r].candidates;
-    if (accuses[reading.stream] ? scores.of[r].accuses : !shown[reading.stream]) {
+    if (counted.insert(reading.stream).second) report.candidates += scores.of[r].candidates;
+    const bool is_first = shown.insert(place_of(r)).second;
+    if (accuses[place_of(r)] ? scores.of[r].accuses : is_first) {
       for (const SourcePiece& piece : reading.hypothesis.pieces) {
         if (!IsCertain(piece, reading.hypothesis)) continue;
         const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment, .heard_in = clip.signals[piece.signal]};
@@ -87,7 +91,6 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
       }
       report.symbols_used += scores.of[r].symbols;
     }
-    shown[reading.stream] = true;
   }
   report.accusations = std::move(scores.accusations);
   report.verdict = !report.accusations.empty() ? Verdict::kAccused : report.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
