@@ -25,6 +25,7 @@ constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
 constexpr double kAcceptStrength = 9.5;   // of a line through all blocks; see docs/architecture.md
 constexpr float kMostOfOneBlock = 6;      // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
+constexpr float kBeyondLimit = 1e-3F;     // of what is beyond that: decides between lines that all blocks see, as where a sound is periodic
 constexpr double kMaxSpeedChange = 0.01;
 constexpr double kSpeedStep = 0.002;
 constexpr double kClearlySharper = 1.05;
@@ -186,6 +187,7 @@ struct Line {
 Line StrongestLine(const Blocks& blocks, int num_slopes) {
   const int num_lags = blocks.num_lags;
   Line best;
+  float highest = 0;
   int used = 0;
   for (const auto& block : blocks.blocks) used += block.empty() ? 0 : 1;
   if (used == 0) return best;
@@ -200,18 +202,24 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       const int low = std::max(0, -shift);
       const int high = std::min(num_lags, num_lags - shift);
       for (int lag = low; lag < high; ++lag) {
-        sum[static_cast<std::size_t>(lag)] += std::clamp(block.lags[static_cast<std::size_t>(lag + shift)], -kMostOfOneBlock, kMostOfOneBlock);
+        const float x = block.lags[static_cast<std::size_t>(lag + shift)];
+        const float limited = std::clamp(x, -kMostOfOneBlock, kMostOfOneBlock);
+        sum[static_cast<std::size_t>(lag)] += limited + kBeyondLimit * (x - limited);
       }
     }
     const auto peak = std::max_element(sum.begin(), sum.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
-    const double strength = std::abs(*peak) / std::sqrt(static_cast<double>(used));
-    if (strength > best.strength) best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .strength = strength, .polarity = *peak < 0 ? -1.0F : 1.0F};
+    if (std::abs(*peak) <= highest) continue;
+    highest = std::abs(*peak);
+    best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .polarity = *peak < 0 ? -1.0F : 1.0F};
   }
+  const double root = std::sqrt(static_cast<double>(used));
   for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
     const Correlation& block = blocks.blocks[b];
     const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
     if (block.empty() || lag < 0 || lag >= num_lags) continue;
-    best.sharpness += best.polarity * block.lags[static_cast<std::size_t>(lag)] / block.share_of_median / std::sqrt(static_cast<double>(used));
+    const float x = best.polarity * block.lags[static_cast<std::size_t>(lag)];
+    best.strength += std::clamp(x, -kMostOfOneBlock, kMostOfOneBlock) / root;
+    best.sharpness += x / block.share_of_median / root;
   }
   return best;
 }

@@ -203,6 +203,19 @@ TEST_CASE("Aligner: a stream with silent pauses is not followed into other sound
   }
 }
 
+TEST_CASE("Aligner: of a sound that repeats twenty times a second, the place is taken where it is the very same", "[aligner]") {
+  constexpr std::size_t kPeriod = kDetectRateHz / 20;
+  const auto cycle = WhiteNoise(kPeriod, 0.1, 41);
+  auto stream = WhiteNoise(12 * kDetectRateHz, 0.002, 42);
+  for (std::size_t n = 0; n < stream.size(); ++n) stream[n] += cycle[n % kPeriod];
+  for (const double start_s : {4.0, 5.123}) {
+    const auto clip = ClipOf(stream, start_s, 3);
+    const auto found = Get(VerifyStretch(Aligner(clip), 0, 3, start_s - 0.02, false, LoaderOf(stream)));
+    REQUIRE(found);
+    CHECK(std::abs(found->stream_start_s - start_s) < 0.001);
+  }
+}
+
 TEST_CASE("Aligner: the right stream at the wrong place is refused", "[aligner]") {
   const auto clip = ClipOf(TheStream(), 10, 4);
   for (const double wrong_s : {3.0, 20.0, 30.0}) {

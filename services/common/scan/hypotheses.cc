@@ -217,13 +217,17 @@ class HypothesisSearch {
     });
   }
 
-  // Of a track with unlike channels, the signal in which the place shows most sharply.
+  // Of a track with unlike channels, the signal in which the place shows most sharply. The difference of two channels that are much alike may show it more sharply than
+  // their mean, where noise is the same in both, and yet hold little of the mark.
   Result<void> ChooseSignal(Seed& seed) {
     const Seed found = seed;
     for (std::size_t other = 0; other < clip_.signals.size(); ++other) {
       if (other == found.signal || TrackOf(other) != TrackOf(found.signal)) continue;
       const auto signal = SignalAt(other);
       if (!signal) return Pass(signal);
+      const auto worth = IsWorthIt(**signal, {.start_s = found.alignment.clip_start_s, .end_s = found.alignment.clip_end_s});
+      if (!worth) return Pass(worth);
+      if (!*worth) continue;
       Aligner::Stretch stretch = (*signal)->aligner.Prepare(found.alignment.clip_start_s, found.alignment.clip_end_s);
       auto alignment = Aligner::Verify(stretch, found.alignment.stream_start_s, false, LoaderOf(found.source));
       if (!alignment) return Pass(alignment);
