@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <charconv>
 #include <iterator>
 #include <optional>
@@ -30,6 +31,30 @@ struct SndfileCloser {
   void operator()(SNDFILE* file) const { sf_close(file); }
 };
 using SndfilePtr = std::unique_ptr<SNDFILE, SndfileCloser>;
+
+// What libsndfile reads through. Given a descriptor it would close it where it cannot open the file, whatever it is told, and others read from it too.
+struct View {
+  std::shared_ptr<InputFile> file;
+  sf_count_t at = 0;
+};
+
+sf_count_t LengthOf(void* view) { return static_cast<View*>(view)->file->status.st_size; }
+sf_count_t PositionIn(void* view) { return static_cast<View*>(view)->at; }
+sf_count_t SeekIn(sf_count_t offset, int whence, void* view) {
+  const sf_count_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? PositionIn(view) : LengthOf(view);
+  if (from + offset < 0) return -1;
+  return static_cast<View*>(view)->at = from + offset;
+}
+sf_count_t ReadFrom(void* bytes, sf_count_t count, void* view) {
+  auto& [file, at] = *static_cast<View*>(view);
+  ssize_t got = 0;
+  do {
+    got = ::pread(file->handle.fd(), bytes, static_cast<std::size_t>(count), at);
+  } while (got < 0 && errno == EINTR);
+  at += std::max<ssize_t>(0, got);
+  return std::max<ssize_t>(0, got);
+}
+SF_VIRTUAL_IO kViewCalls = {LengthOf, SeekIn, ReadFrom, nullptr, PositionIn};  // libsndfile takes it as mutable, and copies it
 
 bool IsPlain(int format) {
   constexpr std::array kPlain = {SF_FORMAT_PCM_S8, SF_FORMAT_PCM_U8, SF_FORMAT_PCM_16,   SF_FORMAT_PCM_24,
@@ -112,10 +137,10 @@ bool IsCutOff(std::string_view log) {
 
 class SndfileSource final : public AudioSource {
  public:
-  SndfileSource(const std::string& path, std::shared_ptr<InputFile> input, SndfilePtr file, const SF_INFO& format,
+  SndfileSource(const std::string& path, std::unique_ptr<View> view, SndfilePtr file, const SF_INFO& format,
                 ChannelMixer mixer)
       : path_(path),
-        input_(std::move(input)),
+        view_(std::move(view)),
         file_(std::move(file)),
         mixer_(std::move(mixer)),
         block_(static_cast<std::size_t>(kBlockFrames * format.channels)),
@@ -147,7 +172,7 @@ class SndfileSource final : public AudioSource {
 
  private:
   const std::string path_;
-  std::shared_ptr<InputFile> input_;  // outlives file_, which reads it
+  std::unique_ptr<View> view_;  // outlives file_, which reads through it
   SndfilePtr file_;
   AudioInfo info_;
   ChannelMixer mixer_;
@@ -169,8 +194,8 @@ bool LooksLikePcm(const FileHandle& file) {
 
 Result<std::unique_ptr<AudioSource>> OpenWithSndfile(const std::string& path, std::shared_ptr<InputFile> file) {
   SF_INFO format{};
-  ::lseek(file->handle.fd(), 0, SEEK_SET);
-  SndfilePtr opened(sf_open_fd(file->handle.fd(), SFM_READ, &format, SF_FALSE));
+  auto view = std::make_unique<View>(View{.file = std::move(file)});
+  SndfilePtr opened(sf_open_virtual(&kViewCalls, SFM_READ, &format, view.get()));
   if (opened == nullptr) return Fail(ErrorCode::kInvalidArgument, path + ": " + sf_strerror(nullptr));
   if (!IsPlain(format.format)) return Fail(ErrorCode::kInvalidArgument, path + ": not plain PCM");
   if (format.frames == 0) return Fail(ErrorCode::kInvalidArgument, path + " holds no audio samples");
@@ -180,7 +205,7 @@ Result<std::unique_ptr<AudioSource>> OpenWithSndfile(const std::string& path, st
       ChannelMixer::Create({AV_SAMPLE_FMT_FLT, &layout, format.samplerate}, std::min(format.channels, 2), format.samplerate);
   if (!mixer) return Fail(mixer.error().code, path + ": " + mixer.error().message);
   return std::unique_ptr<AudioSource>(
-      std::make_unique<SndfileSource>(path, std::move(file), std::move(opened), format, *std::move(mixer)));
+      std::make_unique<SndfileSource>(path, std::move(view), std::move(opened), format, *std::move(mixer)));
 }
 
 }  // namespace earmark

@@ -30,6 +30,8 @@ class BadInput(EndToEnd):
         empty_wav = self.path("empty.wav")
         empty_wav.write_bytes(b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\xbb\0\0\0\x77\1\0\2\0\x10\0data\0\0\0\0")
         yield empty_wav, ["empty.wav", "no"]
+        self.path("header.wav").write_bytes(Recordings.speech(6).read_bytes()[:44])
+        yield self.path("header.wav"), ["header.wav"]
         self.path("nothing.wav").write_bytes(b"")
         yield self.path("nothing.wav"), ["nothing.wav"]
         whole = Recordings.converted("whole.mp4", "-c:a", "aac", seconds=6)

@@ -201,12 +201,10 @@ TEST_CASE("Scanning: a forged master key under the right name cannot open the re
   MasterKey forged = TestMaster(200);
   forged.id = archive.master.id;
   const auto clip = CutSeconds(archive.CopyOf(AccountName(3), "speech"), 4, 8, kDetectRateHz);
-  // What cannot be opened is a gap, and the report says so.
-  const ScanReport report = Get(ScanClip(*archive.store, forged, clip, {}, {}));
-  CheckNobody(report);
-  CHECK(report.verdict == Verdict::kUnknownAudio);
-  REQUIRE_FALSE(report.notes.empty());
-  CHECK(report.notes[0].find("speech") != std::string::npos);
+  const auto report = ScanClip(*archive.store, forged, clip, {}, {});
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == ErrorCode::kFailedPrecondition);
+  CHECK(report.error().message.find("stream 'speech'") != std::string::npos);
 }
 
 TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and the rest is read", "[scanning]") {
@@ -228,20 +226,24 @@ TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and 
   const ScanReport whole = Get(ScanClip(*store, master, clip, {}, {}));
   REQUIRE(whole.accusations.size() == 1);
 
-  // The same store, with a byte of one piece changed: the second of four, in the middle of the clip.
-  TempFolder other;
-  auto damaged = Get(OpenStore(other.Url(), OpenMode::kReadWriteCreate));
-  REQUIRE(damaged->CreateStream(stream, Get(store->ListGrants("room", 0, Grant::kOpenEnd))));
+  // The same store, with a byte of some pieces changed.
   auto chunks = Get(store->ReadReference("room", 0, 0, stream.num_packets));
   REQUIRE(chunks.size() == 4);
-  chunks[1].sealed[chunks[1].sealed.size() / 2] ^= 1;
   REQUIRE(store->VisitFingerprints("room", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
     for (auto& chunk : chunks) {
       if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
     }
   }));
-  for (const ReferenceChunk& chunk : chunks) REQUIRE(damaged->AppendReference("room", chunk));
-  const ScanReport report = Get(ScanClip(*damaged, master, clip, {}, {}));
+  const auto scan_with_damage = [&](const std::vector<std::size_t>& pieces) {
+    TempFolder other;
+    auto damaged = Get(OpenStore(other.Url(), OpenMode::kReadWriteCreate));
+    REQUIRE(damaged->CreateStream(stream, Get(store->ListGrants("room", 0, Grant::kOpenEnd))));
+    auto changed = chunks;
+    for (const std::size_t piece : pieces) changed[piece].sealed[changed[piece].sealed.size() / 2] ^= 1;
+    for (const ReferenceChunk& chunk : changed) REQUIRE(damaged->AppendReference("room", chunk));
+    return ScanClip(*damaged, master, clip, {}, {});
+  };
+  const ScanReport report = Get(scan_with_damage({1}));  // in the middle of the clip
   INFO(ToJson(report));
   REQUIRE(report.accusations.size() == 1);
   CHECK(report.accusations[0].account == AccountName(7));
@@ -249,6 +251,11 @@ TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and 
   CHECK(report.accusations[0].log10_p < 0.5 * whole.accusations[0].log10_p);
   REQUIRE(report.notes.size() == 1);
   CHECK(report.notes[0].find("stream 'room': 1 damaged piece of its reference, the first at 10 s") != std::string::npos);
+
+  const auto nothing_left = scan_with_damage({0, 1, 2, 3});
+  REQUIRE_FALSE(nothing_left);
+  CHECK(nothing_left.error().code == ErrorCode::kFailedPrecondition);
+  CHECK(nothing_left.error().message.find("stream 'room': 4 damaged pieces") != std::string::npos);
 }
 
 TEST_CASE("Scanning: a copy that leaked under somebody else's name does not accuse", "[scanning]") {

@@ -104,7 +104,7 @@ void PrintReport(const std::string& clip, const ScanReport& report) {
   }
   switch (report.verdict) {
     case Verdict::kUnknownAudio:
-      std::printf("%s: no stream in the store has this sound\n", Yellow("unknown audio").c_str());
+      std::printf("%s: no stream in the store has this sound%s\n", Yellow("unknown audio").c_str(), report.notes.empty() ? "" : ", as far as it could be searched");
       return;
     case Verdict::kNoAccusation:
       std::printf("%s: none of the %lld accounts that were there can be named (%lld symbols read)\n", Yellow("no accusation").c_str(),

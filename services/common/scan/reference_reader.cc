@@ -52,6 +52,7 @@ Result<ReferenceReader::Chunks> ReferenceReader::LoadCell(int source, std::int64
   for (const ReferenceChunk& chunk : *sealed) {
     auto data = ReferenceChunkData::Open(chunk.sealed, of.keys.seal, {.stream_id = of.stream.id, .source = of.source, .first_packet = chunk.first_packet});
     if (data) {
+      ++num_opened_;
       chunks.push_back(std::make_shared<LocatedChunk>(LocatedChunk{.first_packet = chunk.first_packet, .data = std::move(*data)}));
     } else {
       damaged_[source].insert(chunk.first_packet);

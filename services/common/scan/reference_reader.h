@@ -30,6 +30,8 @@ class ReferenceReader {
 
   // What could not be read so far, one line for each source.
   std::vector<std::string> notes() const;
+  // Something was wanted, and none of it could be read.
+  bool is_all_damaged() const { return num_opened_ == 0 && !damaged_.empty(); }
 
  private:
   using Chunks = std::vector<std::shared_ptr<const LocatedChunk>>;
@@ -40,6 +42,7 @@ class ReferenceReader {
   std::shared_ptr<const Catalog> catalog_;
   const ScanContext& context_;
   std::map<std::pair<int, std::int64_t>, Chunks> cells_;  // [source, cell]
+  std::int64_t num_opened_ = 0;
   std::map<int, std::set<std::int64_t>> damaged_;         // [source], by first packet
 };
 

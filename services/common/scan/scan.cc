@@ -48,6 +48,14 @@ Result<void> CheckCatalog(const Catalog& catalog, const MasterKey& master) {
   return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: the store holds no sound yet");
 }
 
+// Where the clip may be from was found, but not a single piece of sound to compare it with: that must not end as "unknown".
+Result<void> CheckReferences(const ReferenceReader& references) {
+  if (!references.is_all_damaged()) return {};
+  std::string notes;
+  for (const std::string& note : references.notes()) notes += note + "; ";
+  return Fail(ErrorCode::kFailedPrecondition, "the clip cannot be compared with what is stored: " + notes + "give the key that it was sealed with, or restore the store from a backup");
+}
+
 }  // namespace
 
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress) {
@@ -64,6 +72,7 @@ Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSig
   ReferenceReader references(store, *catalog, context);
   auto hypotheses = FindHypotheses(clip, **catalog, references, context);
   if (!hypotheses) return Pass(hypotheses);
+  if (auto checked = CheckReferences(references); !checked) return Pass(checked);
   auto readings = ReadHypotheses(clip, std::move(*hypotheses), **catalog, references, context);
   if (!readings) return Pass(readings);
   auto scores = ScoreReadings(store, master, readings->of, options.max_false_accusation, context);

@@ -29,7 +29,7 @@ struct ScanOptions {
 };
 
 // Deterministic for a given store. A clip that holds nothing known is a report. What was not looked at is no report, nor part of one without a note: kInvalidArgument: the
-// clip is silent, or too short; kFailedPrecondition: no stream of the store can be searched. Other errors are the store's and the clip's signals'; kCancelled.
+// clip is silent, or too short; kFailedPrecondition: no stream of the store can be searched, or nothing of their sound be read. Other errors are the store's and the clip's signals'; kCancelled.
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress);
 // `clip`: mono at kDetectRateHz.
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options, const Progress& progress);
