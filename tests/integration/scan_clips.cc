@@ -104,6 +104,20 @@ TEST_CASE("Scan: four pieces of a second and a half keep their digits in any ord
   CHECK(*least > 0.85 * *most);
 }
 
+TEST_CASE("Scan: a clip that plays in a loop is told round by round", "[scan_clips]") {
+  Room& room = TheRoom();
+  constexpr int kRounds = 5;
+  const ScanReport report = room.Scan(Joined(std::vector(kRounds, Part(room.ann, 20, 24))));
+  CheckNamesOnly(report, {"account-7"});
+  INFO(ToJson(report));
+  REQUIRE(report.alignments.size() == kRounds);
+  for (int round = 0; round < kRounds; ++round) {
+    const Alignment& told = report.alignments[static_cast<std::size_t>(round)].alignment;
+    CHECK(std::abs(told.clip_start_s - 4 * round) < 0.05);
+    CHECK(std::abs(told.StreamTime(4 * round + 2) - 22) < 0.05);
+  }
+}
+
 TEST_CASE("Scan: what leaves something out again and again is followed", "[scan_clips]") {
   Room& room = TheRoom();
   struct Loss {

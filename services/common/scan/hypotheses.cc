@@ -317,7 +317,8 @@ class HypothesisSearch {
   Result<void> CutBetween(SourcePiece& before, SourcePiece& after) {
     Alignment& a = before.alignment;
     Alignment& b = after.alignment;
-    if (b.clip_start_s == a.clip_end_s || b.clip_start_s - a.clip_end_s > kLargestCutGapS) return {};
+    const bool goes_on = std::abs(a.StreamTime(b.clip_start_s) - b.stream_start_s) < kSameLineS;
+    if ((goes_on && b.clip_start_s == a.clip_end_s) || b.clip_start_s - a.clip_end_s > kLargestCutGapS) return {};
     const auto signal = SignalAt(after.signal);
     if (!signal) return Pass(signal);
     const auto load = LoaderOf(after.source);
@@ -337,6 +338,7 @@ class HypothesisSearch {
   }
 
   static constexpr double kLargestCutGapS = 0.5;
+  static constexpr double kSameLineS = 0.002;
   static constexpr double kShortestPieceS = 0.04;
 
   const ClipSignals& clip_;
