@@ -31,6 +31,7 @@ constexpr double kSpeedStep = 0.002;
 constexpr double kClearlySharper = 1.05;
 constexpr double kSlopeStep = 1e-4;       // within a speed step
 constexpr int kSlopeSteps = 12;           // each way
+constexpr float kSlopeCost = 3;           // half a block: of a right slope level lines lose far more, and of two dozen wrong ones one may win a little over a voice
 
 constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
 constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
@@ -208,8 +209,9 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       }
     }
     const auto peak = std::max_element(sum.begin(), sum.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
-    if (std::abs(*peak) <= highest) continue;
-    highest = std::abs(*peak);
+    const float gain = std::abs(*peak) - (step == 0 ? 0 : kSlopeCost);
+    if (gain <= highest) continue;
+    highest = gain;
     best = {.lag = static_cast<double>(peak - sum.begin()), .slope = slope, .polarity = *peak < 0 ? -1.0F : 1.0F};
   }
   const double root = std::sqrt(static_cast<double>(used));
