@@ -1,6 +1,7 @@
 // Findings, leaks and kept answers.
 #include "db/sql_store.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

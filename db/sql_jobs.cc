@@ -1,6 +1,7 @@
 // The queue of scans.
 #include "db/sql_store.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

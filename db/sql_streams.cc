@@ -3,6 +3,7 @@
 
 #include "db/sql_store.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

@@ -10,6 +10,7 @@
 #include "db/sqlite_error.h"
 #include "db/sqlite_open.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

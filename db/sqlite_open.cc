@@ -18,6 +18,7 @@
 #include "db/sqlite_error.h"
 #include "db/sqlite_schema.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

@@ -1,6 +1,7 @@
 #include "db/sqlite_schema.h"
 
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

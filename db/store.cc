@@ -8,6 +8,7 @@
 #include "db/sqlite_connection.h"
 #include "db/sqlite_open.h"
 #include "db/store_checks.h"
+#include "db/text.h"
 
 namespace earmark {
 namespace {

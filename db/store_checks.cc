@@ -5,7 +5,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+
+#include "db/text.h"
 
 namespace earmark {
 namespace {
@@ -16,43 +17,6 @@ constexpr std::size_t kMaxPrintedBytes = 300;
 constexpr std::size_t kMaxFieldBytes = std::size_t{256} << 20;
 constexpr int kMaxListed = 10000;
 constexpr std::array<std::string_view, 4> kVerdicts = {"accused", "no_accusation", "unknown_audio", "unreadable"};
-
-struct CodePoint {
-  char32_t value;
-  std::size_t num_bytes;
-};
-
-bool IsContinuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
-
-// Where the sequences of one length begin, and the smallest code point that needs that length (RFC 3629).
-struct SequenceKind {
-  unsigned char lead_mask;
-  unsigned char lead_bits;
-  std::size_t num_bytes;
-  char32_t smallest;
-};
-constexpr std::array<SequenceKind, 4> kSequenceKinds = {
-    {{0x80, 0x00, 1, 0}, {0xE0, 0xC0, 2, 0x80}, {0xF0, 0xE0, 3, 0x800}, {0xF8, 0xF0, 4, 0x10000}}};
-
-// The code point at the start of `text`, which is not empty; nullopt where it is no UTF-8.
-std::optional<CodePoint> DecodeFirst(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  for (const SequenceKind& kind : kSequenceKinds) {
-    if ((lead & kind.lead_mask) != kind.lead_bits) continue;
-    if (text.size() < kind.num_bytes) return std::nullopt;
-    char32_t value = lead & static_cast<unsigned char>(~kind.lead_mask);
-    for (const char byte : text.substr(1, kind.num_bytes - 1)) {
-      if (!IsContinuation(byte)) return std::nullopt;
-      value = (value << 6) | (static_cast<unsigned char>(byte) & 0x3F);
-    }
-    const bool is_surrogate = value >= 0xD800 && value <= 0xDFFF;
-    if (value < kind.smallest || value > 0x10FFFF || is_surrogate) return std::nullopt;
-    return CodePoint{value, kind.num_bytes};
-  }
-  return std::nullopt;
-}
-
-bool IsControl(char32_t value) { return value < 0x20 || (value >= 0x7F && value <= 0x9F); }
 
 Result<void> Refuse(std::string message) { return Fail(ErrorCode::kInvalidArgument, std::move(message)); }
 
@@ -66,9 +30,9 @@ Result<void> CheckSize(std::string_view field, std::size_t num_bytes) {
 Result<void> CheckText(std::string_view field, std::string_view text) {
   if (auto sized = CheckSize(field, text.size()); !sized) return sized;
   while (!text.empty()) {
-    const auto first = DecodeFirst(text);
-    if (!first || first->value == 0) return Refuse(std::string(field) + ": wanted UTF-8 without NUL, got other bytes");
-    text.remove_prefix(first->num_bytes);
+    const CodePoint first = FirstOf(text);
+    if (!first.is_valid || first.value == 0) return Refuse(std::string(field) + ": wanted UTF-8 without NUL, got other bytes");
+    text.remove_prefix(first.num_bytes);
   }
   return {};
 }
@@ -83,7 +47,7 @@ Result<void> CheckLimit(std::string_view of_what, int limit) {
 
 Result<void> CheckVerdict(std::string_view verdict) {
   if (std::find(kVerdicts.begin(), kVerdicts.end(), verdict) != kVerdicts.end()) return {};
-  return Refuse("verdict: wanted accused, no_accusation, unknown_audio or unreadable, got '" + Printable(verdict) + "'");
+  return Refuse("verdict: wanted accused, no_accusation, unknown_audio or unreadable, got '" + Printable(verdict, kMaxPrintedBytes) + "'");
 }
 
 Result<void> CheckAccusation(const AccusationRecord& accusation) {
@@ -103,11 +67,22 @@ Result<void> CheckName(std::string_view field, std::string_view name) {
                   std::to_string(name.size()));
   }
   for (std::string_view rest = name; !rest.empty();) {
-    const auto first = DecodeFirst(rest);
-    if (!first || IsControl(first->value)) {
+    const CodePoint first = FirstOf(rest);
+    if (!first.is_valid || first.is_control()) {
       return Refuse(std::string(field) + ": wanted UTF-8 without control characters, got '" + Printable(name) + "'");
     }
-    rest.remove_prefix(first->num_bytes);
+    rest.remove_prefix(first.num_bytes);
+  }
+  return {};
+}
+
+Result<void> CheckNewName(std::string_view field, std::string_view name) {
+  if (auto named = CheckName(field, name); !named) return named;
+  if (name.front() == ' ' || name.back() == ' ') return Refuse(std::string(field) + ": wanted no blank at its beginning or end, got '" + Printable(name) + "'");
+  for (std::string_view rest = name; !rest.empty();) {
+    const CodePoint first = FirstOf(rest);
+    if (first.is_invisible()) return Refuse(std::string(field) + ": wanted a name without invisible characters, got '" + Printable(name) + "'");
+    rest.remove_prefix(first.num_bytes);
   }
   return {};
 }
@@ -115,7 +90,7 @@ Result<void> CheckName(std::string_view field, std::string_view name) {
 Result<void> CheckStreamId(std::string_view id) { return CheckName("stream id", id); }
 
 Result<void> CheckNewStream(const StreamRecord& stream) {
-  if (auto named = CheckStreamId(stream.id); !named) return named;
+  if (auto named = CheckNewName("stream id", stream.id); !named) return named;
   if (auto format = Validate(stream.format); !format) return Pass(format);
   if (auto text = CheckText("key id", stream.key_id); !text) return text;
   return CheckText("input digest", stream.input_digest);
@@ -134,7 +109,7 @@ Result<void> CheckChunk(const ReferenceChunk& chunk) {
 
 Result<void> CheckGrants(std::span<const Grant> grants) {
   for (const Grant& grant : grants) {
-    if (auto named = CheckName("account", grant.account); !named) return named;
+    if (auto named = CheckNewName("account", grant.account); !named) return named;
     if (grant.from_stream_us >= grant.to_stream_us) {
       return Refuse("grant of account '" + Printable(grant.account) + "': wanted from < to, got from " +
                     std::to_string(grant.from_stream_us) + " to " + std::to_string(grant.to_stream_us) + " us");
@@ -196,19 +171,6 @@ Result<void> CheckNewScan(const NewScan& scan) {
   }
   if (scan.max_false_accusation > 0 && scan.max_false_accusation < 1) return {};
   return Refuse("max_false_accusation: wanted a probability between 0 and 1, got " + std::to_string(scan.max_false_accusation));
-}
-
-std::string Printable(std::string_view text) {
-  std::string line;
-  while (!text.empty()) {
-    if (line.size() >= kMaxPrintedBytes) return line + "...";
-    const auto first = DecodeFirst(text);
-    const std::size_t num_bytes = first ? first->num_bytes : 1;
-    const bool shows = first && !IsControl(first->value);
-    line += shows ? text.substr(0, num_bytes) : std::string_view("?");
-    text.remove_prefix(num_bytes);
-  }
-  return line;
 }
 
 }  // namespace earmark

@@ -11,6 +11,9 @@ namespace earmark {
 
 // An account or stream id: 1 to 255 bytes of UTF-8 without control characters. `field` names it in the message.
 Result<void> CheckName(std::string_view field, std::string_view name);
+// One that is given for the first time: also without what cannot be seen or would change how a line around it looks (direction marks, joiners, blanks other than
+// plain ones inside it), so that two names that look alike are rare. Names that a store has already stay as they are.
+Result<void> CheckNewName(std::string_view field, std::string_view name);
 Result<void> CheckStreamId(std::string_view id);
 
 Result<void> CheckNewStream(const StreamRecord& stream);
@@ -21,8 +24,5 @@ Result<void> CheckFilter(const FindingFilter& filter);
 Result<void> CheckLeakFilter(const LeakFilter& filter);
 Result<void> CheckLease(const Lease& lease);
 Result<void> CheckNewScan(const NewScan& scan);
-
-// `text` fit for one line of a message: control characters and what is no UTF-8 become '?', what is long is cut.
-std::string Printable(std::string_view text);
 
 }  // namespace earmark

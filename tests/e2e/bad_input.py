@@ -273,6 +273,16 @@ class BadInput(EndToEnd):
         self.assert_refused(done, "no such file")
         self.assertNotIn("\033", done.err)
 
+    def test_names_that_work_unseen(self):
+        """mark, grant: an account's name with a direction mark, a joiner or outer blanks is refused, and shown with what it holds"""
+        source = Recordings.speech(6)
+        for name, shown in (("ali\u202ece", "ali\\u{202E}ce"), ("alice\u200b", "alice\\u{200B}"), (" alice", "' alice'")):
+            with self.subTest(name=shown):
+                self.path("names.txt").write_text(f"bob\n{name}\n")
+                self.assert_nothing_done(self.mark_words(source, listeners=self.path("names.txt")), "names.txt", "line 2", shown)
+        self.mark(source, "alice", "alice.opus")
+        self.assert_refused(self.run_raw("grant", "room", "ca\u202erol", keyed=True), "ca\\u{202E}rol")
+
     def test_scan_options(self):
         """scan: an unknown stream, and limits that are no probability"""
         self.mark(Recordings.speech(6), "alice", "alice.opus")

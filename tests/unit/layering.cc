@@ -43,7 +43,7 @@ TEST_CASE("Layering: dsp knows audio and cryptography, no stores, services or lo
 }
 
 TEST_CASE("Layering: db knows dsp's value types alone", "[layering]") {
-  CheckFolder("db", {"db/", "dsp/core/"}, {"SQLiteCpp/", "sqlite3.h", "pqxx/"});
+  CheckFolder("db", {"db/", "dsp/core/"}, {"SQLiteCpp/", "sqlite3.h", "pqxx/", "utf8proc.h"});
 }
 
 TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {

@@ -88,7 +88,4 @@ inline constexpr double kMostFalseAccusation = 0.01;
 // Scans and keeps the finding in the store; where it is not kept, a note on stderr says why.
 Result<ScanReport> RunScan(const ScanRequest& request);
 
-// A file name as it may be stored and shown: control characters and bytes that are not UTF-8 become '?'.
-std::string PrintableName(const std::string& name);
-
 }  // namespace earmark::cli

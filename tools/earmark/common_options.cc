@@ -84,14 +84,4 @@ Result<MasterKey> MakeMasterKey(const CommonOptions& common) {
   return key;
 }
 
-std::string PrintableName(const std::string& name) {
-  // nlohmann::json knows how to replace what is not UTF-8; a round trip through it does the work.
-  const std::string quoted = nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  std::string text = nlohmann::json::parse(quoted).get<std::string>();
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-  }
-  return text;
-}
-
 }  // namespace earmark::cli

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "db/text.h"
 #include "dsp/core/stream_keys.h"
 #include "dsp/reference/reference_chunk.h"
 #include "tools/earmark/commands.h"
@@ -177,7 +178,7 @@ void PrintCheck(const DbState& state, const StoreCheck& check) {
     PrintJson(counts);
     return;
   }
-  for (const std::string& damage : check.damages()) std::printf("%s %s\n", Red("damaged").c_str(), PrintableName(damage).c_str());
+  for (const std::string& damage : check.damages()) std::printf("%s %s\n", Red("damaged").c_str(), Printable(damage).c_str());
   std::printf("%lld streams, %lld chunks of reference (%lld opened with the key), %lld fingerprints, %lld grants, %lld findings: %s\n", number(n.streams),
               number(n.chunks), number(n.opened_chunks), number(n.fingerprints), number(n.grants), number(n.findings),
               check.damages().empty() ? Green("sound").c_str() : Red("damaged").c_str());

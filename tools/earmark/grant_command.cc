@@ -1,6 +1,7 @@
 // `earmark grant`: more listeners for a stream that is marked already.
 #include <cstdio>
 
+#include "db/text.h"
 #include "services/common/registration.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
@@ -22,7 +23,7 @@ int RunGrant(const GrantState& state) {
   auto added = GrantWholeStream(**store, state.stream, state.accounts);
   if (!added) return Complain(added.error());
   if (state.json) PrintJson({{"stream", state.stream}, {"added", *added}});
-  else std::printf("stream %s: %lld more listener%s may get a copy\n", state.stream.c_str(), static_cast<long long>(*added), *added == 1 ? "" : "s");
+  else std::printf("stream %s: %lld more listener%s may get a copy\n", Printable(state.stream).c_str(), static_cast<long long>(*added), *added == 1 ? "" : "s");
   return 0;
 }
 

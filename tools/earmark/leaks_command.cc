@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "db/text.h"
 #include "services/common/digest.h"
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
@@ -97,13 +98,6 @@ void PrintRows(const std::vector<LeakRow>& rows) {
   PrintJson(ordered_json{{"leaks", leaks}, {"next_page_token", ""}});
 }
 
-// Characters, not bytes: account names are UTF-8.
-std::size_t Width(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-std::string Padded(const std::string& text, std::size_t width) { return text + std::string(width - std::min(width, Width(text)), ' '); }
-
 void PrintTable(const std::vector<LeakRow>& rows) {
   if (rows.empty()) {
     std::printf("no leaks are known\n");
@@ -111,9 +105,9 @@ void PrintTable(const std::vector<LeakRow>& rows) {
   }
   std::size_t account_width = 7, stream_width = 6, finding_width = 7;
   for (const LeakRow& row : rows) {
-    account_width = std::max(account_width, Width(row.account));
-    stream_width = std::max(stream_width, Width(row.stream));
-    finding_width = std::max(finding_width, Width(row.finding_id));
+    account_width = std::max(account_width, PrintedWidth(Printable(row.account)));
+    stream_width = std::max(stream_width, PrintedWidth(Printable(row.stream)));
+    finding_width = std::max(finding_width, PrintedWidth(row.finding_id));
   }
   const auto line = [&](const std::string& account, const LeakRow& row, const std::string& chance, const std::string& first, const std::string& last) {
     std::printf("%s  %s  %-8s  %s  %-20s  %s\n", account.c_str(), Padded(row.stream, stream_width).c_str(), chance.c_str(),

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "db/text.h"
 #include "services/common/digest.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
@@ -65,7 +66,7 @@ void PrintStream(const StreamRecord& s, std::int64_t num_listeners) {
   if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
   if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
   if (patched) coding += ", strength " + std::to_string(s.format.strength);
-  std::printf("%-32s %s %9.1f s  %s, %d variants, %s%s\n", s.id.c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
+  std::printf("%s %s %9.1f s  %s, %d variants, %s%s\n", Padded(s.id, 32).c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
               Listeners(num_listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
 }
 
@@ -129,7 +130,7 @@ int RemoveStream(const ListState& state) {
   }
   if (auto removed = (*store)->RemoveStream(state.name); !removed) return Complain(removed.error());
   if (state.json) PrintJson(ordered_json{{"removed", state.name}});
-  else std::printf("removed stream %s with its reference and grants; findings stay\n", state.name.c_str());
+  else std::printf("removed stream %s with its reference and grants; findings stay\n", Printable(state.name).c_str());
   return 0;
 }
 
@@ -151,7 +152,7 @@ int ListAccounts(const ListState& state) {
     return 0;
   }
   for (const AccountSummary& a : *accounts) {
-    std::printf("%-32s %lld grants, accused by %lld clips\n", a.account.c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusing_clips));
+    std::printf("%s %lld grants, accused by %lld clips\n", Padded(a.account, 32).c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusing_clips));
   }
   return 0;
 }
@@ -172,8 +173,8 @@ Result<FindingFilter> FilterOf(const ListState& state) {
 }
 
 void PrintFinding(const FindingRecord& f) {
-  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), f.clip_name.c_str());
-  for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(a.account).c_str(), a.stream.c_str(), a.log10_bound);
+  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), Printable(f.clip_name).c_str());
+  for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(Printable(a.account)).c_str(), Printable(a.stream).c_str(), a.log10_bound);
   std::printf("\n");
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "db/store_checks.h"
+#include "db/text.h"
 #include "dsp/media/atomic_file.h"
 #include "dsp/media/audio_file.h"
 #include "services/common/copies.h"
@@ -33,7 +34,7 @@ Result<Listeners> ReadListeners(const std::string& path, const Progress& progres
   Listeners listeners{.accounts = {}, .file = path};
   std::set<std::string> seen;
   for (const Line& line : LinesOf(*text)) {
-    if (auto named = CheckName("account", line.text); !named) return NoList({named.error().code, path + ", line " + std::to_string(line.number) + ": " + named.error().message});
+    if (auto named = CheckNewName("account", line.text); !named) return NoList({named.error().code, path + ", line " + std::to_string(line.number) + ": " + named.error().message});
     if (seen.insert(line.text).second) listeners.accounts.push_back(line.text);
   }
   if (listeners.accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
@@ -133,14 +134,14 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
   }
   for (const std::string& note : notes) PrintNote(note);
   if (outcome.registered) {
-    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", request.stream_id.c_str(),
+    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", Printable(request.stream_id).c_str(),
                 static_cast<double>(outcome.num_packets) / kPacketsPerSecond, static_cast<long long>(outcome.num_listeners),
                 100.0 * static_cast<double>(outcome.num_erased_slots) / static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
   }
   if (outcome.num_added > 0) {
-    std::printf("stream %s: %lld more listener%s added, as the list has them\n", request.stream_id.c_str(), static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
+    std::printf("stream %s: %lld more listener%s added, as the list has them\n", Printable(request.stream_id).c_str(), static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
   }
-  std::printf("%s: %s\n", request.output.c_str(), request.plain ? "the recording without a mark" : ("the copy of " + request.account).c_str());
+  std::printf("%s: %s\n", Printable(request.output).c_str(), request.plain ? "the recording without a mark" : ("the copy of " + Printable(request.account)).c_str());
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <regex>
 #include <string>
 
+#include "db/text.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
@@ -100,7 +101,7 @@ std::string StretchText(const ScanReport& report, const Accusation& accusation) 
 void PrintReport(const std::string& clip, const ScanReport& report) {
   for (const StreamAlignment& a : report.alignments) {
     std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f%s\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
-                a.stream.c_str(), a.alignment.stream_start_s, a.alignment.speed, HeardInText(report, a).c_str());
+                Printable(a.stream).c_str(), a.alignment.stream_start_s, a.alignment.speed, HeardInText(report, a).c_str());
   }
   switch (report.verdict) {
     case Verdict::kUnknownAudio:
@@ -117,8 +118,8 @@ void PrintReport(const std::string& clip, const ScanReport& report) {
       return;
     case Verdict::kAccused:
       for (const Accusation& a : report.accusations) {
-        std::printf("%s %s, stream %s%s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(a.account).c_str(),
-                    a.stream.c_str(), StretchText(report, a).c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
+        std::printf("%s %s, stream %s%s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(Printable(a.account)).c_str(),
+                    Printable(a.stream).c_str(), StretchText(report, a).c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
       }
       return;
   }

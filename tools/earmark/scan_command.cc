@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "db/text.h"
 #include "dsp/media/decoded_clip.h"
 #include "services/common/scan/scan.h"
 #include "tools/earmark/commands.h"
@@ -14,7 +15,7 @@ Result<void> Keep(Store& store, const ScanRequest& request, const DecodedClip& c
     return Fail(ErrorCode::kFailedPrecondition, "with --max-false-accusation above 0.01 it accuses nobody, whomever it names");
   }
   FindingRecord finding;
-  finding.clip_name = PrintableName(request.clip);
+  finding.clip_name = Printable(request.clip);
   finding.clip_sha256 = clip.sha256();
   finding.verdict = VerdictName(report.verdict);
   finding.report_json = ToJson(report);
@@ -38,10 +39,10 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   auto store = OpenStore(request.common, OpenMode::kReadWrite);
   if (!store) return Pass(store);
   auto report = ScanClip(**store, *master, SignalsOf(*clip), request.options, progress);
-  if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, PrintableName(request.clip) + ": " + report.error().message);
+  if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, Printable(request.clip) + ": " + report.error().message);
   if (!report) return report;
   report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
-  for (std::string& note : report->notes) note = PrintableName(note);  // they quote the file's name, which may be any bytes
+  for (std::string& note : report->notes) note = Printable(note);  // they quote the file's name, which may be any bytes
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   // The verdict is worth more than its record.
   if (auto kept = Keep(**store, request, *clip, *report); !kept) PrintNote("the finding was not recorded: " + kept.error().message);
@@ -85,7 +86,7 @@ void AddScanCommand(CLI::App& app, Action& action) {
         std::printf("%s\n", ToJson(*report).c_str());
       } else {
         for (const std::string& note : report->notes) PrintNote(note);
-        PrintReport(PrintableName(state->request.clip), *report);
+        PrintReport(Printable(state->request.clip), *report);
       }
       return 0;
     };

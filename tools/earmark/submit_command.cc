@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "db/text.h"
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
@@ -41,7 +42,7 @@ ordered_json FindingJson(const RemoteFinding& finding) {
 }
 
 int PrintFinding(const SubmitState& state, const RemoteFinding& finding) {
-  const std::string clip = state.submission.path.empty() ? PrintableName(finding.clip_name) : state.submission.path;
+  const std::string clip = state.submission.path.empty() ? Printable(finding.clip_name) : state.submission.path;
   const bool unreadable = finding.verdict == "unreadable";
   if (state.json) PrintJson(FindingJson(finding));
   if (unreadable) return Complain({ErrorCode::kInvalidArgument, finding.reason.empty() ? clip + ": the clip cannot be read" : finding.reason});
@@ -125,7 +126,7 @@ void AddSubmitCommand(CLI::App& app, Action& action) {
   command->callback([state, &action] {
     action = [state] {
       SubmitState run = *state;
-      run.submission.name = PrintableName(std::filesystem::path(run.submission.path).filename().string());
+      run.submission.name = Printable(std::filesystem::path(run.submission.path).filename().string());
       return RunSubmit(run);
     };
   });

@@ -1,4 +1,5 @@
 #include "tools/earmark/terminal.h"
+#include "db/text.h"
 
 #include <unistd.h>
 
@@ -19,14 +20,6 @@ extern "C" void OnInterrupt(int number) { caught_signal = number; }
 std::string Coloured(const char* code, const std::string& text) {
   static const bool colours = isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
   return colours ? "\033[" + std::string(code) + "m" + text + "\033[0m" : text;
-}
-
-// File names may hold anything, also line ends and what moves a terminal's cursor.
-std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
-  }
-  return text;
 }
 
 // A store URL may be where a message quotes it, as in a word that was not expected: its password is nobody's to read.
@@ -91,13 +84,18 @@ void ProgressBar::Draw(const char* stage, double fraction) {
   if (fraction > 0.02) std::fprintf(stderr, "  %.0f s left", std::ceil(elapsed_s * (1 - fraction) / fraction));
 }
 
+std::string Padded(const std::string& text, std::size_t columns) {
+  const std::string shown = Printable(text);
+  return shown + std::string(columns - std::min(columns, PrintedWidth(shown)), ' ');
+}
+
 std::string Bold(const std::string& text) { return Coloured("1", text); }
 std::string Red(const std::string& text) { return Coloured("1;31", text); }
 std::string Green(const std::string& text) { return Coloured("1;32", text); }
 std::string Yellow(const std::string& text) { return Coloured("33", text); }
 
-void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", OneLine(WithoutPasswords(message)).c_str()); }
-void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", OneLine(WithoutPasswords(message)).c_str()); }
+void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", Printable(WithoutPasswords(message)).c_str()); }
+void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", Printable(WithoutPasswords(message)).c_str()); }
 
 int ExitStatus(const Error& error) {
   switch (error.code) {

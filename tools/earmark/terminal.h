@@ -40,6 +40,9 @@ std::string Red(const std::string& text);
 std::string Green(const std::string& text);
 std::string Yellow(const std::string& text);
 
+// `text` as it may be shown (db/text.h), and blanks up to so many columns.
+std::string Padded(const std::string& text, std::size_t columns);
+
 // "earmark: <message>" on stderr, one line whatever the message holds.
 void PrintError(const std::string& message);
 void PrintNote(const std::string& message);

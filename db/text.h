@@ -1,0 +1,31 @@
+// Text that somebody else chose: whether it is UTF-8 (RFC 3629), and how to show it. Unicode's properties are libutf8proc's.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace earmark {
+
+struct CodePoint {
+  char32_t value = 0;
+  std::size_t num_bytes = 1;
+  bool is_valid = false;  // else one byte that is no UTF-8
+
+  bool is_control() const;    // C0, C1 and DEL
+  bool is_invisible() const;  // control, or what has no shape of its own: joiners, direction marks, separators of lines, blanks but the plain one, unassigned
+};
+
+// The code point at the start of `text`, which is not empty.
+CodePoint FirstOf(std::string_view text);
+
+inline constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
+
+// `text` fit for one line of a terminal, with nothing in it that works unseen: what is invisible is shown as \u{202E}, a byte that is no UTF-8 as U+FFFD. What is longer than `max_bytes` is cut and ends in "...".
+std::string Printable(std::string_view text, std::size_t max_bytes = kUnlimited);
+
+// How many columns of a terminal it takes once it is Printable.
+std::size_t PrintedWidth(std::string_view text);
+
+}  // namespace earmark
