@@ -21,13 +21,14 @@ class SqlStore final : public Store {
   Result<void> RemoveStream(std::string_view stream_id) override;
   Result<StreamRecord> GetStream(std::string_view stream_id) override;
   Result<std::vector<StreamRecord>> ListStreams() override;
-  Result<std::map<std::string, std::int64_t>> CountListeners() override;
+  Result<std::map<std::string, ListenerCount>> CountListeners() override;
   Result<void> AppendReference(std::string_view stream_id, const ReferenceChunk& chunk, std::int64_t epoch) override;
   Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet, std::int64_t end_packet) override;
   Result<void> VisitFingerprints(std::optional<std::string_view> stream_id, const FingerprintVisitor& visit) override;
   Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name, std::string_view settings) override;
   Result<std::vector<SourceRecord>> ListSources(std::string_view stream_id) override;
   Result<void> AddGrants(std::string_view stream_id, std::span<const Grant> grants) override;
+  Result<std::int64_t> RevokeGrants(std::string_view stream_id, std::span<const std::string> accounts) override;
   Result<void> CloseGrant(std::string_view grant_id, std::int64_t to_stream_us) override;
   Result<LocatedGrant> FindGrant(std::string_view grant_id) override;
   Result<std::vector<Grant>> ListGrants(std::string_view stream_id, std::int64_t from_stream_us, std::int64_t to_stream_us) override;
@@ -66,6 +67,8 @@ class SqlStore final : public Store {
   // … which must be recording, in this epoch. kFailedPrecondition.
   Result<StreamRow> FindOwnStream(std::string_view stream_id, std::int64_t epoch);
   void InsertGrants(std::int64_t stream_key, std::span<const Grant> grants);
+  // Those of `grants` that are there and revoked.
+  void ReopenGrants(std::int64_t stream_key, std::span<const Grant> grants);
   std::int64_t InsertFinding(const FindingRecord& finding);
   Result<std::vector<FindingRecord>> SelectFindings(const std::string& sql, const SqlParameters& parameters);
   Result<ScanRecord> SelectScan(std::string_view where, const SqlParameters& parameters, std::string_view scan_id);

@@ -1,5 +1,6 @@
 // Streams, their reference, sources and grants.
 #include <algorithm>
+#include <set>
 
 #include "db/sql_store.h"
 #include "db/store_checks.h"
@@ -69,15 +70,23 @@ constexpr char kListSources[] =
 constexpr char kInsertGrants[] = "INSERT INTO grants (stream_key, account, from_stream_us, to_stream_us, grant_id, delivery) VALUES ";
 constexpr char kUnlessThere[] = " ON CONFLICT DO NOTHING";
 constexpr char kSelectGrants[] =
-    "SELECT g.account, g.from_stream_us, g.to_stream_us, g.grant_id, g.delivery FROM grants g JOIN streams s ON s.stream_key = g.stream_key"
+    "SELECT g.account, g.from_stream_us, g.to_stream_us, g.grant_id, g.delivery, g.revoked_unix_us"
+    " FROM grants g JOIN streams s ON s.stream_key = g.stream_key"
     " WHERE s.id = $1 AND g.from_stream_us < $3 AND g.to_stream_us > $2 ORDER BY g.account, g.from_stream_us, g.to_stream_us";
 constexpr char kFindGrant[] =
-    "SELECT g.account, g.from_stream_us, g.to_stream_us, g.grant_id, g.delivery, s.id FROM grants g JOIN streams s ON s.stream_key = g.stream_key"
+    "SELECT g.account, g.from_stream_us, g.to_stream_us, g.grant_id, g.delivery, g.revoked_unix_us, s.id"
+    " FROM grants g JOIN streams s ON s.stream_key = g.stream_key"
     " WHERE g.grant_id = $1";
 constexpr char kCloseGrant[] =
     "UPDATE grants SET to_stream_us = CASE WHEN from_stream_us < $2 THEN $2 ELSE from_stream_us + 1 END WHERE grant_id = $1 AND to_stream_us > $2";
+constexpr char kCountGrantsOfAccount[] = "SELECT count(*) FROM grants WHERE stream_key = $1 AND account = $2 AND grant_id IS NULL";
+constexpr char kRevokeGrants[] =
+    "UPDATE grants SET revoked_unix_us = $3 WHERE stream_key = $1 AND account = $2 AND grant_id IS NULL AND revoked_unix_us IS NULL";
+constexpr char kSelectRevokedAccounts[] = "SELECT DISTINCT account FROM grants WHERE stream_key = $1 AND revoked_unix_us IS NOT NULL";
+constexpr char kReopenGrant[] =
+    "UPDATE grants SET revoked_unix_us = NULL WHERE stream_key = $1 AND account = $2 AND from_stream_us = $3 AND to_stream_us = $4 AND grant_id IS NULL";
 constexpr char kCountListeners[] =
-    "SELECT s.id, count(DISTINCT g.account) FROM streams s JOIN grants g ON g.stream_key = s.stream_key GROUP BY s.id";
+    "SELECT s.id, count(DISTINCT g.account), count(DISTINCT CASE WHEN g.revoked_unix_us IS NULL THEN g.account END) FROM streams s JOIN grants g ON g.stream_key = s.stream_key GROUP BY s.id";
 constexpr char kSelectAccounts[] =
     "SELECT account, sum(grants), sum(clips) FROM"
     " (SELECT account, count(*) AS grants, 0 AS clips FROM grants GROUP BY account"
@@ -123,7 +132,12 @@ Result<StreamRecord> ReadStream(const SqlRow& row) {
 }
 
 Grant ReadGrant(const SqlRow& row) {
-  return {.account = row.Text(0), .from_stream_us = row.Integer(1), .to_stream_us = row.Integer(2), .id = row.Text(3), .delivery = row.Text(4)};
+  return {.account = row.Text(0),
+          .from_stream_us = row.Integer(1),
+          .to_stream_us = row.Integer(2),
+          .id = row.Text(3),
+          .delivery = row.Text(4),
+          .revoked_unix_us = row.IsNull(5) ? 0 : row.Integer(5)};
 }
 
 std::string Quoted(std::string_view stream_id) { return "stream '" + Printable(stream_id) + "'"; }
@@ -257,10 +271,12 @@ Result<std::vector<StreamRecord>> SqlStore::ListStreams() {
   });
 }
 
-Result<std::map<std::string, std::int64_t>> SqlStore::CountListeners() {
-  return sql_.Read("count the listeners", [&]() -> Result<std::map<std::string, std::int64_t>> {
-    std::map<std::string, std::int64_t> counts;
-    sql_.Visit(kCountListeners, {}, [&](const SqlRow& row) { counts.emplace(row.Text(0), row.Integer(1)); });
+Result<std::map<std::string, ListenerCount>> SqlStore::CountListeners() {
+  return sql_.Read("count the listeners", [&]() -> Result<std::map<std::string, ListenerCount>> {
+    std::map<std::string, ListenerCount> counts;
+    sql_.Visit(kCountListeners, {}, [&](const SqlRow& row) {
+      counts.emplace(row.Text(0), ListenerCount{.num_listeners = row.Integer(1), .num_revoked = row.Integer(1) - row.Integer(2)});
+    });
     return counts;
   });
 }
@@ -365,6 +381,17 @@ void SqlStore::InsertGrants(std::int64_t stream_key, std::span<const Grant> gran
   }
 }
 
+// Asked once who was revoked at all, since on PostgreSQL a statement for each of a million new grants would be as many round trips.
+void SqlStore::ReopenGrants(std::int64_t stream_key, std::span<const Grant> grants) {
+  std::set<std::string> revoked;
+  sql_.Query(kSelectRevokedAccounts, {stream_key}, [&](const SqlRow& row) { revoked.insert(row.Text(0)); });
+  if (revoked.empty()) return;
+  for (const Grant& grant : grants) {
+    if (!grant.id.empty() || !revoked.contains(grant.account)) continue;
+    sql_.Execute(kReopenGrant, {stream_key, grant.account, grant.from_stream_us, grant.to_stream_us});
+  }
+}
+
 Result<void> SqlStore::AddGrants(std::string_view stream_id, std::span<const Grant> grants) {
   if (auto checked = CheckStreamId(stream_id); !checked) return checked;
   if (auto checked = CheckGrants(grants); !checked) return checked;
@@ -372,7 +399,28 @@ Result<void> SqlStore::AddGrants(std::string_view stream_id, std::span<const Gra
     auto stream = FindStream(stream_id);
     if (!stream) return Pass(stream);
     InsertGrants(stream->key, grants);
+    ReopenGrants(stream->key, grants);
     return {};
+  });
+}
+
+Result<std::int64_t> SqlStore::RevokeGrants(std::string_view stream_id, std::span<const std::string> accounts) {
+  if (auto checked = CheckStreamId(stream_id); !checked) return Pass(checked);
+  for (const std::string& account : accounts) {
+    if (auto named = CheckName("account", account); !named) return Pass(named);
+  }
+  return sql_.Write("revoke grants of " + Quoted(stream_id), [&]() -> Result<std::int64_t> {
+    auto stream = FindStream(stream_id);
+    if (!stream) return Pass(stream);
+    const std::int64_t now = sql_.NowUnixUs();
+    std::int64_t num_revoked = 0;
+    for (const std::string& account : accounts) {
+      std::int64_t num_grants = 0;
+      sql_.Query(kCountGrantsOfAccount, {stream->key, account}, [&](const SqlRow& row) { num_grants = row.Integer(0); });
+      if (num_grants == 0) return Fail(ErrorCode::kNotFound, "account '" + Printable(account) + "' has no grant for " + Quoted(stream_id));
+      if (sql_.Execute(kRevokeGrants, {stream->key, account, now}) > 0) ++num_revoked;
+    }
+    return num_revoked;
   });
 }
 
@@ -388,7 +436,7 @@ Result<LocatedGrant> SqlStore::FindGrant(std::string_view grant_id) {
   if (auto checked = CheckName("grant id", grant_id); !checked) return Pass(checked);
   return sql_.Read("read grant '" + Printable(grant_id) + "'", [&]() -> Result<LocatedGrant> {
     Result<LocatedGrant> found = NoSuchGrant(grant_id);
-    sql_.Query(kFindGrant, {grant_id}, [&](const SqlRow& row) { found = LocatedGrant{.stream_id = row.Text(5), .grant = ReadGrant(row)}; });
+    sql_.Query(kFindGrant, {grant_id}, [&](const SqlRow& row) { found = LocatedGrant{.stream_id = row.Text(6), .grant = ReadGrant(row)}; });
     return found;
   });
 }

@@ -83,6 +83,7 @@ struct Grant {
   std::int64_t to_stream_us = kOpenEnd;  // exclusive
   std::string id = {};                   // unique in the store; empty for those that never change
   std::string delivery = {};             // the service's own: where the listener's packets go; opaque here
+  std::int64_t revoked_unix_us = 0;      // 0: not revoked; else no copy is made under it any more, and those that are out are traced as before
 
   bool operator==(const Grant&) const = default;
 };
@@ -90,6 +91,14 @@ struct Grant {
 struct LocatedGrant {
   std::string stream_id;
   Grant grant;
+};
+
+// How many accounts have a grant for a stream.
+struct ListenerCount {
+  std::int64_t num_listeners = 0;  // revoked or not: they may have a copy
+  std::int64_t num_revoked = 0;    // of these, whose every grant is revoked
+
+  bool operator==(const ListenerCount&) const = default;
 };
 
 // One account's lines in `earmark accounts`.
@@ -121,8 +130,8 @@ class StreamStore {
   virtual Result<StreamRecord> GetStream(std::string_view stream_id) = 0;
   // All streams, by creation time then id.
   virtual Result<std::vector<StreamRecord>> ListStreams() = 0;
-  // How many accounts have a grant for it, of each stream that has any.
-  virtual Result<std::map<std::string, std::int64_t>> CountListeners() = 0;
+  // Of each stream that has any.
+  virtual Result<std::map<std::string, ListenerCount>> CountListeners() = 0;
 
   // ---- reference
   // Appends one chunk, moves the stream's num_packets, num_erased_slots and updated time on, and extends the lease. kNotFound: no such
@@ -145,15 +154,18 @@ class StreamStore {
   virtual Result<std::vector<SourceRecord>> ListSources(std::string_view stream_id) = 0;
 
   // ---- grants
-  // Adds grants in one transaction. Adding an identical one again has no effect. kNotFound: no such stream;
-  // kInvalidArgument: an empty or negative interval.
+  // Adds grants in one transaction, none of them revoked. Adding an identical one again has no effect, but that it is open again if it was revoked.
+  // kNotFound: no such stream; kInvalidArgument: an empty or negative interval.
   virtual Result<void> AddGrants(std::string_view stream_id, std::span<const Grant> grants) = 0;
+  // Revokes all grants that these accounts have in the stream, from now on, but for those with an id, which CloseGrant ends. Revoked ones stay in all
+  // lists. The number of accounts that had one which was not revoked yet. kNotFound: no such stream, or an account has no such grant; then none is revoked.
+  virtual Result<std::int64_t> RevokeGrants(std::string_view stream_id, std::span<const std::string> accounts) = 0;
   // Ends the grant of this id at `to_stream_us`, or just after its start if that is later. No effect on one that has ended before.
   // kNotFound: no such grant.
   virtual Result<void> CloseGrant(std::string_view grant_id, std::int64_t to_stream_us) = 0;
   // kNotFound: no such grant.
   virtual Result<LocatedGrant> FindGrant(std::string_view grant_id) = 0;
-  // The grants of a stream that overlap stream time [from_us, to_us), by account then from. An empty result is not an error.
+  // The grants of a stream that overlap stream time [from_us, to_us), revoked or not, by account then from. An empty result is not an error.
   virtual Result<std::vector<Grant>> ListGrants(std::string_view stream_id, std::int64_t from_stream_us,
                                                 std::int64_t to_stream_us) = 0;
   // Every account that has a grant or an accusation, by name; of one stream's grants only, if `stream_id` is set (then

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "dsp/core/mono.h"
@@ -13,6 +14,11 @@
 #include "services/common/reference_recorder.h"
 
 namespace earmark {
+namespace {
+
+constexpr std::int64_t kPacketUs = 1'000'000 / kPacketsPerSecond;
+
+}  // namespace
 
 Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
                                   const Progress& progress) {
@@ -165,13 +171,33 @@ Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {
   return DeriveStreamKeys(master.key, stream.id, stream.salt);
 }
 
-Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::string& account) {
+PacketRange PacketsWithin(const StreamRecord& stream, std::int64_t from_stream_us, std::int64_t to_stream_us) {
+  const std::int64_t from_us = std::max<std::int64_t>(0, from_stream_us);
+  return {.first = from_us / kPacketUs + (from_us % kPacketUs > 0 ? 1 : 0), .end = std::min(stream.num_packets, to_stream_us / kPacketUs)};
+}
+
+Result<PacketRange> GrantedPackets(Store& store, const StreamRecord& stream, const std::string& account) {
   auto grants = store.ListGrants(stream.id, 0, Grant::kOpenEnd);
   if (!grants) return Pass(grants);
-  if (std::none_of(grants->begin(), grants->end(), [&](const Grant& g) { return g.account == account; })) {
-    return Fail(ErrorCode::kNotFound, "account '" + account + "' has no grant for stream '" + stream.id + "'");
+  const std::string whose = "account '" + account + "' ";
+  const std::string of_what = " for stream '" + stream.id + "'";
+  bool revoked = false;
+  std::optional<Grant> all;  // of the account's, in one
+  for (const Grant& grant : *grants) {  // sorted by account, then from
+    if (grant.account != account) continue;
+    if (grant.revoked_unix_us != 0) {
+      revoked = true;
+    } else if (!all) {
+      all = grant;
+    } else if (grant.from_stream_us > all->to_stream_us) {
+      return Fail(ErrorCode::kFailedPrecondition, whose + "has grants" + of_what + " with a gap between them, and a copy is one piece; revoke them, and grant one stretch");
+    } else {
+      all->to_stream_us = std::max(all->to_stream_us, grant.to_stream_us);
+    }
   }
-  return {};
+  if (all) return PacketsWithin(stream, all->from_stream_us, all->to_stream_us);
+  if (revoked) return Fail(ErrorCode::kFailedPrecondition, whose + "gets no copy any more: its grant" + of_what + " was revoked");
+  return Fail(ErrorCode::kNotFound, whose + "has no grant" + of_what);
 }
 
 namespace {
@@ -179,19 +205,28 @@ namespace {
 // One account's packets out of opened chunks, in order.
 class PacketChooser {
  public:
-  PacketChooser(const StreamFormat& format, const StreamKeys& keys, const std::string& account)
-      : format_(format), code_(keys.code, account, format.num_variants), marker_(format, keys.carrier) {}
+  PacketChooser(const StreamRecord& stream, const StreamKeys& keys, const std::string& account, const PacketRange& range)
+      : format_(stream.format),
+        num_packets_(stream.num_packets),
+        code_(keys.code, account, format_.num_variants),
+        marker_(format_, keys.carrier),
+        chosen_{.range = range} {}
 
   Result<void> Choose(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
     return chunk.is_source_packets() ? Patched(first_packet, chunk, sink) : Chosen(first_packet, chunk, sink);
   }
+
+  const ChosenPackets& chosen() const { return chosen_; }
 
  private:
   std::size_t VariantAt(std::int64_t packet) { return static_cast<std::size_t>(code_.VariantAt(packet / format_.packets_per_symbol)); }
 
   Result<void> Chosen(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
     for (int i = 0; i < chunk.num_packets(); ++i) {
-      if (auto sent = sink(chunk.SlotAt(i).packets[VariantAt(first_packet + i)]); !sent) return sent;
+      const std::int64_t packet = first_packet + i;
+      if (!chosen_.range.Holds(packet)) continue;
+      Count(packet * kPacketSamples, kPacketSamples);
+      if (auto sent = sink(chunk.SlotAt(i).packets[VariantAt(packet)]); !sent) return sent;
     }
     return {};
   }
@@ -200,37 +235,53 @@ class PacketChooser {
     for (int i = 0; i < chunk.num_source_packets(); ++i) {
       const SourcePacketRecord record = chunk.SourcePacketAt(i);
       const std::int64_t packet = first_packet + record.packet;
+      const std::int64_t start = packet * kPacketSamples + record.offset_samples;
+      // Also those before the grant: what a packet's patch is depends on the ones before it.
+      const PatchedPacket marked = marker_.Mark(packet, record.opus);
+      // A long one may begin within the grant and end behind it. At the end of the stream there is nothing behind it.
+      const bool ends_within = start + marked.num_samples <= chosen_.range.end * kPacketSamples || chosen_.range.end == num_packets_;
+      if (!chosen_.range.Holds(packet) || !ends_within) continue;
+      Count(start, marked.num_samples);
       copy_.assign(record.opus.begin(), record.opus.end());
-      marker_.Mark(packet, record.opus).patches[VariantAt(packet)].Apply(copy_);
+      marked.patches[VariantAt(packet)].Apply(copy_);
       if (auto sent = sink(copy_); !sent) return sent;
     }
     return {};
   }
 
+  void Count(std::int64_t start, int num_samples) {
+    if (chosen_.num_samples == 0) chosen_.first_sample = start;
+    chosen_.num_samples += num_samples;
+  }
+
   StreamFormat format_;
+  std::int64_t num_packets_;
   TraceCode code_;
   InPacketMarker marker_;
   std::vector<std::uint8_t> copy_;
+  ChosenPackets chosen_;
 };
 
 }  // namespace
 
-Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
-                           const PacketSink& sink, const Progress& progress) {
-  if (auto granted = RequireGrant(store, stream, account); !granted) return granted;
-  PacketChooser chooser(stream.format, keys, account);
-  for (std::int64_t first = 0; first < stream.num_packets; first += kPacketsPerChunk) {
+Result<ChosenPackets> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
+                                    const PacketSink& sink, const Progress& progress) {
+  auto range = GrantedPackets(store, stream, account);
+  if (!range) return Pass(range);
+  PacketChooser chooser(stream, keys, account, *range);
+  const std::int64_t chunk_before = std::max<std::int64_t>(0, range->first / kPacketsPerChunk - 1);  // for the patches
+  for (std::int64_t first = chunk_before * kPacketsPerChunk; first < range->end; first += kPacketsPerChunk) {
     auto chunks = store.ReadReference(stream.id, 0, first, first + 1);
     if (!chunks) return Pass(chunks);
     if (chunks->empty()) return Fail(ErrorCode::kDataLoss, "stream '" + stream.id + "' lacks its reference from packet " + std::to_string(first));
     auto data = ReferenceChunkData::Open(chunks->front().sealed, keys.seal, {.stream_id = stream.id, .source = 0, .first_packet = first});
     if (!data) return Pass(data);
-    if (auto chosen = chooser.Choose(first, *data, sink); !chosen) return chosen;
+    if (auto chosen = chooser.Choose(first, *data, sink); !chosen) return Pass(chosen);
     if (progress && !progress("writing", static_cast<double>(first) / static_cast<double>(stream.num_packets))) {
       return Fail(ErrorCode::kCancelled, "cancelled");
     }
   }
-  return {};
+  return chooser.chosen();
 }
 
 }  // namespace earmark

@@ -52,15 +52,35 @@ VariantEncoder::Options OneEncode(const StreamFormat& format);
 // The keys of a stored stream. kFailedPrecondition: it was marked under another master key.
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master);
 
-// kNotFound: the account has no grant for the stream.
-Result<void> RequireGrant(Store& store, const StreamRecord& stream, const std::string& account);
+// Packets [first, end) of a stream.
+struct PacketRange {
+  std::int64_t first = 0;
+  std::int64_t end = 0;
+
+  bool Holds(std::int64_t packet) const { return packet >= first && packet < end; }
+  bool operator==(const PacketRange&) const = default;
+};
+
+// Those that lie within stream time [from_us, to_us) as a whole; of no packets, it may end before it begins.
+PacketRange PacketsWithin(const StreamRecord& stream, std::int64_t from_stream_us, std::int64_t to_stream_us);
+
+// What the account may have a copy of: one stretch, since scans take nobody for a listener outside of his grants, and a copy of more could not be traced there.
+// kNotFound: the account has no grant for the stream; kFailedPrecondition: it is revoked, or there are grants for separate stretches.
+Result<PacketRange> GrantedPackets(Store& store, const StreamRecord& stream, const std::string& account);
 
 // What to do with one account's packets, in order.
 using PacketSink = std::function<Result<void>(std::span<const std::uint8_t> packet)>;
 
-// The account's packets out of the stored reference, in order: chosen, or patched. For streams from one recording, of any kind but kHostPackets. kNotFound: no
-// such grant; kDataLoss: the reference is damaged.
-Result<void> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
+// What was given out of a stream.
+struct ChosenPackets {
+  PacketRange range;              // that was granted
+  std::int64_t first_sample = 0;  // stream time at which the first one starts, at 48 kHz
+  std::int64_t num_samples = 0;   // that all of them last, per channel at 48 kHz
+};
+
+// The account's packets out of the stored reference, in order, as far as they lie within its grant: chosen, or patched. For streams from one recording, of any
+// kind but kHostPackets. Errors as GrantedPackets; kDataLoss: the reference is damaged.
+Result<ChosenPackets> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
                            const PacketSink& sink, const Progress& progress);
 
 // Feeds `host` to `visit` in blocks of 20 ms (the last one padded with silence), then one more block of silence for every 20 ms of

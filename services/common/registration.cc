@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -97,19 +98,20 @@ Result<Registration> Register(Store& store, const MasterKey& master, const CopyR
   return Registration{.stream = std::move(*stream), .is_new = true, .lost_share = summary->lost_share};
 }
 
-// Grants for those of `accounts` that lack one.
-enum class Lacking { kAnyGrant, kWholeStream };
-Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, Lacking lacking) {
+// Grants like `wanted` for those of `accounts` that have none which is `enough`.
+Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, const Grant& wanted,
+                                     const std::function<bool(const Grant&)>& enough) {
   auto grants = store.ListGrants(stream_id, 0, Grant::kOpenEnd);
   if (!grants) return Pass(grants);
   std::set<std::string_view> known;
   for (const Grant& grant : *grants) {
-    const bool whole = grant.from_stream_us <= 0 && grant.to_stream_us == Grant::kOpenEnd;
-    if (whole || lacking == Lacking::kAnyGrant) known.insert(grant.account);
+    if (enough(grant)) known.insert(grant.account);
   }
   std::vector<Grant> added;
   for (const std::string& account : accounts) {
-    if (known.insert(account).second) added.push_back({.account = account});
+    if (!known.insert(account).second) continue;
+    added.push_back(wanted);
+    added.back().account = account;
   }
   return added;
 }
@@ -117,10 +119,11 @@ Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id,
 // The listeners that a known stream does not have yet. Nothing is added unless request.account gets its copy.
 Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const StreamRecord& stream, const CopyRequest& request, const Listeners& listeners) {
   if (auto keys = KeysOf(stream, master); !keys) return Pass(keys);
-  if (!listeners.Holds(request.account)) {
-    if (auto granted = RequireGrant(store, stream, request.account); !granted) return Pass(granted);
-  }
-  auto added = NewGrants(store, stream.id, listeners.accounts, Lacking::kAnyGrant);
+  auto granted = GrantedPackets(store, stream, request.account);
+  const bool is_new = !granted && granted.error().code == ErrorCode::kNotFound && listeners.Holds(request.account);
+  if (!granted && !is_new) return Pass(granted);
+  // Whoever was revoked, or has a part of the stream, stays as he is: an old list must not undo that.
+  auto added = NewGrants(store, stream.id, listeners.accounts, {}, [](const Grant&) { return true; });
   if (!added) return Pass(added);
   if (added->empty()) return std::int64_t{0};
   if (auto kept = store.AddGrants(stream.id, *added); !kept) return Pass(kept);
@@ -145,18 +148,41 @@ Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Pro
   }
 }
 
+// A stream whose listeners are kept by commands.
+Result<StreamRecord> MarkedFromFile(Store& store, const std::string& stream_id) {
+  auto stream = store.GetStream(stream_id);
+  if (!stream) return stream;
+  if (stream->live) {
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is a live room: its relay grants and revokes, by Grant and Revoke of the sidecar's API");
+  }
+  if (stream->state != StreamState::kComplete) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is not marked to its end yet");
+  return stream;
+}
+
 }  // namespace
 
-Result<std::int64_t> GrantWholeStream(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts) {
-  auto stream = store.GetStream(stream_id);
+Result<std::int64_t> GrantListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, std::int64_t from_stream_us,
+                                    std::int64_t to_stream_us) {
+  auto stream = MarkedFromFile(store, stream_id);
   if (!stream) return Pass(stream);
-  if (stream->live) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is a live room: its relay grants, by Grant of the sidecar's API");
-  if (stream->state != StreamState::kComplete) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is not marked to its end yet");
-  auto added = NewGrants(store, stream_id, accounts, Lacking::kWholeStream);
+  const PacketRange packets = PacketsWithin(*stream, from_stream_us, to_stream_us);
+  if (packets.first >= packets.end) {
+    return Fail(ErrorCode::kInvalidArgument, "stream '" + stream_id + "' has no whole packet of 20 ms in that time; it ends at " +
+                                                 std::to_string(stream->num_packets / kPacketsPerSecond) + " s");
+  }
+  const Grant wanted{.account = {}, .from_stream_us = from_stream_us, .to_stream_us = to_stream_us};
+  auto added = NewGrants(store, stream_id, accounts, wanted, [&](const Grant& grant) {
+    return grant.revoked_unix_us == 0 && grant.from_stream_us <= from_stream_us && grant.to_stream_us >= to_stream_us;
+  });
   if (!added) return Pass(added);
   if (added->empty()) return std::int64_t{0};
   if (auto kept = store.AddGrants(stream_id, *added); !kept) return Pass(kept);
   return static_cast<std::int64_t>(added->size());
+}
+
+Result<std::int64_t> RevokeListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts) {
+  if (auto stream = MarkedFromFile(store, stream_id); !stream) return Pass(stream);
+  return store.RevokeGrants(stream_id, accounts);
 }
 
 Error NotAListener(const CopyRequest& request, const Listeners& listeners) {

@@ -26,9 +26,15 @@ struct Registration {
   std::int64_t num_added = 0;  // listeners that a known stream did not have yet
 };
 
-// Grants to `accounts` for the whole of a complete stream that was marked from a file; its copies that are out stay traceable, since its keys stay. Those that
-// have such a grant keep it. The number of those that had none. kNotFound: no such stream; kFailedPrecondition: it is a live room, or not complete.
-Result<std::int64_t> GrantWholeStream(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts);
+// Grants to `accounts` for stream time [from_us, to_us) of a complete stream that was marked from a file; its copies that are out stay traceable, since its
+// keys stay. Those that have a grant for that much, which is not revoked, keep it. The number of those that had none. kNotFound: no such stream;
+// kFailedPrecondition: it is a live room, or not complete; kInvalidArgument: it has no packet in that time.
+Result<std::int64_t> GrantListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, std::int64_t from_stream_us,
+                                    std::int64_t to_stream_us);
+
+// From now on `accounts` get no copy of such a stream; they stay candidates of scans, for the copies that are out. The number of those that could get one until
+// now. kNotFound: no such stream, or an account without a grant, and nobody's is revoked; kFailedPrecondition as above.
+Result<std::int64_t> RevokeListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts);
 
 // kInvalidArgument: request.account is none of them.
 Error NotAListener(const CopyRequest& request, const Listeners& listeners);

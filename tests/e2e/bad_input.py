@@ -174,7 +174,7 @@ class BadInput(EndToEnd):
                 self.assert_nothing_done(self.mark_words(store=url))
         self.earmark("keys", "create")
         for url in ("sqlite:" + str(self.path("none.db")), "sqlite:" + str(self.path("file")), "nonsense"):
-            for words in (["scan", clip], ["streams"], ["accounts"], ["findings"], ["streams", "remove", "room", "--yes"], ["grant", "room", "carol"]):
+            for words in (["scan", clip], ["streams"], ["accounts"], ["findings"], ["streams", "remove", "room", "--yes"], ["grant", "room", "carol"], ["revoke", "room", "carol"]):
                 with self.subTest(url=url, words=words):
                     self.assert_nothing_done(words + ["--store", url, "--key", self.key])
 
@@ -217,7 +217,33 @@ class BadInput(EndToEnd):
         self.assert_refused(self.run_raw("grant", "nowhere", "carol", keyed=True), "nowhere")
         self.assert_refused(self.run_raw("grant", "room", keyed=True), "ACCOUNT")
         self.assert_refused(self.run_raw("grant", "room", "carol", "two\nlines", keyed=True), "account")
+        for options, message in ((["--from", "2", "--to", "2"], ["--to"]), (["--from", "3", "--to", "2.5"], ["--to"]), (["--to", "0"], ["--to"]), (["--from", "7"], ["room", "6 s"]),
+                                 (["--from", "2.001", "--to", "2.02"], ["20 ms"]), (["--from=-1"], ["--from", "-1"]), (["--to", "nan"], ["--to", "nan"]),
+                                 (["--to", "inf"], ["--to", "inf"]), (["--to", "1e3"], ["--to", "1e3"]), (["--from", "1s"], ["--from", "1s"]), (["--from", "99999999999"], ["--from"])):
+            with self.subTest(options=options):
+                self.assert_refused(self.run_raw("grant", "room", "carol", *options, keyed=True), *message)
         self.assertEqual(len(self.earmark("accounts", "--json").json()), 100)
+
+    def test_revoked(self):
+        """revoke: an unknown stream, and accounts without a grant, leave everybody as he was; mark: whoever was revoked gets no copy, whatever the list says"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.assert_refused(self.run_raw("revoke", "nowhere", "alice", keyed=True), "nowhere")
+        self.assert_refused(self.run_raw("revoke", "room", keyed=True), "ACCOUNT")
+        self.assert_refused(self.run_raw("revoke", "room", "alice", "mallory", keyed=True), "mallory", "no grant", "room")
+        self.assert_refused(self.run_raw("revoke", "room", "alice", "two\nlines", keyed=True), "account")
+        self.assertEqual(self.streams()[0]["revoked"], 0)
+        self.earmark("revoke", "room", "alice")
+        self.assert_nothing_done(self.mark_words(), "alice", "room", "revoked")
+        self.listeners.write_text(self.listeners.read_text() + "carol\n")
+        self.assert_nothing_done(self.mark_words(), "alice", "room", "revoked")
+        self.earmark("mark", Recordings.speech(6), "--stream", "room", "--listeners", self.listeners, "--for", "carol", "--out", self.path("carol.opus"))
+        self.assertEqual([(s["listeners"], s["revoked"]) for s in self.streams()], [(101, 1)])
+        self.mark(Recordings.speech(6), "alice", "pcm.wav", "--codec", "none", stream="pcm")
+        self.earmark("revoke", "pcm", "alice")
+        self.assert_nothing_done(self.mark_words(stream="pcm", out=self.path("out.wav")), "alice", "pcm", "revoked")
+        for part in (["--to", "2"], ["--from", "3"]):
+            self.earmark("grant", "room", "dave", *part)
+        self.assert_nothing_done(self.mark_words(**{"for": "dave"}), "dave", "room", "gap")
 
     def test_other_key(self):
         """mark: another copy of a stream needs the key that it was marked under"""

@@ -12,7 +12,7 @@ import unittest
 
 from support import BINARY, EndToEnd, Recordings
 
-COMMANDS = ("demo", "mark", "grant", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
+COMMANDS = ("demo", "mark", "grant", "revoke", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
 
 
 class Listings(EndToEnd):
@@ -31,7 +31,10 @@ class Listings(EndToEnd):
         self.assertRegex(one["key_id"], r"^[0-9a-f]{16}$")
         lines = self.earmark("streams").out.splitlines()
         self.assertEqual([line.split()[0] for line in lines], ["one", "two"])
-        self.assertIn("100 listeners", lines[0])
+        self.assertIn("100 listeners,", lines[0])
+        self.earmark("revoke", "one", "alice", "bob")
+        self.assertEqual([(s["listeners"], s["revoked"]) for s in self.earmark("streams", "--json").json()], [(100, 2), (101, 0)])
+        self.assertIn("100 listeners (2 revoked),", self.earmark("streams").out)
         self.assertEqual(self.earmark("streams", "remove", "one", "--yes", "--json").json(), {"removed": "one"})
         self.assertIn("two", self.earmark("streams", "remove", "two", "--yes").out)
         self.assertEqual(self.earmark("streams", "--json").json(), [])

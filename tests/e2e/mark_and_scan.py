@@ -59,6 +59,44 @@ class MarkAndScan(EndToEnd):
             self.assert_accuses(report, account)
             self.assertEqual(report["candidates"], 103)
 
+    def test_revoked(self):
+        """revoke, grant: whoever is revoked is named by his copy as before; granting again gives the same copy again"""
+        source = Recordings.speech(20)
+        copy = self.mark(source, "alice", "alice.opus")
+        self.assertEqual(self.earmark("revoke", "room", "alice", "bob", "alice", "--json").json(), {"stream": "room", "revoked": 2})
+        self.assertEqual(self.earmark("revoke", "room", "alice", "--json").json(), {"stream": "room", "revoked": 0})
+        self.assertIn("0 listeners revoked; copies that are out stay traceable", self.earmark("revoke", "room", "alice").out)
+        report = self.scan(copy)
+        self.assert_accuses(report, "alice")
+        self.assertEqual(report["candidates"], 100)
+        self.assertEqual(self.earmark("grant", "room", "alice", "--json").json(), {"stream": "room", "added": 1})
+        self.assertEqual(self.mark(source, "alice", "again.opus").read_bytes(), copy.read_bytes())
+
+    def test_part(self):
+        """grant --from --to: the copy holds that part, as Opus, decoded and as PCM, of packets that were encoded here or before, and names its account"""
+        wav = Recordings.speech(20)
+        opus = Recordings.converted("long-packets.opus", "-c:a", "libopus", "-b:a", "48k", "-frame_duration", "60")
+        for stream, source, options, suffixes in (("encoded", wav, [], ("opus", "wav")), ("own", opus, [], ("opus", "wav")), ("pcm", wav, ["--codec", "none"], ("wav",))):
+            whole = self.mark(source, "alice", f"{stream}-whole.{suffixes[0]}", *options, stream=stream)
+            self.assertEqual(self.earmark("grant", stream, "carol", "--from", "4", "--to", "9", "--json").json(), {"stream": stream, "added": 1})
+            self.assertEqual(self.earmark("grant", stream, "carol", "--from", "9", "--to", "12.01", "--json").json(), {"stream": stream, "added": 1})
+            self.assertEqual(self.earmark("grant", stream, "carol", "--from", "5", "--to", "8", "--json").json(), {"stream": stream, "added": 0})
+            self.assertEqual(self.earmark("grant", stream, "dave", "--from", "12", "--json").json(), {"stream": stream, "added": 1})
+            for suffix in suffixes:
+                with self.subTest(stream=stream, suffix=suffix):
+                    done = self.earmark("mark", source, "--stream", stream, "--listeners", self.listeners, "--for", "carol", "--out", self.path("carol." + suffix), "--json").json()
+                    self.assertEqual((done["from_s"], done["to_s"]), (4, 12))
+                    _, (sound,) = read_wav(self.path("carol." + suffix))
+                    self.assertLessEqual(len(sound), 8 * 48000)
+                    self.assertGreater(len(sound), 7.8 * 48000)
+                    report = self.scan(self.path("carol." + suffix), "--stream", stream)
+                    self.assert_accuses(report, "carol")
+                    self.assertAlmostEqual(report["alignments"][0]["stream_start_s"] - report["alignments"][0]["clip_start_s"], 4, delta=0.1)
+                    _, (rest,) = read_wav(self.mark(source, "dave", "dave." + suffix, *options, stream=stream))
+                    self.assertAlmostEqual(len(rest) / 48000, 8, delta=0.1)
+                    self.assert_accuses(self.scan(self.path("dave." + suffix), "--stream", stream), "dave")
+            self.assertEqual(self.scan(self.cut(whole, 13, 5, "clip.wav"), "--stream", stream)["candidates"], 101)  # dave, not carol
+
     def test_second_track(self):
         """scan: a copy in the second track of a file, behind a silent one, one of other sound or the recording itself, is found and its track told"""
         source = Recordings.speech(20)

@@ -76,6 +76,17 @@ TEST_CASE("Store: a newer schema is refused and not altered", "[store_postgres]"
   RequireError(OpenStore(database.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
 }
 
+TEST_CASE("Store: the grants of a schema before revoking are not revoked, and can be", "[store_postgres]") {
+  PostgresDatabase database;
+  const std::vector<Grant> grants = {{.account = "ann"}};
+  RequireOk(database.Open()->CreateStream(MakeStream("old"), grants));
+  // What its migration made is all that the schema before lacks.
+  RunSql(database.Url(), "ALTER TABLE grants DROP COLUMN revoked_unix_us; UPDATE earmark_schema SET version = 3");
+  auto store = RequireValue(OpenStore(database.Url(), OpenMode::kReadWrite));
+  CHECK(store_contract::AllGrants(*store, "old") == grants);
+  CHECK(RequireValue(store->RevokeGrants("old", std::vector<std::string>{"ann"})) == 1);
+}
+
 TEST_CASE("Store: a database with tables of another program is left alone", "[store_postgres]") {
   PostgresDatabase database;
   RunSql(database.Url(), "CREATE TABLE streams (theirs TEXT)");

@@ -369,6 +369,30 @@ TEST_CASE("Store: one of the second schema keeps its streams and may get those o
   CHECK(AllChunks(*store, "host").empty());
 }
 
+// As the fourth schema left it: grants that nobody could revoke.
+void MakeStoreOfSchema4(const std::string& path) {
+  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  for (int i = 0; i < 4; ++i) db.exec(SqliteMigrations()[static_cast<std::size_t>(i)].sql);
+  db.exec("PRAGMA user_version = 4");
+  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
+  db.exec(
+      "INSERT INTO streams (stream_key, id, num_variants, packets_per_symbol, num_channels, code_version, state, key_id, salt, input_digest, created_unix_us,"
+      " updated_unix_us) VALUES (7, 'old', 4, 1, 1, 2, 1, 'key-1', x'000102030405060708090a0b0c0d0e0f', 'c0ffee', 1000, 2000);"
+      "INSERT INTO grants VALUES (1, 7, 'ann', 0, 9223372036854775807, NULL, NULL), (2, 7, 'bob', 5, 6, 'grant-1', '{}');");
+}
+
+TEST_CASE("Store: the grants of one of the fourth schema are not revoked, and can be", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStoreOfSchema4(folder.File("store.db"));
+  auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  const std::vector<Grant> grants = {{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6, .id = "grant-1", .delivery = "{}"}};
+  CHECK(AllGrants(*store, "old") == grants);
+  CHECK(RequireValue(store->RevokeGrants("old", std::vector<std::string>{"ann"})) == 1);
+  CHECK(AllGrants(*store, "old")[0].revoked_unix_us > 2000);
+  RequireOk(store->AddGrants("old", std::span(grants).first(1)));
+  CHECK(AllGrants(*store, "old") == grants);
+}
+
 // ---- locks and journals
 
 TEST_CASE("Store: a writer that waits too long for another is told to try again", "[store_sqlite]") {

@@ -10,6 +10,7 @@
 #include "db/store.h"
 #include "dsp/media/key_file.h"
 #include "services/common/copy_request.h"
+#include "services/common/marking.h"
 #include "services/common/scan/scan.h"
 #include "tools/earmark/client/client.h"
 
@@ -49,6 +50,7 @@ using Action = std::function<int()>;
 
 void AddMarkCommand(CLI::App& app, Action& action);
 void AddGrantCommand(CLI::App& app, Action& action);
+void AddRevokeCommand(CLI::App& app, Action& action);
 void AddScanCommand(CLI::App& app, Action& action);
 void AddSubmitCommand(CLI::App& app, Action& action);
 void AddLeaksCommand(CLI::App& app, Action& action);
@@ -74,6 +76,7 @@ struct MarkOutcome {
   std::int64_t num_listeners = 0;
   std::int64_t num_added = 0;  // listeners that a known stream did not have yet
   double lost_share = 0;  // as RegisterSummary has it; of a new stream
+  PacketRange copied;     // what the copy holds of the stream
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);
 

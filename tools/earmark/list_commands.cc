@@ -43,12 +43,17 @@ const char* KindName(ReferenceKind kind) {
 
 std::string Listeners(std::int64_t count) { return std::to_string(count) + (count == 1 ? " listener" : " listeners"); }
 
-ordered_json StreamJson(const StreamRecord& s, std::int64_t num_listeners) {
+std::string Listeners(const ListenerCount& count) {
+  return Listeners(count.num_listeners) + (count.num_revoked > 0 ? " (" + std::to_string(count.num_revoked) + " revoked)" : "");
+}
+
+ordered_json StreamJson(const StreamRecord& s, const ListenerCount& listeners) {
   ordered_json stream{{"stream", s.id},
                       {"created", Utc(s.created_unix_us)},
                       {"seconds", static_cast<double>(s.num_packets) / kPacketsPerSecond},
                       {"state", s.state == StreamState::kComplete ? "complete" : "recording"},
-                      {"listeners", num_listeners},
+                      {"listeners", listeners.num_listeners},
+                      {"revoked", listeners.num_revoked},
                       {"variants", s.format.num_variants},
                       {"packets_per_symbol", s.format.packets_per_symbol},
                       {"channels", s.format.num_channels},
@@ -60,14 +65,14 @@ ordered_json StreamJson(const StreamRecord& s, std::int64_t num_listeners) {
   return stream;
 }
 
-void PrintStream(const StreamRecord& s, std::int64_t num_listeners) {
+void PrintStream(const StreamRecord& s, const ListenerCount& listeners) {
   const bool patched = s.format.kind == ReferenceKind::kSourcePackets;
   std::string coding = std::to_string(s.format.bitrate_bps) + " bit/s";
   if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
   if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
   if (patched) coding += ", strength " + std::to_string(s.format.strength);
   std::printf("%s %s %9.1f s  %s, %d variants, %s%s\n", Padded(s.id, 32).c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
-              Listeners(num_listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
+              Listeners(listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
 }
 
 int ListStreams(const ListState& state) {
@@ -79,9 +84,9 @@ int ListStreams(const ListState& state) {
   if (!listeners) return Complain(listeners.error());
   ordered_json list = ordered_json::array();
   for (const StreamRecord& s : *streams) {
-    const std::int64_t num_listeners = (*listeners)[s.id];  // 0 where there are none
-    if (state.json) list.push_back(StreamJson(s, num_listeners));
-    else PrintStream(s, num_listeners);
+    const ListenerCount& count = (*listeners)[s.id];  // of zeros where there are none
+    if (state.json) list.push_back(StreamJson(s, count));
+    else PrintStream(s, count);
   }
   if (state.json) PrintJson(list);
   else if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");

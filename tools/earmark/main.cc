@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   AddDemoCommand(app, action);
   AddMarkCommand(app, action);
   AddGrantCommand(app, action);
+  AddRevokeCommand(app, action);
   AddScanCommand(app, action);
   AddSubmitCommand(app, action);
   AddLeaksCommand(app, action);

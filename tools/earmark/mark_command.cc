@@ -116,6 +116,16 @@ std::vector<std::string> NotesOn(const MarkOutcome& outcome) {
   return {"in " + std::to_string(std::lround(100 * outcome.lost_share)) + " % of the recording the two channels cancel out in their mean, and copies cannot be read there; marked as mono they can"};
 }
 
+// "the copy of alice", and of what part of the stream unless it is all.
+std::string CopyOf(const MarkRequest& request, const MarkOutcome& outcome) {
+  const std::string copy = "the copy of " + Printable(request.account);
+  if (outcome.copied == PacketRange{.first = 0, .end = outcome.num_packets}) return copy;
+  char part[80];
+  std::snprintf(part, sizeof part, ", who was granted %.2f to %.2f s of the stream", static_cast<double>(outcome.copied.first) / kPacketsPerSecond,
+                static_cast<double>(outcome.copied.end) / kPacketsPerSecond);
+  return copy + part;
+}
+
 int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool json) {
   const std::vector<std::string> notes = NotesOn(outcome);
   if (json) {
@@ -127,6 +137,8 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
       object["added"] = outcome.num_added;
       object["seconds"] = static_cast<double>(outcome.num_packets) / kPacketsPerSecond;
       object["erased_slots"] = outcome.num_erased_slots;
+      object["from_s"] = static_cast<double>(outcome.copied.first) / kPacketsPerSecond;
+      object["to_s"] = static_cast<double>(outcome.copied.end) / kPacketsPerSecond;
     }
     if (!notes.empty()) object["notes"] = notes;
     PrintJson(object);
@@ -141,7 +153,7 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
   if (outcome.num_added > 0) {
     std::printf("stream %s: %lld more listener%s added, as the list has them\n", Printable(request.stream_id).c_str(), static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
   }
-  std::printf("%s: %s\n", Printable(request.output).c_str(), request.plain ? "the recording without a mark" : ("the copy of " + Printable(request.account)).c_str());
+  std::printf("%s: %s\n", Printable(request.output).c_str(), request.plain ? "the recording without a mark" : CopyOf(request, outcome).c_str());
   return 0;
 }
 
@@ -166,13 +178,15 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   auto& [store, master] = *opened;
   auto registration = FindOrRegister(*store, master, request, *listeners, progress);
   if (!registration) return Pass(registration);
-  if (auto written = WriteCopy(*store, master, registration->stream, request, progress); !written) return Pass(written);
+  auto copied = WriteCopy(*store, master, registration->stream, request, progress);
+  if (!copied) return Pass(copied);
   return MarkOutcome{.registered = registration->is_new,
                      .num_packets = registration->stream.num_packets,
                      .num_erased_slots = registration->stream.num_erased_slots,
                      .num_listeners = static_cast<std::int64_t>(listeners->accounts.size()),
                      .num_added = registration->num_added,
-                     .lost_share = registration->lost_share};
+                     .lost_share = registration->lost_share,
+                     .copied = *copied};
 }
 
 namespace {
@@ -213,7 +227,8 @@ void AddMarkCommand(CLI::App& app, Action& action) {
       "Examples:\n"
       "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for alice --out alice.opus\n"
       "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for bob --out bob.wav    (the same stream, another copy)\n"
-      "  earmark mark talk.wav --plain --out plain.opus");
+      "  earmark mark talk.wav --plain --out plain.opus\n\n"
+      "Whoever was granted a part of the stream gets a copy of that part; whoever was revoked gets none, also if the list has him.");
   command->callback([state, &action] {
     action = [state] {
       if (!state->bitrate.empty()) {
