@@ -1,5 +1,9 @@
 #include "services/detectd/settings.h"
 
+#include <cstdio>
+
+#include "services/common/scan/scan.h"
+
 namespace earmark::detectd {
 namespace {
 
@@ -17,7 +21,7 @@ std::vector<server::ConfigKey> DetectdConfigKeys() {
   keys.push_back({"scan", "workers", std::int64_t{1}, "How many scans run at once, 1 to 256. Each takes a core."});
   keys.push_back({"scan", "max_clip_bytes", std::int64_t{512} << 20, "Larger clips are refused."});
   keys.push_back({"scan", "max_false_accusation", 1e-6,
-                  "Bound on the chance that a scan accuses anybody innocent, where its request names none; no request may ask for a larger one."});
+                  "Bound on the chance that a scan accuses anybody innocent, where its request names none, at most 0.01; no request may ask for a larger one."});
   keys.push_back({"scan", "lease_s", std::int64_t{10}, "Seconds after which the scan of a worker that fell silent is given to another, 1 to 3600."});
   return keys;
 }
@@ -30,8 +34,10 @@ Result<Settings> ReadSettings(const server::Config& config) {
   const auto lease_s = IntegerWithin(config, "lease_s", 1, 3600);
   if (!lease_s) return Pass(lease_s);
   const double bound = config.Number("scan", "max_false_accusation");
-  if (!(bound > 0 && bound < 1)) {
-    return Fail(ErrorCode::kInvalidArgument, "scan.max_false_accusation: wanted a probability above 0 and below 1, got " + std::to_string(bound));
+  if (!(bound > 0 && bound <= kMaxKeptFalseAccusation)) {
+    char text[120];
+    std::snprintf(text, sizeof text, "scan.max_false_accusation: wanted a probability above 0 and at most %g, got %g", kMaxKeptFalseAccusation, bound);
+    return Fail(ErrorCode::kInvalidArgument, text);
   }
   if (config.Text("store", "url").empty()) {
     return Fail(ErrorCode::kInvalidArgument, "store.url: wanted sqlite:PATH or postgresql://…, got none");

@@ -105,7 +105,7 @@ class Detectd(EndToEnd):
         self.assertIn("earmark keys create", line)
         self.assertFalse(self.key.exists())
         self.make_key("master.key")
-        for setting, word in (("scan.wrokers=1", "workers"), ("scan.workers=0", "scan.workers"), ("scan.max_false_accusation=2.0", "max_false_accusation")):
+        for setting, word in (("scan.wrokers=1", "workers"), ("scan.workers=0", "scan.workers"), ("scan.max_false_accusation=0.02", "at most 0.01")):
             status, line = self.refused(setting)
             self.assertEqual(status, 2, line)
             self.assertIn(word, line)

@@ -93,6 +93,8 @@ class Listings(EndToEnd):
         self.assertEqual(page("--limit", "501", "--after", "502"), (list(range(501, 0, -1)), ""))
         self.assertEqual(page("--limit", "2", "--after", "3"), ([2, 1], ""))
         self.assertEqual(page("--after", "1"), ([], ""))
+        for after in ("0", "-3", "x"):
+            self.assert_refused(self.run_raw("findings", "--after", after), "--after")
         self.assertEqual(page("--since", "36h"), ([1501, 1500], ""))
         an_hour_ago = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600))
         self.assertEqual(page("--since", an_hour_ago), ([1501], ""))

@@ -85,9 +85,6 @@ struct ScanRequest {
   ScanOptions options;
   CommonOptions common;
 };
-// A scan that may name innocent people more often than this is not kept as a finding.
-inline constexpr double kMostFalseAccusation = 0.01;
-
 // Scans and keeps the finding in the store; where it is not kept, a note on stderr says why.
 Result<ScanReport> RunScan(const ScanRequest& request);
 

@@ -266,7 +266,8 @@ void AddFindingsCommand(CLI::App& app, Action& action) {
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
   command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
   command->add_option("--since", state->since, "Only findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
-  command->add_option("--after", state->after, "Go on after the finding of this id: those that come after it in the list, which are older")->check(CLI::PositiveNumber);
+  command->add_option("--after", state->after, "Go on after the finding of this id: those that come after it in the list, which are older")
+      ->check([](const std::string& text) { return !text.empty() && text.find_first_not_of('0') != std::string::npos && text[0] != '-' ? "" : "wanted the id of a finding, 1 or more, got " + text; });
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
 }
 

@@ -11,7 +11,7 @@ namespace earmark::cli {
 namespace {
 
 Result<void> Keep(Store& store, const ScanRequest& request, const DecodedClip& clip, const ScanReport& report) {
-  if (request.options.max_false_accusation > kMostFalseAccusation) {
+  if (request.options.max_false_accusation > kMaxKeptFalseAccusation) {
     return Fail(ErrorCode::kFailedPrecondition, "with --max-false-accusation above 0.01 it accuses nobody, whomever it names");
   }
   FindingRecord finding;
@@ -76,7 +76,8 @@ void AddScanCommand(CLI::App& app, Action& action) {
       "Exit status 0 whatever the verdict; 2 where nothing could be searched.");
   command->callback([state, &action] {
     action = [state] {
-      if (state->request.options.max_false_accusation > kMostFalseAccusation && !state->force) {
+      const double bound = state->request.options.max_false_accusation;
+      if (bound < 1 && bound > kMaxKeptFalseAccusation && !state->force) {
         return Complain({ErrorCode::kInvalidArgument, "--max-false-accusation above 0.01 would name innocent people too often; --force scans all the same, and records nothing"});
       }
       if (!state->stream.empty()) state->request.options.stream = state->stream;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "db/text.h"
+#include "services/common/scan/scan.h"
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
@@ -102,7 +103,7 @@ void AddClipOptions(CLI::App& command, SubmitState& state) {
   command.add_option("--case", state.submission.case_label, "The investigation it belongs to: free text, kept with the finding");
   command.add_option("--stream", state.submission.stream, "Look in this stream alone");
   command.add_option("--max-false-accusation", state.submission.max_false_accusation,
-                     "Bound on the chance that this scan accuses anybody innocent (default: the server's); at most 0.01, since the finding is kept")->check(CLI::Range(0.0, kMostFalseAccusation));
+                     "Bound on the chance that this scan accuses anybody innocent (default: the server's); at most 0.01, since the finding is kept")->check(CLI::Range(0.0, kMaxKeptFalseAccusation));
 }
 
 }  // namespace

@@ -60,7 +60,9 @@ Result<void> CheckReferences(const ReferenceReader& references) {
 
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress) {
   if (!(options.max_false_accusation > 0 && options.max_false_accusation < 1)) {
-    return Fail(ErrorCode::kInvalidArgument, "max false accusation: wanted a probability between 0 and 1, got " + std::to_string(options.max_false_accusation));
+    char text[100];
+    std::snprintf(text, sizeof text, "max false accusation: wanted a probability above 0 and below 1, got %g", options.max_false_accusation);
+    return Fail(ErrorCode::kInvalidArgument, text);
   }
   ScanContext context(progress);
   if (auto reported = context.Report("searching", 0); !reported) return Pass(reported);
