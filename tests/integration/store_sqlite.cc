@@ -286,13 +286,19 @@ TEST_CASE("Store: pages of noise give an error, never a crash or a chunk that lo
 
 // ---- migration
 
+// As a release of that schema left it, with what `rows` puts in.
+void MakeStoreOfSchema(int version, const std::string& path, const char* rows) {
+  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  for (int i = 0; i < version; ++i) db.exec(SqliteMigrations()[static_cast<std::size_t>(i)].sql);
+  db.exec("PRAGMA user_version = " + std::to_string(version));
+  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
+  db.exec(rows);
+}
+
 // A store as the first release left it: its schema, a stream with all that belongs to it, and a finding.
 void MakeStoreOfSchema1(const std::string& path) {
-  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-  db.exec(SqliteMigrations().front().sql);
-  db.exec("PRAGMA user_version = 1");
-  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
-  db.exec(
+  MakeStoreOfSchema(
+      1, path,
       "INSERT INTO streams VALUES (7, 'old', 4, 2, 1, 32000, 0, 1, 1, 'key-1', x'000102030405060708090a0b0c0d0e0f', 'c0ffee', 1000, 2000, 500, 3, 479000);"
       "INSERT INTO reference_chunks VALUES (7, 0, 0, 500, 3, x'0badcafe');"
       "INSERT INTO fingerprints VALUES (7, 0, 0, x'12345678');"
@@ -371,11 +377,8 @@ TEST_CASE("Store: one of the second schema keeps its streams and may get those o
 
 // As the fourth schema left it: grants that nobody could revoke.
 void MakeStoreOfSchema4(const std::string& path) {
-  SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
-  for (int i = 0; i < 4; ++i) db.exec(SqliteMigrations()[static_cast<std::size_t>(i)].sql);
-  db.exec("PRAGMA user_version = 4");
-  db.exec("PRAGMA application_id = " + std::to_string(kSqliteApplicationId));
-  db.exec(
+  MakeStoreOfSchema(
+      4, path,
       "INSERT INTO streams (stream_key, id, num_variants, packets_per_symbol, num_channels, code_version, state, key_id, salt, input_digest, created_unix_us,"
       " updated_unix_us) VALUES (7, 'old', 4, 1, 1, 2, 1, 'key-1', x'000102030405060708090a0b0c0d0e0f', 'c0ffee', 1000, 2000);"
       "INSERT INTO grants VALUES (1, 7, 'ann', 0, 9223372036854775807, NULL, NULL), (2, 7, 'bob', 5, 6, 'grant-1', '{}');");
