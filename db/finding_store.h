@@ -64,7 +64,8 @@ struct LeakFilter {
   std::optional<std::string> case_label = {};
   std::int64_t since_unix_us = 0;                  // findings made at or after
   std::optional<std::int64_t> until_unix_us = {};  // … and before
-  std::string after_account = {};                  // for paging: what comes after this account and stream; empty: from the first
+  // for paging: what comes after this account and stream; empty: from the first
+  std::string after_account = {};
   std::string after_stream = {};
   int limit = 1000;  // 1 to 10000
 };

@@ -22,10 +22,10 @@ namespace earmark {
 enum class ScanState { kQueued = 0, kRunning = 1, kDone = 2, kCancelled = 3, kFailed = 4 };
 
 struct NewScan {
-  std::string id;               // chosen by the caller, unique
-  std::string idempotency_key;  // empty: none
-  std::string request_digest;   // tells whether a second request of the same key is the same one
-  std::string name;             // of the clip, for people
+  std::string id;                          // chosen by the caller, unique
+  std::string idempotency_key;             // empty: none
+  std::string request_digest;              // tells whether a second request of the same key is the same one
+  std::string name;                        // of the clip, for people
   std::optional<std::string> stream = {};  // search this stream alone
   std::string case_label = {};
   double max_false_accusation = 1e-6;
@@ -66,7 +66,8 @@ class JobQueue {
   virtual Result<void> ReadClip(std::string_view scan_id, const ClipSink& sink) = 0;
   // Extends the lease and tells how far the scan is. The record says whether somebody wants it cancelled. kNotFound;
   // kFailedPrecondition: another attempt has it, or it is over.
-  virtual Result<ScanRecord> RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage, double fraction) = 0;
+  virtual Result<ScanRecord> RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage,
+                                       double fraction) = 0;
   // Keeps the finding, ends the scan and drops its clip, in one transaction; the finding's id. Errors as RenewScan.
   virtual Result<std::int64_t> FinishScan(std::string_view scan_id, int attempt, const FindingRecord& finding) = 0;
   // Ends the scan without a finding: kFailed with the reason, or kCancelled if that was wanted. Errors as RenewScan.

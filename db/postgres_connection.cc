@@ -110,7 +110,8 @@ ErrorCode CodeOf(const std::string& state) {
   if (state.starts_with("53") || state == "54000") return ErrorCode::kResourceExhausted;
   if (state == "55P03" || state.starts_with("57") || state.starts_with("08")) return ErrorCode::kUnavailable;
   if (state == "XX001" || state == "XX002") return ErrorCode::kDataLoss;
-  if (state == "42P07") return ErrorCode::kFailedPrecondition;  // a table of ours is there, but not our schema: another program's
+  // a table of ours is there, but not our schema: another program's
+  if (state == "42P07") return ErrorCode::kFailedPrecondition;
   return ErrorCode::kInternal;
 }
 
@@ -124,7 +125,9 @@ class PostgresConnection final : public SqlConnection {
     return static_cast<std::int64_t>(Run(sql, parameters).affected_rows());
   }
 
-  void Query(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override { VisitRows(Run(sql, parameters), visit); }
+  void Query(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override {
+    VisitRows(Run(sql, parameters), visit);
+  }
 
   void Visit(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override {
     constexpr char kBatch[] = "200";
@@ -150,7 +153,8 @@ class PostgresConnection final : public SqlConnection {
     auto seen = ReadSchemaVersion();
     if (!seen) return Pass(seen);
     if (*seen == 0 && mode == OpenMode::kReadWrite) {
-      return Fail(ErrorCode::kNotFound, "cannot open the store " + name_ + ": the database has none; `earmark db migrate` makes one");
+      return Fail(ErrorCode::kNotFound,
+                  "cannot open the store " + name_ + ": the database has none; `earmark db migrate` makes one");
     }
     if (auto checked = CheckSchemaVersion(*seen, PostgresMigrations(), name_); !checked || *seen == newest) return checked;
     return Write("bring up to date the schema of the store " + name_, [&]() -> Result<void> {
@@ -179,7 +183,8 @@ class PostgresConnection final : public SqlConnection {
     return text;
   }
 
-  static pqxx::internal::dynamic_params<std::vector<Parameter>::const_iterator> Dynamic(const std::vector<Parameter>& parameters) {
+  static pqxx::internal::dynamic_params<std::vector<Parameter>::const_iterator> Dynamic(
+      const std::vector<Parameter>& parameters) {
     return pqxx::prepare::make_dynamic_params(parameters.begin(), parameters.end());
   }
 
@@ -236,7 +241,8 @@ class PostgresConnection final : public SqlConnection {
     try {
       std::rethrow_exception(thrown);
     } catch (const pqxx::in_doubt_error&) {
-      return failure(ErrorCode::kUnavailable, "the connection was lost while the change was being kept, so it may have happened or not");
+      return failure(ErrorCode::kUnavailable,
+                     "the connection was lost while the change was being kept, so it may have happened or not");
     } catch (const pqxx::broken_connection& exception) {
       connection_.reset();
       return Failure{.error = {ErrorCode::kUnavailable, what + FirstLine(exception.what())}, .may_run_again = true};

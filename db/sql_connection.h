@@ -32,7 +32,7 @@ class SqlRow {
   virtual bool IsNull(int column) const = 0;
   virtual std::int64_t Integer(int column) const = 0;
   virtual double Real(int column) const = 0;
-  virtual std::string Text(int column) const = 0;                  // "" for NULL
+  virtual std::string Text(int column) const = 0;  // "" for NULL
   virtual std::vector<std::uint8_t> Bytes(int column) const = 0;
 };
 
@@ -85,7 +85,8 @@ class SqlConnection {
   template <typename Body>
   std::invoke_result_t<const Body&> Run(Access access, const std::string& doing, const Body& body) {
     if (inside_) {
-      if (access == Access::kWrite && !writing_) return Fail(ErrorCode::kInternal, "cannot " + doing + ": a reader may not write");
+      if (access == Access::kWrite && !writing_)
+        return Fail(ErrorCode::kInternal, "cannot " + doing + ": a reader may not write");
       return body();
     }
     writing_ = access == Access::kWrite;

@@ -68,11 +68,13 @@ FindingRecord ReadFinding(const SqlRow& row) {
 std::int64_t SqlStore::InsertFinding(const FindingRecord& finding) {
   std::int64_t id = 0;
   sql_.Query(kInsertFinding,
-             {sql_.NowUnixUs(), finding.clip_name, finding.clip_sha256, finding.verdict, finding.report_json, finding.case_label, TextOrNull(finding.scan_id)},
+             {sql_.NowUnixUs(), finding.clip_name, finding.clip_sha256, finding.verdict, finding.report_json, finding.case_label,
+              TextOrNull(finding.scan_id)},
              [&](const SqlRow& row) { id = row.Integer(0); });
   std::int64_t position = 0;
   for (const AccusationRecord& accusation : finding.accusations) {
-    sql_.Execute(kInsertAccusation, {id, position++, accusation.account, accusation.stream, accusation.log10_p, accusation.log10_bound});
+    sql_.Execute(kInsertAccusation,
+                 {id, position++, accusation.account, accusation.stream, accusation.log10_p, accusation.log10_bound});
   }
   return id;
 }
@@ -89,7 +91,8 @@ Result<std::vector<FindingRecord>> SqlStore::SelectFindings(const std::string& s
     sql_.Query(sql, parameters, [&](const SqlRow& row) { findings.push_back(ReadFinding(row)); });
     for (FindingRecord& finding : findings) {
       sql_.Query(kSelectAccusations, {finding.id}, [&](const SqlRow& row) {
-        finding.accusations.push_back({.account = row.Text(0), .stream = row.Text(1), .log10_p = row.Real(2), .log10_bound = row.Real(3)});
+        finding.accusations.push_back(
+            {.account = row.Text(0), .stream = row.Text(1), .log10_p = row.Real(2), .log10_bound = row.Real(3)});
       });
     }
     return findings;
@@ -120,7 +123,8 @@ Result<std::vector<FindingRecord>> SqlStore::ListFindings(const FindingFilter& f
 Result<FindingRecord> SqlStore::GetFinding(std::int64_t id) {
   auto found = SelectFindings(std::string(kSelectFindings) + " WHERE id = $1", {id});
   if (!found) return Pass(found);
-  if (found->empty()) return Fail(ErrorCode::kNotFound, "finding " + std::to_string(id) + ": there is none of this id in the store");
+  if (found->empty())
+    return Fail(ErrorCode::kNotFound, "finding " + std::to_string(id) + ": there is none of this id in the store");
   return std::move(found->front());
 }
 
@@ -152,7 +156,8 @@ Result<std::vector<Leak>> SqlStore::QueryLeaks(const LeakFilter& filter) {
   });
 }
 
-Result<std::optional<std::vector<std::uint8_t>>> SqlStore::FindAnswer(std::string_view scope, std::string_view key, std::string_view request_digest) {
+Result<std::optional<std::vector<std::uint8_t>>> SqlStore::FindAnswer(std::string_view scope, std::string_view key,
+                                                                      std::string_view request_digest) {
   if (auto checked = CheckName("idempotency_key", key); !checked) return Pass(checked);
   return sql_.Read("look up an idempotency key", [&]() -> Result<std::optional<std::vector<std::uint8_t>>> {
     std::optional<std::vector<std::uint8_t>> answer;
@@ -161,12 +166,14 @@ Result<std::optional<std::vector<std::uint8_t>>> SqlStore::FindAnswer(std::strin
       same = row.Text(0) == request_digest;
       answer = row.Bytes(1);
     });
-    if (!same) return Fail(ErrorCode::kAlreadyExists, "idempotency_key '" + Printable(key) + "': it came with another request before");
+    if (!same)
+      return Fail(ErrorCode::kAlreadyExists, "idempotency_key '" + Printable(key) + "': it came with another request before");
     return answer;
   });
 }
 
-Result<void> SqlStore::KeepAnswer(std::string_view scope, std::string_view key, std::string_view request_digest, std::span<const std::uint8_t> answer) {
+Result<void> SqlStore::KeepAnswer(std::string_view scope, std::string_view key, std::string_view request_digest,
+                                  std::span<const std::uint8_t> answer) {
   if (auto checked = CheckName("idempotency_key", key); !checked) return checked;
   return sql_.Write("keep an answer", [&]() -> Result<void> {
     sql_.Execute(kInsertAnswer, {scope, key, request_digest, answer, sql_.NowUnixUs()});

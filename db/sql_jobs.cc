@@ -23,7 +23,8 @@ constexpr char kClaimScan[] =
 constexpr char kRenewScan[] = "UPDATE scans SET leased_until_unix_us = $2, stage = $3, fraction = $4 WHERE id = $1";
 constexpr char kEndScan[] =
     "UPDATE scans SET state = $2, finding_id = $3, error = $4, leased_until_unix_us = 0, worker = '', stage = '', fraction = 0 WHERE id = $1";
-constexpr char kReleaseScan[] = "UPDATE scans SET state = 0, num_released = num_released + 1, worker = '', leased_until_unix_us = 0, stage = '', fraction = 0 WHERE id = $1";
+constexpr char kReleaseScan[] =
+    "UPDATE scans SET state = 0, num_released = num_released + 1, worker = '', leased_until_unix_us = 0, stage = '', fraction = 0 WHERE id = $1";
 constexpr char kWantCancelled[] = "UPDATE scans SET cancel_wanted = 1 WHERE id = $1";
 constexpr char kCountScans[] = "SELECT state, count(*) FROM scans WHERE state < 2 GROUP BY state";
 
@@ -66,12 +67,14 @@ Result<ScanRecord> SqlStore::EnqueueScan(const NewScan& scan, const ClipSource& 
     std::int64_t key = 0;
     sql_.Query(kInsertScan,
                {scan.id, TextOrNull(scan.idempotency_key), scan.request_digest, sql_.NowUnixUs(), scan.name,
-                scan.stream ? SqlValue(std::string_view(*scan.stream)) : SqlValue(nullptr), scan.case_label, scan.max_false_accusation, scan.clip_sha256},
+                scan.stream ? SqlValue(std::string_view(*scan.stream)) : SqlValue(nullptr), scan.case_label,
+                scan.max_false_accusation, scan.clip_sha256},
                [&](const SqlRow& row) { key = row.Integer(0); });
     if (key == 0) {
       auto known = SelectScan("idempotency_key = $1", {std::string_view(scan.idempotency_key)}, scan.id);
       if (known && known->request_digest != scan.request_digest) {
-        return Fail(ErrorCode::kAlreadyExists, "idempotency_key '" + Printable(scan.idempotency_key) + "': it came with another request before");
+        return Fail(ErrorCode::kAlreadyExists,
+                    "idempotency_key '" + Printable(scan.idempotency_key) + "': it came with another request before");
       }
       return known;
     }
@@ -135,7 +138,8 @@ Result<ScanRecord> SqlStore::FindOwnScan(std::string_view scan_id, int attempt) 
   return scan;
 }
 
-Result<ScanRecord> SqlStore::RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage, double fraction) {
+Result<ScanRecord> SqlStore::RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage,
+                                       double fraction) {
   return sql_.Write("tell the progress of " + Quoted(scan_id), [&]() -> Result<ScanRecord> {
     auto scan = FindOwnScan(scan_id, attempt);
     if (scan) sql_.Execute(kRenewScan, {scan_id, sql_.NowUnixUs() + lease_us, stage, fraction});

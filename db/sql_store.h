@@ -23,15 +23,18 @@ class SqlStore final : public Store {
   Result<std::vector<StreamRecord>> ListStreams() override;
   Result<std::map<std::string, ListenerCount>> CountListeners() override;
   Result<void> AppendReference(std::string_view stream_id, const ReferenceChunk& chunk, std::int64_t epoch) override;
-  Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet, std::int64_t end_packet) override;
+  Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet,
+                                                    std::int64_t end_packet) override;
   Result<void> VisitFingerprints(std::optional<std::string_view> stream_id, const FingerprintVisitor& visit) override;
-  Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name, std::string_view settings) override;
+  Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name,
+                        std::string_view settings) override;
   Result<std::vector<SourceRecord>> ListSources(std::string_view stream_id) override;
   Result<void> AddGrants(std::string_view stream_id, std::span<const Grant> grants) override;
   Result<std::int64_t> RevokeGrants(std::string_view stream_id, std::span<const std::string> accounts) override;
   Result<void> CloseGrant(std::string_view grant_id, std::int64_t to_stream_us) override;
   Result<LocatedGrant> FindGrant(std::string_view grant_id) override;
-  Result<std::vector<Grant>> ListGrants(std::string_view stream_id, std::int64_t from_stream_us, std::int64_t to_stream_us) override;
+  Result<std::vector<Grant>> ListGrants(std::string_view stream_id, std::int64_t from_stream_us,
+                                        std::int64_t to_stream_us) override;
   Result<std::vector<AccountSummary>> ListAccounts(std::optional<std::string_view> stream_id) override;
 
   Result<std::int64_t> AddFinding(const FindingRecord& finding) override;
@@ -43,15 +46,18 @@ class SqlStore final : public Store {
   Result<ScanRecord> GetScan(std::string_view scan_id) override;
   Result<std::optional<ScanRecord>> ClaimScan(std::string_view worker, std::int64_t lease_us) override;
   Result<void> ReadClip(std::string_view scan_id, const ClipSink& sink) override;
-  Result<ScanRecord> RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage, double fraction) override;
+  Result<ScanRecord> RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage,
+                               double fraction) override;
   Result<std::int64_t> FinishScan(std::string_view scan_id, int attempt, const FindingRecord& finding) override;
   Result<void> AbandonScan(std::string_view scan_id, int attempt, std::string_view error) override;
   Result<void> ReleaseScan(std::string_view scan_id, int attempt) override;
   Result<ScanRecord> CancelScan(std::string_view scan_id) override;
   Result<QueueLength> CountScans() override;
 
-  Result<std::optional<std::vector<std::uint8_t>>> FindAnswer(std::string_view scope, std::string_view key, std::string_view request_digest) override;
-  Result<void> KeepAnswer(std::string_view scope, std::string_view key, std::string_view request_digest, std::span<const std::uint8_t> answer) override;
+  Result<std::optional<std::vector<std::uint8_t>>> FindAnswer(std::string_view scope, std::string_view key,
+                                                              std::string_view request_digest) override;
+  Result<void> KeepAnswer(std::string_view scope, std::string_view key, std::string_view request_digest,
+                          std::span<const std::uint8_t> answer) override;
 
  private:
   struct StreamRow {

@@ -22,7 +22,8 @@ constexpr char kSelectStreams[] =
 constexpr char kWhereId[] = " WHERE id = $1";
 constexpr char kByCreation[] = " ORDER BY created_unix_us, id";
 constexpr char kFindStream[] = "SELECT stream_key, state, epoch, owner, leased_until_unix_us FROM streams WHERE id = $1";
-constexpr char kTakeStream[] = "UPDATE streams SET owner = $2, epoch = epoch + 1, lease_us = $3, leased_until_unix_us = $4 WHERE stream_key = $1";
+constexpr char kTakeStream[] =
+    "UPDATE streams SET owner = $2, epoch = epoch + 1, lease_us = $3, leased_until_unix_us = $4 WHERE stream_key = $1";
 constexpr char kRenewStream[] = "UPDATE streams SET leased_until_unix_us = $2 + lease_us WHERE stream_key = $1";
 constexpr char kGrowStream[] =
     "UPDATE streams SET num_packets = CASE WHEN num_packets < $2 THEN $2 ELSE num_packets END, num_erased_slots = num_erased_slots + $3,"
@@ -38,7 +39,8 @@ constexpr char kEndOfSource[] =
     "SELECT first_packet + num_packets FROM reference_chunks WHERE stream_key = $1 AND source = $2 ORDER BY first_packet DESC LIMIT 1";
 constexpr char kInsertChunk[] =
     "INSERT INTO reference_chunks (stream_key, source, first_packet, num_packets, num_erased_slots, sealed) VALUES ($1, $2, $3, $4, $5, $6)";
-constexpr char kInsertFingerprint[] = "INSERT INTO fingerprints (stream_key, source, first_packet, fingerprint) VALUES ($1, $2, $3, $4)";
+constexpr char kInsertFingerprint[] =
+    "INSERT INTO fingerprints (stream_key, source, first_packet, fingerprint) VALUES ($1, $2, $3, $4)";
 // Chunks do not overlap, so those of a range start with the last one that begins at or before it.
 constexpr char kSelectChunks[] =
     "SELECT c.first_packet, c.num_packets, c.num_erased_slots, c.sealed"
@@ -67,7 +69,8 @@ constexpr char kListSources[] =
 
 // ---- grants
 
-constexpr char kInsertGrants[] = "INSERT INTO grants (stream_key, account, from_stream_us, to_stream_us, grant_id, delivery) VALUES ";
+constexpr char kInsertGrants[] =
+    "INSERT INTO grants (stream_key, account, from_stream_us, to_stream_us, grant_id, delivery) VALUES ";
 constexpr char kUnlessThere[] = " ON CONFLICT DO NOTHING";
 constexpr char kSelectGrants[] =
     "SELECT g.account, g.from_stream_us, g.to_stream_us, g.grant_id, g.delivery, g.revoked_unix_us"
@@ -79,10 +82,12 @@ constexpr char kFindGrant[] =
     " WHERE g.grant_id = $1";
 constexpr char kCloseGrant[] =
     "UPDATE grants SET to_stream_us = CASE WHEN from_stream_us < $2 THEN $2 ELSE from_stream_us + 1 END WHERE grant_id = $1 AND to_stream_us > $2";
-constexpr char kCountGrantsOfAccount[] = "SELECT count(*) FROM grants WHERE stream_key = $1 AND account = $2 AND grant_id IS NULL";
+constexpr char kCountGrantsOfAccount[] =
+    "SELECT count(*) FROM grants WHERE stream_key = $1 AND account = $2 AND grant_id IS NULL";
 constexpr char kRevokeGrants[] =
     "UPDATE grants SET revoked_unix_us = $3 WHERE stream_key = $1 AND account = $2 AND grant_id IS NULL AND revoked_unix_us IS NULL";
-constexpr char kSelectRevokedAccounts[] = "SELECT DISTINCT account FROM grants WHERE stream_key = $1 AND revoked_unix_us IS NOT NULL";
+constexpr char kSelectRevokedAccounts[] =
+    "SELECT DISTINCT account FROM grants WHERE stream_key = $1 AND revoked_unix_us IS NOT NULL";
 constexpr char kReopenGrant[] =
     "UPDATE grants SET revoked_unix_us = NULL WHERE stream_key = $1 AND account = $2 AND from_stream_us = $3 AND to_stream_us = $4 AND grant_id IS NULL";
 constexpr char kCountListeners[] =
@@ -168,8 +173,9 @@ Result<SqlStore::StreamRow> SqlStore::FindOwnStream(std::string_view stream_id, 
     return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": it is complete and cannot grow");
   }
   if (stream->epoch != epoch) {
-    return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": '" + Printable(stream->owner) + "' has taken it over (epoch " +
-                                                    std::to_string(stream->epoch) + ", this is a change of epoch " + std::to_string(epoch) + ")");
+    return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": '" + Printable(stream->owner) +
+                                                    "' has taken it over (epoch " + std::to_string(stream->epoch) +
+                                                    ", this is a change of epoch " + std::to_string(epoch) + ")");
   }
   return stream;
 }
@@ -181,13 +187,15 @@ Result<void> SqlStore::CreateStream(const StreamRecord& stream, std::span<const 
   return sql_.Write("add " + Quoted(stream.id), [&]() -> Result<void> {
     const std::int64_t now = sql_.NowUnixUs();
     const StreamFormat& format = stream.format;
-    const auto inserted = sql_.Execute(
-        kInsertStream, {stream.id, std::int64_t{format.num_variants}, std::int64_t{format.packets_per_symbol}, std::int64_t{format.num_channels},
-                        std::int64_t{format.bitrate_bps}, static_cast<std::int64_t>(format.kind), std::int64_t{format.code_version}, stream.key_id,
-                        std::span<const std::uint8_t>(stream.salt), stream.input_digest, now, std::int64_t{stream.live ? 1 : 0},
-                        std::int64_t{stream.retention_days}, lease.owner, lease.duration_us, now + lease.duration_us,
-                        std::int64_t{format.strength}});
-    if (inserted == 0) return Fail(ErrorCode::kAlreadyExists, Quoted(stream.id) + ": the store has one of this id; choose another");
+    const auto inserted =
+        sql_.Execute(kInsertStream,
+                     {stream.id, std::int64_t{format.num_variants}, std::int64_t{format.packets_per_symbol},
+                      std::int64_t{format.num_channels}, std::int64_t{format.bitrate_bps}, static_cast<std::int64_t>(format.kind),
+                      std::int64_t{format.code_version}, stream.key_id, std::span<const std::uint8_t>(stream.salt),
+                      stream.input_digest, now, std::int64_t{stream.live ? 1 : 0}, std::int64_t{stream.retention_days},
+                      lease.owner, lease.duration_us, now + lease.duration_us, std::int64_t{format.strength}});
+    if (inserted == 0)
+      return Fail(ErrorCode::kAlreadyExists, Quoted(stream.id) + ": the store has one of this id; choose another");
     if (grants.empty()) return {};
     auto row = FindStream(stream.id);
     if (!row) return Pass(row);
@@ -202,11 +210,13 @@ Result<std::int64_t> SqlStore::TakeStream(std::string_view stream_id, const Leas
   return sql_.Write("take over " + Quoted(stream_id), [&]() -> Result<std::int64_t> {
     auto stream = FindStream(stream_id);
     if (!stream) return Pass(stream);
-    if (stream->state == StreamState::kComplete) return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": it is complete and cannot be taken");
+    if (stream->state == StreamState::kComplete)
+      return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": it is complete and cannot be taken");
     const std::int64_t now = sql_.NowUnixUs();
     if (stream->owner != lease.owner && stream->leased_until_unix_us > now) {
-      return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": '" + Printable(stream->owner) + "' is recording it, for another " +
-                                                      std::to_string((stream->leased_until_unix_us - now + 999'999) / 1'000'000) + " s at least");
+      return Fail(ErrorCode::kFailedPrecondition,
+                  Quoted(stream_id) + ": '" + Printable(stream->owner) + "' is recording it, for another " +
+                      std::to_string((stream->leased_until_unix_us - now + 999'999) / 1'000'000) + " s at least");
     }
     sql_.Execute(kTakeStream, {stream->key, lease.owner, lease.duration_us, now + lease.duration_us});
     return stream->epoch + 1;
@@ -225,7 +235,8 @@ Result<void> SqlStore::RenewStream(std::string_view stream_id, std::int64_t epoc
 
 Result<void> SqlStore::CompleteStream(std::string_view stream_id, std::int64_t num_samples, std::int64_t epoch) {
   if (auto checked = CheckStreamId(stream_id); !checked) return checked;
-  if (num_samples < 0) return Fail(ErrorCode::kInvalidArgument, "samples of a stream: wanted 0 or more, got " + std::to_string(num_samples));
+  if (num_samples < 0)
+    return Fail(ErrorCode::kInvalidArgument, "samples of a stream: wanted 0 or more, got " + std::to_string(num_samples));
   return sql_.Write("complete " + Quoted(stream_id), [&]() -> Result<void> {
     auto stream = FindStream(stream_id);
     if (stream && stream->state == StreamState::kComplete) return {};
@@ -291,20 +302,24 @@ Result<void> SqlStore::AppendReference(std::string_view stream_id, const Referen
     std::int64_t end = 0;
     sql_.Query(kEndOfSource, {stream->key, source}, [&](const SqlRow& row) { end = row.Integer(0); });
     if (chunk.first_packet < end) {
-      return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": source " + std::to_string(source) + " is stored up to packet " +
-                                                      std::to_string(end) + ", got a chunk that starts at " + std::to_string(chunk.first_packet));
+      return Fail(ErrorCode::kFailedPrecondition, Quoted(stream_id) + ": source " + std::to_string(source) +
+                                                      " is stored up to packet " + std::to_string(end) +
+                                                      ", got a chunk that starts at " + std::to_string(chunk.first_packet));
     }
-    sql_.Execute(kInsertChunk, {stream->key, source, chunk.first_packet, std::int64_t{chunk.num_packets}, std::int64_t{chunk.num_erased_slots},
-                                std::span<const std::uint8_t>(chunk.sealed)});
+    sql_.Execute(kInsertChunk, {stream->key, source, chunk.first_packet, std::int64_t{chunk.num_packets},
+                                std::int64_t{chunk.num_erased_slots}, std::span<const std::uint8_t>(chunk.sealed)});
     if (!chunk.fingerprint.empty()) {
-      sql_.Execute(kInsertFingerprint, {stream->key, source, chunk.first_packet, std::span<const std::uint8_t>(chunk.fingerprint)});
+      sql_.Execute(kInsertFingerprint,
+                   {stream->key, source, chunk.first_packet, std::span<const std::uint8_t>(chunk.fingerprint)});
     }
-    sql_.Execute(kGrowStream, {stream->key, chunk.first_packet + chunk.num_packets, std::int64_t{chunk.num_erased_slots}, sql_.NowUnixUs()});
+    sql_.Execute(kGrowStream,
+                 {stream->key, chunk.first_packet + chunk.num_packets, std::int64_t{chunk.num_erased_slots}, sql_.NowUnixUs()});
     return {};
   });
 }
 
-Result<std::vector<ReferenceChunk>> SqlStore::ReadReference(std::string_view stream_id, int source, std::int64_t first_packet, std::int64_t end_packet) {
+Result<std::vector<ReferenceChunk>> SqlStore::ReadReference(std::string_view stream_id, int source, std::int64_t first_packet,
+                                                            std::int64_t end_packet) {
   if (auto checked = CheckStreamId(stream_id); !checked) return Pass(checked);
   return sql_.Read("read the reference of " + Quoted(stream_id), [&]() -> Result<std::vector<ReferenceChunk>> {
     std::vector<ReferenceChunk> chunks;
@@ -335,7 +350,8 @@ Result<void> SqlStore::VisitFingerprints(std::optional<std::string_view> stream_
   });
 }
 
-Result<int> SqlStore::PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name, std::string_view settings) {
+Result<int> SqlStore::PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name,
+                                std::string_view settings) {
   if (auto checked = CheckStreamId(stream_id); !checked) return Pass(checked);
   if (auto checked = CheckName("source", name); !checked) return Pass(checked);
   return sql_.Write("add source '" + Printable(name) + "' to " + Quoted(stream_id), [&]() -> Result<int> {
@@ -370,7 +386,8 @@ void SqlStore::InsertGrants(std::int64_t stream_key, std::span<const Grant> gran
     for (const Grant& grant : grants.first(count)) {
       const auto next = [&] { return ", $" + std::to_string(parameters.size()); };
       sql += parameters.size() == 1 ? "($1" : ", ($1";
-      for (const SqlValue& value : SqlParameters{grant.account, grant.from_stream_us, grant.to_stream_us, TextOrNull(grant.id), TextOrNull(grant.delivery)}) {
+      for (const SqlValue& value : SqlParameters{grant.account, grant.from_stream_us, grant.to_stream_us, TextOrNull(grant.id),
+                                                 TextOrNull(grant.delivery)}) {
         parameters.push_back(value);
         sql += next();
       }
@@ -417,7 +434,8 @@ Result<std::int64_t> SqlStore::RevokeGrants(std::string_view stream_id, std::spa
     for (const std::string& account : accounts) {
       std::int64_t num_grants = 0;
       sql_.Query(kCountGrantsOfAccount, {stream->key, account}, [&](const SqlRow& row) { num_grants = row.Integer(0); });
-      if (num_grants == 0) return Fail(ErrorCode::kNotFound, "account '" + Printable(account) + "' has no grant for " + Quoted(stream_id));
+      if (num_grants == 0)
+        return Fail(ErrorCode::kNotFound, "account '" + Printable(account) + "' has no grant for " + Quoted(stream_id));
       if (sql_.Execute(kRevokeGrants, {stream->key, account, now}) > 0) ++num_revoked;
     }
     return num_revoked;
@@ -436,17 +454,20 @@ Result<LocatedGrant> SqlStore::FindGrant(std::string_view grant_id) {
   if (auto checked = CheckName("grant id", grant_id); !checked) return Pass(checked);
   return sql_.Read("read grant '" + Printable(grant_id) + "'", [&]() -> Result<LocatedGrant> {
     Result<LocatedGrant> found = NoSuchGrant(grant_id);
-    sql_.Query(kFindGrant, {grant_id}, [&](const SqlRow& row) { found = LocatedGrant{.stream_id = row.Text(6), .grant = ReadGrant(row)}; });
+    sql_.Query(kFindGrant, {grant_id},
+               [&](const SqlRow& row) { found = LocatedGrant{.stream_id = row.Text(6), .grant = ReadGrant(row)}; });
     return found;
   });
 }
 
-Result<std::vector<Grant>> SqlStore::ListGrants(std::string_view stream_id, std::int64_t from_stream_us, std::int64_t to_stream_us) {
+Result<std::vector<Grant>> SqlStore::ListGrants(std::string_view stream_id, std::int64_t from_stream_us,
+                                                std::int64_t to_stream_us) {
   if (auto checked = CheckStreamId(stream_id); !checked) return Pass(checked);
   return sql_.Read("list the grants of " + Quoted(stream_id), [&]() -> Result<std::vector<Grant>> {
     std::vector<Grant> grants;
     if (from_stream_us >= to_stream_us) return grants;
-    sql_.Visit(kSelectGrants, {stream_id, from_stream_us, to_stream_us}, [&](const SqlRow& row) { grants.push_back(ReadGrant(row)); });
+    sql_.Visit(kSelectGrants, {stream_id, from_stream_us, to_stream_us},
+               [&](const SqlRow& row) { grants.push_back(ReadGrant(row)); });
     return grants;
   });
 }

@@ -69,7 +69,9 @@ class SqliteConnection final : public SqlConnection {
     return db_.getChanges();
   }
 
-  void Query(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override { Visit(sql, parameters, visit); }
+  void Query(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override {
+    Visit(sql, parameters, visit);
+  }
 
   void Visit(const std::string& sql, const SqlParameters& parameters, const RowVisitor& visit) override {
     Use use(*this, sql, parameters);
@@ -90,7 +92,8 @@ class SqliteConnection final : public SqlConnection {
   // A statement while it is in use, taken out of the kept ones, so that a visitor may run the same SQL again.
   class Use {
    public:
-    Use(SqliteConnection& connection, const std::string& sql, const SqlParameters& parameters) : connection_(connection), sql_(sql) {
+    Use(SqliteConnection& connection, const std::string& sql, const SqlParameters& parameters)
+        : connection_(connection), sql_(sql) {
       auto kept = connection.prepared_.extract(sql);
       prepared_ = kept.empty() ? std::make_unique<Prepared>(connection.db_, sql) : std::move(kept.mapped());
       for (std::size_t i = 0; i < prepared_->places.size(); ++i) {
@@ -126,7 +129,9 @@ class SqliteConnection final : public SqlConnection {
 
   Failure Diagnose(const std::exception_ptr& thrown, const std::string& doing) override {
     const auto rethrow = [&]() -> Result<void> { std::rethrow_exception(thrown); };
-    return {.error = CatchSqlite(doing + " in the store " + path_, [this] { return SystemErrnoOf(db_); }, rethrow).error()};
+    return {.error = CatchSqlite(
+                         doing + " in the store " + path_, [this] { return SystemErrnoOf(db_); }, rethrow)
+                         .error()};
   }
 
   SQLite::Database db_;
@@ -137,7 +142,8 @@ class SqliteConnection final : public SqlConnection {
 
 }  // namespace
 
-Result<std::unique_ptr<SqlConnection>> ConnectSqlite(const std::string& path, OpenMode mode, std::chrono::milliseconds busy_timeout) {
+Result<std::unique_ptr<SqlConnection>> ConnectSqlite(const std::string& path, OpenMode mode,
+                                                     std::chrono::milliseconds busy_timeout) {
   auto db = OpenSqliteDatabase(path, mode, busy_timeout);
   if (!db) return Pass(db);
   return std::make_unique<SqliteConnection>(*std::move(db), Printable(path));

@@ -11,6 +11,7 @@
 namespace earmark {
 
 // As OpenStore. A call that finds another connection writing waits up to `busy_timeout` and then is kUnavailable.
-Result<std::unique_ptr<SqlConnection>> ConnectSqlite(const std::string& path, OpenMode mode, std::chrono::milliseconds busy_timeout);
+Result<std::unique_ptr<SqlConnection>> ConnectSqlite(const std::string& path, OpenMode mode,
+                                                     std::chrono::milliseconds busy_timeout);
 
 }  // namespace earmark

@@ -96,7 +96,8 @@ Result<void> CheckIsOurs(const SQLite::Database& db, const std::string& path) {
 bool IsReadOnly(const SQLite::Database& db) { return sqlite3_db_readonly(db.getHandle(), "main") == 1; }
 
 tl::unexpected<Error> FailReadOnly(const std::string& path) {
-  return Fail(ErrorCode::kPermissionDenied, "cannot " + Opening(path) + ": no permission to write it; check the modes of the file and its folder");
+  return Fail(ErrorCode::kPermissionDenied,
+              "cannot " + Opening(path) + ": no permission to write it; check the modes of the file and its folder");
 }
 
 // The file keeps its journal mode, so this changes one only where a tool put the store in another mode, as some ways of copying
@@ -134,7 +135,8 @@ Result<SQLite::Database> OpenFile(const std::string& path, int flags, std::chron
 Result<SQLite::Database> OpenAsPermitted(const std::string& path, std::chrono::milliseconds busy_timeout) {
   const std::string folder = fs::path(path).parent_path().string();
   const bool may_write = access(path.c_str(), W_OK) == 0 && access(folder.c_str(), W_OK) == 0;
-  if (may_write || Exists(path + "-wal") || Exists(path + "-journal")) return OpenFile(path, SQLite::OPEN_READWRITE, busy_timeout);
+  if (may_write || Exists(path + "-wal") || Exists(path + "-journal"))
+    return OpenFile(path, SQLite::OPEN_READWRITE, busy_timeout);
   return OpenFile(UriOf(path) + "?immutable=1", SQLite::OPEN_READONLY | SQLite::OPEN_URI, busy_timeout);
 }
 
@@ -158,7 +160,8 @@ Result<SQLite::Database> OpenExisting(const std::string& path, OpenMode mode, st
   if (auto ours = CheckIsOurs(db, path); !ours) return Pass(ours);
   if (IsReadOnly(db) && mode == OpenMode::kReadWriteCreate) return FailReadOnly(path);
   const auto system_errno = [&db] { return SystemErrnoOf(db); };
-  const auto prepared = CatchSqlite(Opening(path), system_errno, [&] { return IsReadOnly(db) ? PrepareForReading(db, path) : PrepareForWriting(db, path); });
+  const auto prepared = CatchSqlite(Opening(path), system_errno,
+                                    [&] { return IsReadOnly(db) ? PrepareForReading(db, path) : PrepareForWriting(db, path); });
   if (!prepared) return Pass(prepared);
   return opened;
 }
@@ -172,7 +175,8 @@ class NewFolders {
   NewFolders(const NewFolders&) = delete;
   NewFolders& operator=(const NewFolders&) = delete;
   ~NewFolders() {
-    for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) rmdir(folder->c_str());  // fails if someone else uses it
+    // fails if someone else uses it
+    for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) rmdir(folder->c_str());
   }
 
   Result<void> Make(const fs::path& folder) {
@@ -341,7 +345,8 @@ Result<int> SqliteSchemaVersion(const std::string& path, std::chrono::millisecon
   if (!opened) return Pass(opened);
   if (auto ours = CheckIsOurs(*opened, *absolute); !ours) return Pass(ours);
   const auto system_errno = [&] { return SystemErrnoOf(*opened); };
-  return CatchSqlite(Opening(*absolute), system_errno, [&]() -> Result<int> { return opened->execAndGet("PRAGMA user_version").getInt(); });
+  return CatchSqlite(Opening(*absolute), system_errno,
+                     [&]() -> Result<int> { return opened->execAndGet("PRAGMA user_version").getInt(); });
 }
 
 }  // namespace earmark

@@ -19,8 +19,9 @@ Result<void> CheckSqliteSchema(SQLite::Database& db, const std::string& path) {
   const int seen = SchemaVersion(db);
   if (auto checked = CheckSchemaVersion(seen, SqliteMigrations(), path); !checked) return checked;
   if (seen == SqliteMigrations().back().version) return {};
-  return Fail(ErrorCode::kFailedPrecondition, "the store " + Printable(path) + " has the older schema " + std::to_string(seen) +
-                                                " and may not be written; somebody who may is to bring it up to date with `earmark db migrate`");
+  return Fail(ErrorCode::kFailedPrecondition,
+              "the store " + Printable(path) + " has the older schema " + std::to_string(seen) +
+                  " and may not be written; somebody who may is to bring it up to date with `earmark db migrate`");
 }
 
 Result<void> MigrateSqliteSchema(SQLite::Database& db, const std::string& path) {

@@ -21,9 +21,11 @@ bool IsPostgres(std::string_view url) { return url.starts_with("postgresql://") 
 tl::unexpected<Error> FailScheme(const std::string& url) {
   // Says the scheme only: the rest of a URL may hold a password.
   const std::size_t colon = url.find(':');
-  const std::string got = colon == std::string::npos ? "one without a scheme" : "scheme '" + Printable(url.substr(0, colon)) + "'";
-  return Fail(ErrorCode::kInvalidArgument,
-              "store URL: wanted sqlite:PATH, such as sqlite:/var/lib/earmark/store.db, or postgresql://USER@HOST/DATABASE, got " + got);
+  const std::string got =
+      colon == std::string::npos ? "one without a scheme" : "scheme '" + Printable(url.substr(0, colon)) + "'";
+  return Fail(
+      ErrorCode::kInvalidArgument,
+      "store URL: wanted sqlite:PATH, such as sqlite:/var/lib/earmark/store.db, or postgresql://USER@HOST/DATABASE, got " + got);
 }
 
 Result<std::unique_ptr<SqlConnection>> Connect(const std::string& url, OpenMode mode) {

@@ -26,7 +26,8 @@ class Store : public StreamStore, public FindingStore, public JobQueue, public A
 
 enum class OpenMode {
   kReadWriteCreate,  // make what is missing (the file and its folder; the tables), bring the schema up to date
-  kReadWrite,        // kNotFound if there is no store; where an SQLite file or its folder may not be written, changes alone fail: kPermissionDenied
+  // kNotFound if there is no store; where an SQLite file or its folder may not be written, changes alone fail: kPermissionDenied
+  kReadWrite,
 };
 
 // Opens `sqlite:PATH` or `postgresql://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE`. kInvalidArgument: not a store URL; kFailedPrecondition: the

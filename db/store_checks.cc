@@ -42,12 +42,14 @@ Result<void> CheckLabel(std::string_view label) { return label.empty() ? Result<
 
 Result<void> CheckLimit(std::string_view of_what, int limit) {
   if (limit >= 1 && limit <= kMaxListed) return {};
-  return Refuse("limit of " + std::string(of_what) + ": wanted 1 to " + std::to_string(kMaxListed) + ", got " + std::to_string(limit));
+  return Refuse("limit of " + std::string(of_what) + ": wanted 1 to " + std::to_string(kMaxListed) + ", got " +
+                std::to_string(limit));
 }
 
 Result<void> CheckVerdict(std::string_view verdict) {
   if (std::find(kVerdicts.begin(), kVerdicts.end(), verdict) != kVerdicts.end()) return {};
-  return Refuse("verdict: wanted accused, no_accusation, unknown_audio or unreadable, got '" + Printable(verdict, kMaxPrintedBytes) + "'");
+  return Refuse("verdict: wanted accused, no_accusation, unknown_audio or unreadable, got '" +
+                Printable(verdict, kMaxPrintedBytes) + "'");
 }
 
 Result<void> CheckAccusation(const AccusationRecord& accusation) {
@@ -78,10 +80,12 @@ Result<void> CheckName(std::string_view field, std::string_view name) {
 
 Result<void> CheckNewName(std::string_view field, std::string_view name) {
   if (auto named = CheckName(field, name); !named) return named;
-  if (name.front() == ' ' || name.back() == ' ') return Refuse(std::string(field) + ": wanted no blank at its beginning or end, got '" + Printable(name) + "'");
+  if (name.front() == ' ' || name.back() == ' ')
+    return Refuse(std::string(field) + ": wanted no blank at its beginning or end, got '" + Printable(name) + "'");
   for (std::string_view rest = name; !rest.empty();) {
     const CodePoint first = FirstOf(rest);
-    if (first.is_invisible()) return Refuse(std::string(field) + ": wanted a name without invisible characters, got '" + Printable(name) + "'");
+    if (first.is_invisible())
+      return Refuse(std::string(field) + ": wanted a name without invisible characters, got '" + Printable(name) + "'");
     rest.remove_prefix(first.num_bytes);
   }
   return {};

@@ -42,26 +42,27 @@ struct StreamRecord {
   std::string id;
   StreamFormat format;
   StreamState state = StreamState::kRecording;
-  std::string key_id;                    // public id of the master key that seals the reference
-  std::array<std::uint8_t, 16> salt{};   // of the per-stream key; public
-  std::string input_digest;              // hex digest of the marked input, so that a second `mark` can tell another recording
-  bool live = false;                     // marked as it was sent, not from a file: its time 0 is created_unix_us
-  int retention_days = 0;                // 0: until removed
-  std::int64_t created_unix_us = 0;      // set by CreateStream
-  std::int64_t updated_unix_us = 0;      // set by CreateStream, AppendReference, CompleteStream
-  std::int64_t num_packets = 0;          // end of the source that reaches furthest, in 20 ms packets; grows with AppendReference
-  std::int64_t num_samples = 0;          // of the recording, per channel at 48 kHz, without padding; set by CompleteStream
-  std::int64_t num_erased_slots = 0;     // slots whose variants differed in mode or length; grows with AppendReference
-  std::string owner = {};                // of the latest lease
-  std::int64_t epoch = kFirstEpoch;      // set by CreateStream, TakeStream
+  std::string key_id;                   // public id of the master key that seals the reference
+  std::array<std::uint8_t, 16> salt{};  // of the per-stream key; public
+  std::string input_digest;             // hex digest of the marked input, so that a second `mark` can tell another recording
+  bool live = false;                    // marked as it was sent, not from a file: its time 0 is created_unix_us
+  int retention_days = 0;               // 0: until removed
+  std::int64_t created_unix_us = 0;     // set by CreateStream
+  std::int64_t updated_unix_us = 0;     // set by CreateStream, AppendReference, CompleteStream
+  // end of the source that reaches furthest, in 20 ms packets; grows with AppendReference
+  std::int64_t num_packets = 0;
+  std::int64_t num_samples = 0;       // of the recording, per channel at 48 kHz, without padding; set by CompleteStream
+  std::int64_t num_erased_slots = 0;  // slots whose variants differed in mode or length; grows with AppendReference
+  std::string owner = {};             // of the latest lease
+  std::int64_t epoch = kFirstEpoch;   // set by CreateStream, TakeStream
   std::int64_t leased_until_unix_us = 0;
 };
 
 // A sealed piece of the reference, and the fingerprint of the same stretch. See docs/formats/sealed-reference.md.
 struct ReferenceChunk {
-  int source = 0;                         // which speaker's track; 0 where there is only one
-  std::int64_t first_packet = 0;          // chunks of one source do not overlap; where the source was away there are none
-  int num_packets = 0;                    // > 0
+  int source = 0;                 // which speaker's track; 0 where there is only one
+  std::int64_t first_packet = 0;  // chunks of one source do not overlap; where the source was away there are none
+  int num_packets = 0;            // > 0
   int num_erased_slots = 0;
   std::vector<std::uint8_t> sealed;       // ciphertext
   std::vector<std::uint8_t> fingerprint;  // plain; may be empty
@@ -83,7 +84,8 @@ struct Grant {
   std::int64_t to_stream_us = kOpenEnd;  // exclusive
   std::string id = {};                   // unique in the store; empty for those that never change
   std::string delivery = {};             // the service's own: where the listener's packets go; opaque here
-  std::int64_t revoked_unix_us = 0;      // 0: not revoked; else no copy is made under it any more, and those that are out are traced as before
+  // 0: not revoked; else no copy is made under it any more, and those that are out are traced as before
+  std::int64_t revoked_unix_us = 0;
 
   bool operator==(const Grant&) const = default;
 };
@@ -136,7 +138,8 @@ class StreamStore {
   // ---- reference
   // Appends one chunk, moves the stream's num_packets, num_erased_slots and updated time on, and extends the lease. kNotFound: no such
   // stream; kFailedPrecondition: the stream is complete, `epoch` is not the stream's, or the chunk starts before its source's last one ended.
-  virtual Result<void> AppendReference(std::string_view stream_id, const ReferenceChunk& chunk, std::int64_t epoch = kFirstEpoch) = 0;
+  virtual Result<void> AppendReference(std::string_view stream_id, const ReferenceChunk& chunk,
+                                       std::int64_t epoch = kFirstEpoch) = 0;
   // The chunks of one source that overlap packets [first_packet, end_packet), in order, without fingerprints. May be empty.
   virtual Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet,
                                                             std::int64_t end_packet) = 0;
@@ -149,7 +152,8 @@ class StreamStore {
   // ---- sources
   // The number of the source of this name: the one it has, with its settings replaced, or the next free one. kNotFound: no such stream;
   // kFailedPrecondition: complete, or `epoch` is not the stream's.
-  virtual Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name, std::string_view settings) = 0;
+  virtual Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name,
+                                std::string_view settings) = 0;
   // By number. Empty for a stream that was marked from a file, and for an unknown one.
   virtual Result<std::vector<SourceRecord>> ListSources(std::string_view stream_id) = 0;
 

@@ -6,7 +6,9 @@
 
 namespace earmark {
 
-bool CodePoint::is_control() const { return is_valid && utf8proc_category(static_cast<utf8proc_int32_t>(value)) == UTF8PROC_CATEGORY_CC; }
+bool CodePoint::is_control() const {
+  return is_valid && utf8proc_category(static_cast<utf8proc_int32_t>(value)) == UTF8PROC_CATEGORY_CC;
+}
 
 bool CodePoint::is_invisible() const {
   if (!is_valid || value == ' ') return false;
@@ -16,14 +18,17 @@ bool CodePoint::is_invisible() const {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return true;
-    default: return false;
+    case UTF8PROC_CATEGORY_ZS:
+      return true;
+    default:
+      return false;
   }
 }
 
 CodePoint FirstOf(std::string_view text) {
   utf8proc_int32_t value = 0;
-  const auto size = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &value);
+  const auto size = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                     static_cast<utf8proc_ssize_t>(text.size()), &value);
   if (size <= 0) return {};
   return {.value = static_cast<char32_t>(value), .num_bytes = static_cast<std::size_t>(size), .is_valid = true};
 }

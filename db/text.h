@@ -13,8 +13,10 @@ struct CodePoint {
   std::size_t num_bytes = 1;
   bool is_valid = false;  // else one byte that is no UTF-8
 
-  bool is_control() const;    // C0, C1 and DEL
-  bool is_invisible() const;  // control, or what has no shape of its own: joiners, direction marks, separators of lines, blanks but the plain one, unassigned
+  bool is_control() const;  // C0, C1 and DEL
+  // control, or what has no shape of its own: joiners, direction marks, separators of lines, blanks but the plain one,
+  // unassigned
+  bool is_invisible() const;
 };
 
 // The code point at the start of `text`, which is not empty.

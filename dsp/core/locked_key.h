@@ -12,7 +12,7 @@ namespace earmark {
 // same, and may be swapped. Copying and reading: any thread. Throws std::bad_alloc.
 class LockedKey {
  public:
-  LockedKey() = default;  // not set: as Key()
+  LockedKey() = default;      // not set: as Key()
   LockedKey(const Key& key);  // NOLINT(google-explicit-constructor): the caller's copy wipes itself
 
   const Key& Get() const noexcept;

@@ -10,7 +10,9 @@ constexpr double kLeastPower = 1e-7;  // -70 dBFS
 
 bool MeanLoss::IsLost(const Energies& energies) noexcept { return energies.mean < kLeastShare * energies.channels; }
 
-bool MeanLoss::HasSound() const noexcept { return second_.channels >= kLeastPower * static_cast<double>(num_in_second_) && num_in_second_ > 0; }
+bool MeanLoss::HasSound() const noexcept {
+  return second_.channels >= kLeastPower * static_cast<double>(num_in_second_) && num_in_second_ > 0;
+}
 
 void MeanLoss::Add(std::span<const float> interleaved) noexcept {
   for (std::size_t i = 0; i + 1 < interleaved.size(); i += 2) {
@@ -29,7 +31,9 @@ void MeanLoss::Add(std::span<const float> interleaved) noexcept {
   }
 }
 
-bool MeanLoss::is_lost() const noexcept { return IsLost({.channels = whole_.channels + second_.channels, .mean = whole_.mean + second_.mean}); }
+bool MeanLoss::is_lost() const noexcept {
+  return IsLost({.channels = whole_.channels + second_.channels, .mean = whole_.mean + second_.mean});
+}
 
 double MeanLoss::lost_share() const noexcept {
   const bool sound = HasSound();

@@ -30,7 +30,7 @@ class MeanLoss {
   bool HasSound() const noexcept;
 
   std::size_t samples_per_second_;
-  Energies whole_;   // but for the present second
+  Energies whole_;  // but for the present second
   Energies second_;
   std::size_t num_in_second_ = 0;
   std::size_t num_seconds_ = 0;  // with sound

@@ -1,14 +1,14 @@
 // Secret bytes that cannot be printed, copied into a log or compared by accident.
 #pragma once
 
+#include <sodium.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <span>
-
-#include <sodium.h>
 
 namespace earmark {
 

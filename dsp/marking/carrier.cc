@@ -15,7 +15,8 @@ const SymbolSigns& CarrierSigns::At(std::int64_t symbol) noexcept {
   const auto* word = block.data() + symbol * bytes_per_symbol % kKeystreamBlockBytes;
   for (std::size_t j = 0; j < signs_.size(); ++j) {
     auto& carrier = signs_[j];
-    for (std::size_t band = 0; band < carrier.size(); ++band) carrier[band] = ((word[band / 8] >> (band % 8)) & 1) != 0 ? -1.0F : 1.0F;
+    for (std::size_t band = 0; band < carrier.size(); ++band)
+      carrier[band] = ((word[band / 8] >> (band % 8)) & 1) != 0 ? -1.0F : 1.0F;
     draws_.gain_signs[j] = ((word[kGainField / 8] >> (kGainField % 8)) & 1) != 0 ? -1.0F : 1.0F;
     word += 4;
   }

@@ -17,8 +17,8 @@ namespace earmark {
 
 inline constexpr int kNumBands = 21;
 // Band edges in Hz (critical bands after Zwicker, from 200 Hz to 12 kHz). Band b is [edge b, edge b+1).
-inline constexpr std::array<int, kNumBands + 1> kBandEdgesHz = {200,  300,  400,  510,  630,  770,  920,  1080, 1270, 1480, 1720,
-                                                                2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400, 7700, 9500, 12000};
+inline constexpr std::array<int, kNumBands + 1> kBandEdgesHz = {
+    200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400, 7700, 9500, 12000};
 inline constexpr int kMaxCarriers = 4;  // half of kMaxVariants, which code version 2 needs; version 1 uses log2 of it
 
 constexpr int NumCarriers(int num_variants) { return num_variants == 2 ? 1 : num_variants == 4 ? 2 : 3; }
@@ -34,8 +34,8 @@ using SymbolSigns = std::array<std::array<float, kNumBands>, kMaxCarriers>;
 // What code version 2 has besides.
 inline constexpr int kGainField = kNumBands;
 struct SymbolDraws {
-  std::array<std::uint8_t, kNumBands + 1> draws{};    // [field] 0 … 255
-  std::array<float, kMaxCarriers> gain_signs{};       // [carrier] ±1, of kGainField
+  std::array<std::uint8_t, kNumBands + 1> draws{};  // [field] 0 … 255
+  std::array<float, kMaxCarriers> gain_signs{};     // [carrier] ±1, of kGainField
 };
 
 // Reads what is keyed, in any order of symbols; fastest in sequence. Real-time safe; one object serves one thread at a time.

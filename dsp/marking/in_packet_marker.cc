@@ -13,7 +13,8 @@ namespace earmark {
 namespace {
 
 constexpr float kCoarseStepDb = 6.0206F;
-constexpr std::size_t kMaxFineBytes = 12;  // of a hybrid frame: 4 bands of up to 8 bits in two channels, and those that are read before
+// of a hybrid frame: 4 bands of up to 8 bits in two channels, and those that are read before
+constexpr std::size_t kMaxFineBytes = 12;
 
 // A whole number of steps whose square is on average that of `wanted`.
 int StepsFor(float wanted, int draw) noexcept {
@@ -28,13 +29,19 @@ struct ChangedFrame {
   std::array<std::uint8_t, 1276> bytes;
   std::size_t size = 0;
 
-  explicit ChangedFrame(std::span<const std::uint8_t> frame) : size(std::min(frame.size(), bytes.size())) { std::copy_n(frame.begin(), size, bytes.begin()); }
+  explicit ChangedFrame(std::span<const std::uint8_t> frame) : size(std::min(frame.size(), bytes.size())) {
+    std::copy_n(frame.begin(), size, bytes.begin());
+  }
   std::span<std::uint8_t> view() { return std::span(bytes).first(size); }
 };
 
 SilkOptions SilkOptionsOf(const OpusFrames& packet) noexcept {
-  SilkOptions options{.num_channels = packet.num_channels, .duration_ms = packet.samples_per_frame / 48, .hybrid = packet.mode == OpusMode::kHybrid};
-  options.bandwidth = packet.bandwidth == OpusBandwidth::kNarrow ? SilkBandwidth::kNarrow : packet.bandwidth == OpusBandwidth::kMedium ? SilkBandwidth::kMedium : SilkBandwidth::kWide;
+  SilkOptions options{.num_channels = packet.num_channels,
+                      .duration_ms = packet.samples_per_frame / 48,
+                      .hybrid = packet.mode == OpusMode::kHybrid};
+  options.bandwidth = packet.bandwidth == OpusBandwidth::kNarrow   ? SilkBandwidth::kNarrow
+                      : packet.bandwidth == OpusBandwidth::kMedium ? SilkBandwidth::kMedium
+                                                                   : SilkBandwidth::kWide;
   return options;
 }
 
@@ -50,7 +57,11 @@ InPacketMarker::Options InPacketMarker::OptionsFor(const StreamFormat& format) {
 }
 
 InPacketMarker::InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options)
-    : format_(format), options_(options), carrier_(carrier_key, 2), masking_(options.masking), patches_(static_cast<std::size_t>(format.num_variants)) {}
+    : format_(format),
+      options_(options),
+      carrier_(carrier_key, 2),
+      masking_(options.masking),
+      patches_(static_cast<std::size_t>(format.num_variants)) {}
 
 PatchedPacket InPacketMarker::Mark(std::int64_t packet, std::span<const std::uint8_t> opus) noexcept {
   for (Patch& patch : patches_) patch.Clear();
@@ -74,7 +85,9 @@ void InPacketMarker::MarkFrame(const OpusFrames& packet, std::size_t index, std:
   RangeDecoder decoder(frame);
   if (packet.mode != OpusMode::kCelt) MarkSilk(packet, frame, offset, decoder);
   // In a hybrid frame there may be a redundant CELT frame at a change of mode (RFC 6716, section 4.5.1), which moves the end of this one; such a frame is rare.
-  if (packet.mode == OpusMode::kSilk || (packet.mode == OpusMode::kHybrid && (decoder.Tell() + 37 > 8 * decoder.num_bytes() || decoder.BitLogp(12)))) return;
+  if (packet.mode == OpusMode::kSilk ||
+      (packet.mode == OpusMode::kHybrid && (decoder.Tell() + 37 > 8 * decoder.num_bytes() || decoder.BitLogp(12))))
+    return;
   // A change of level goes on into the frames that follow. So shorter frames are moved once in 20 ms, and in longer packets up and down in turn.
   const int start = static_cast<int>(index) * packet.samples_per_frame;
   const bool moved = start % kPacketSamples == 0 && first_of_slot;
@@ -95,7 +108,8 @@ void InPacketMarker::AddToPatches(std::span<const std::uint8_t> frame, std::size
   for (std::size_t v = 0; v < patches_.size(); ++v) patches_[v].CutTo(sizes[v]);
 }
 
-void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept {
+void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset,
+                              RangeDecoder& decoder) noexcept {
   const auto layer = ParseSilk(decoder, SilkOptionsOf(packet));
   if (!layer || layer->num_gains == 0) return;
   // The decoder goes on from what it has: by long-term prediction in voiced frames, by the synthesis filter's memory in all. Where a frame's own part is
@@ -116,13 +130,16 @@ void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uin
       const SilkGain& gain = layer->gains[i];
       const auto exchanged = ExchangeSymbol(changed, {gain.range, gain.num_front_bytes}, gain.lsb, gain.lsb + move);
       // The bytes that both layers of a hybrid frame could want are not touched.
-      if (!exchanged || (packet.mode == OpusMode::kHybrid && static_cast<std::size_t>(exchanged->first + exchanged->count) + kMaxFineBytes > frame.size())) continue;
+      if (!exchanged || (packet.mode == OpusMode::kHybrid &&
+                         static_cast<std::size_t>(exchanged->first + exchanged->count) + kMaxFineBytes > frame.size()))
+        continue;
       std::copy_n(exchanged->bytes.begin(), exchanged->count, changed.begin() + exchanged->first);
     }
   });
 }
 
-void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept {
+void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset,
+                              RangeDecoder& decoder, int direction) noexcept {
   const auto front = ParseCeltFront(CeltLayoutOf(packet), decoder);
   if (!front) return;
   const BandMovesDb& moves = masking_.Update(*front, frame, packet.samples_per_frame);
@@ -132,7 +149,8 @@ void InPacketMarker::MarkCelt(const OpusFrames& packet, std::span<const std::uin
   const int end_band = packet.mode == OpusMode::kHybrid ? options_.hybrid_end_band : options_.end_band;
   for (auto b = static_cast<std::size_t>(options_.first_band); b < static_cast<std::size_t>(end_band); ++b) {
     const float step_db = kCoarseStepDb / static_cast<float>(1 << front->num_fine_bits[b]);
-    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db) steps[b] = direction * StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
+    if (front->num_fine_bits[b] > 0 && step_db <= options_.max_step_db)
+      steps[b] = direction * StepsFor(moves[b] / step_db, carrier_.draws().draws[b]);
     any = any || steps[b] != 0;
   }
   if (!any) return;

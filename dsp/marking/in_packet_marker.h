@@ -57,8 +57,10 @@ class InPacketMarker {
 
  private:
   void MarkFrame(const OpusFrames& packet, std::size_t index, std::size_t offset, bool first_of_slot) noexcept;
-  void MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder) noexcept;
-  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder, int direction) noexcept;
+  void MarkSilk(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset,
+                RangeDecoder& decoder) noexcept;
+  void MarkCelt(const OpusFrames& packet, std::span<const std::uint8_t> frame, std::size_t offset, RangeDecoder& decoder,
+                int direction) noexcept;
   // Adds each variant's version of a frame, `change`, to its patch, or none if there is no room for all.
   template <typename Change>
   void AddToPatches(std::span<const std::uint8_t> frame, std::size_t offset, const Change& change) noexcept;

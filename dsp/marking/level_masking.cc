@@ -10,7 +10,8 @@ const BandMovesDb& LevelMasking::Update(const CeltFront& front, std::span<const 
   levels_.Advance(front, frame);
   const float bytes = static_cast<float>(frame.size()) * kPacketSamples / static_cast<float>(frame_samples);
   mean_bytes_ += mean_bytes_ < 0 ? bytes - mean_bytes_ : (bytes - mean_bytes_) / 8;
-  const float lowness = std::clamp((options_.high_rate_bytes - mean_bytes_) / (options_.high_rate_bytes - options_.low_rate_bytes), 0.0F, 1.0F);
+  const float lowness =
+      std::clamp((options_.high_rate_bytes - mean_bytes_) / (options_.high_rate_bytes - options_.low_rate_bytes), 0.0F, 1.0F);
   const float move_db = options_.move_db * (1 + (options_.low_rate_share - 1) * lowness);
   moves_.fill(0);
   float peak_db = -200;

@@ -14,8 +14,8 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <utility>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "dsp/core/fft.h"

@@ -6,12 +6,12 @@
 namespace earmark {
 namespace {
 
-constexpr float kFullStrength = 0.0233F;         // 0.2 dB
-constexpr float kLeastShare = 0.5F;              // of it, in a perfectly steady band
-constexpr float kSteadyDb = 0.7F;                // mean level change of a band that gets the least
-constexpr float kUnsteadyDb = 2.5F;              // … and of one that gets it all
-constexpr float kForget = 0.93F;                 // per frame of 10 ms: a time constant of 140 ms
-constexpr float kSilencePower = 6e-8F;           // -72 dB re full-scale sine
+constexpr float kFullStrength = 0.0233F;  // 0.2 dB
+constexpr float kLeastShare = 0.5F;       // of it, in a perfectly steady band
+constexpr float kSteadyDb = 0.7F;         // mean level change of a band that gets the least
+constexpr float kUnsteadyDb = 2.5F;       // … and of one that gets it all
+constexpr float kForget = 0.93F;          // per frame of 10 ms: a time constant of 140 ms
+constexpr float kSilencePower = 6e-8F;    // -72 dB re full-scale sine
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace {
 constexpr int kMaxOpusSamples = 5760;  // 120 ms, the longest packet
 // What decoder (the encoder's look-ahead that it could not see) and marker lack of a whole packet.
 constexpr int kHeldBackSamples = kPacketSamples - kOpusLookaheadSamples - Marker::kLatencySamples;
-constexpr int kMinPacketBytes = 8;     // libopus puts nothing into less
+constexpr int kMinPacketBytes = 8;  // libopus puts nothing into less
 
 int DurationSamples(std::span<const std::uint8_t> opus) noexcept {
   if (opus.empty()) return -1;
@@ -31,7 +31,8 @@ ReencodeMarker::ReencodeMarker(StreamMarker marker, std::unique_ptr<OpusDecoder,
       delayed_((kHeldBackSamples + kPacketSamples) * num_channels_) {}
 
 Result<std::unique_ptr<ReencodeMarker>> ReencodeMarker::Create(const StreamFormat& format, const ReadingKeys& keys) {
-  if (format.kind != ReferenceKind::kVariantPackets) return Fail(ErrorCode::kInvalidArgument, "kind: packets are marked for variant packets alone");
+  if (format.kind != ReferenceKind::kVariantPackets)
+    return Fail(ErrorCode::kInvalidArgument, "kind: packets are marked for variant packets alone");
   auto marker = StreamMarker::Create(format, keys);
   if (!marker) return Pass(marker);
   int error = OPUS_OK;

@@ -10,11 +10,11 @@
 namespace earmark {
 namespace {
 
-constexpr float kMaxApartDb = 6.0F;     // levels of a band …
-constexpr float kBelowPeakDb = 30.0F;   // … of those that are heard: beside the strongest, …
-constexpr float kFloorDb = -95.0F;      // … and at all
-constexpr int kMaxGainApart = 2;        // of the pitch filter, in its steps of 0.094
-constexpr int kPeriodShare = 50;        // periods may be a fiftieth apart
+constexpr float kMaxApartDb = 6.0F;    // levels of a band …
+constexpr float kBelowPeakDb = 30.0F;  // … of those that are heard: beside the strongest, …
+constexpr float kFloorDb = -95.0F;     // … and at all
+constexpr int kMaxGainApart = 2;       // of the pitch filter, in its steps of 0.094
+constexpr int kPeriodShare = 50;       // periods may be a fiftieth apart
 
 bool PitchAgrees(const CeltFront& a, const CeltFront& b) noexcept {
   if (std::abs(a.pitch_gain - b.pitch_gain) > kMaxGainApart) return false;
@@ -55,7 +55,8 @@ bool SpliceGuard::Alike(std::span<const std::span<const std::uint8_t>> packets) 
     }
     levels_[v].Advance(coded->front, coded->frame);
     if (!first) first = coded;
-    alike = alike && coded->front.transient == first->front.transient && PitchAgrees(coded->front, first->front) && LevelsAgree(v);
+    alike =
+        alike && coded->front.transient == first->front.transient && PitchAgrees(coded->front, first->front) && LevelsAgree(v);
   }
   if (!alike) std::fill(levels_.begin() + 1, levels_.end(), levels_[0]);
   return alike;

@@ -7,7 +7,8 @@ namespace earmark {
 
 Result<StreamMarker> StreamMarker::Create(const StreamFormat& format, const ReadingKeys& keys, std::int64_t first_packet) {
   if (auto valid = Validate(format); !valid) return Pass(valid);
-  if (first_packet < 0) return Fail(ErrorCode::kInvalidArgument, "first_packet: want 0 or more, got " + std::to_string(first_packet));
+  if (first_packet < 0)
+    return Fail(ErrorCode::kInvalidArgument, "first_packet: want 0 or more, got " + std::to_string(first_packet));
   const bool variants = format.kind == ReferenceKind::kVariantPackets;
   auto encoder = VariantEncoder::Create({.num_encoders = PacketsPerSlot(format),
                                          .num_channels = format.num_channels,

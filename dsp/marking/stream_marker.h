@@ -43,7 +43,9 @@ class StreamMarker {
 
   const StreamFormat& format() const { return format_; }
   // How many packets the reference's slots have: q, or 1.
-  static int PacketsPerSlot(const StreamFormat& format) { return format.kind == ReferenceKind::kVariantPackets ? format.num_variants : 1; }
+  static int PacketsPerSlot(const StreamFormat& format) {
+    return format.kind == ReferenceKind::kVariantPackets ? format.num_variants : 1;
+  }
 
  private:
   StreamMarker(const StreamFormat& format, const ReadingKeys& keys, std::int64_t first_packet, VariantEncoder encoder)

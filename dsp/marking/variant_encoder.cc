@@ -39,7 +39,9 @@ Result<VariantEncoder> VariantEncoder::Create(const Options& options) {
   result.as_told_ = options.bitrate_bps == 0;
   const bool padded = silk && options.constant;
   if (padded) result.padded_bytes_ = options.bitrate_bps / 8 / kPacketsPerSecond;
-  const int rate_bps = options.bitrate_bps == 0 ? OPUS_BITRATE_MAX : padded ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond : options.bitrate_bps;
+  const int rate_bps = options.bitrate_bps == 0 ? OPUS_BITRATE_MAX
+                       : padded                 ? (result.padded_bytes_ - kPaddingBytes) * 8 * kPacketsPerSecond
+                                                : options.bitrate_bps;
   result.packets_.resize(static_cast<std::size_t>(options.num_encoders));
   for (int v = 0; v < options.num_encoders; ++v) {
     int error = OPUS_OK;
@@ -69,7 +71,8 @@ bool VariantEncoder::EncodeOne(int variant, std::span<const float> block, int nu
   OpusEncoder* encoder = encoders_[static_cast<std::size_t>(variant)].get();
   auto& packet = packets_[static_cast<std::size_t>(variant)];
   int length = opus_encode_float(encoder, block.data(), kPacketSamples, packet.data(), as_told_ ? num_bytes : kMaxPacketBytes);
-  if (length > 0 && length < padded_bytes_ && opus_packet_pad(packet.data(), length, padded_bytes_) == OPUS_OK) length = padded_bytes_;
+  if (length > 0 && length < padded_bytes_ && opus_packet_pad(packet.data(), length, padded_bytes_) == OPUS_OK)
+    length = padded_bytes_;
   lengths_[static_cast<std::size_t>(variant)] = length;
   return length > 0;
 }

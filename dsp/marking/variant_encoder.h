@@ -24,7 +24,8 @@ inline constexpr int kOpusLookaheadSamples = 312;  // at 48 kHz; checked by Crea
 
 // The packets of one 20 ms slot. The spans are valid until the next Encode. A slot at whose time nothing was sent has empty packets.
 struct Slot {
-  std::array<std::span<const std::uint8_t>, kMaxVariants> packets;  // the first num_encoders are set; an erased slot's are all the same
+  // the first num_encoders are set; an erased slot's are all the same
+  std::array<std::span<const std::uint8_t>, kMaxVariants> packets;
   bool erased = false;
   std::int64_t packet = 0;  // its number on the room's clock: 20 ms each
 };
@@ -35,7 +36,8 @@ class VariantEncoder {
     int num_encoders = 4;  // 1 to kMaxVariants
     int num_channels = 1;
     int bitrate_bps = 32000;  // 0: each slot's packets are as long as it is told
-    bool constant = true;  // packets are all as long; otherwise, with one encoder, as long as the sound wants, bitrate_bps on average
+    // packets are all as long; otherwise, with one encoder, as long as the sound wants, bitrate_bps on average
+    bool constant = true;
   };
   // kInternal if libopus refuses a setting.
   static Result<VariantEncoder> Create(const Options& options);
@@ -68,7 +70,7 @@ class VariantEncoder {
 
   int num_encoders_ = 0;
   std::size_t encoder_bytes_ = 0;
-  bool as_told_ = false;   // about the packets' length
+  bool as_told_ = false;  // about the packets' length
   int padded_bytes_ = 0;  // length to pad to; 0 where packets are not padded
   std::vector<std::unique_ptr<OpusEncoder, EncoderDeleter>> encoders_;
   std::vector<std::array<std::uint8_t, kMaxPacketBytes>> packets_;

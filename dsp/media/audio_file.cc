@@ -126,7 +126,8 @@ class Reader final : public AudioReader {
 // Whether the file is of a kind that radio servers send with metadata in between: MP3 or AAC without a container.
 bool IsRadioStream(const AudioInfo& info) { return info.format.starts_with("mp3 / ") || info.format.starts_with("aac / "); }
 
-Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options) {
+Result<std::unique_ptr<AudioSource>> OpenSource(const std::string& path, std::shared_ptr<InputFile> file,
+                                                const AudioOptions& options) {
   if (file->status.st_size == 0) return Fail(ErrorCode::kInvalidArgument, path + " is empty");
   if (LooksLikePcm(file->handle)) {
     Result<std::unique_ptr<AudioSource>> source = OpenWithSndfile(path, file);
@@ -167,7 +168,8 @@ Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, 
   return Open(path, std::make_shared<InputFile>(*std::move(file)), options);
 }
 
-Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options) {
+Result<std::unique_ptr<AudioReader>> AudioReader::Open(const std::string& path, std::shared_ptr<InputFile> file,
+                                                       const AudioOptions& options) {
   Result<std::unique_ptr<AudioSource>> source = OpenSource(path, std::move(file), options);
   if (!source) return Pass(source);
   const int rate_hz = (*source)->info().sample_rate_hz;

@@ -48,7 +48,8 @@ class AudioReader {
   static Result<std::unique_ptr<AudioReader>> Open(const std::string& path, const AudioOptions& options = {});
   // The same of a file that is open already, so that all of them read the same one. It is read by place, but for plain PCM, which moves its reading
   // position: one reader at a time. `path` is for messages.
-  static Result<std::unique_ptr<AudioReader>> Open(const std::string& path, std::shared_ptr<InputFile> file, const AudioOptions& options = {});
+  static Result<std::unique_ptr<AudioReader>> Open(const std::string& path, std::shared_ptr<InputFile> file,
+                                                   const AudioOptions& options = {});
   virtual ~AudioReader() = default;
 
   virtual const AudioInfo& info() const = 0;

@@ -7,15 +7,16 @@
 namespace earmark {
 namespace {
 
-constexpr double kLeastPower = 1e-7;       // -70 dBFS
-constexpr double kLeastShare = 1e-4;       // -40 dB
-constexpr double kMuchStronger = 4;        // 6 dB
+constexpr double kLeastPower = 1e-7;         // -70 dBFS
+constexpr double kLeastShare = 1e-4;         // -40 dB
+constexpr double kMuchStronger = 4;          // 6 dB
 constexpr double kLeastStrongPower = 1e-10;  // -100 dBFS: below are the roundings of 16 bits
 
 }  // namespace
 
 bool ChannelLikeness::IsInverted(const Second& second) noexcept {
-  return second.difference > kMuchStronger * second.mean && second.difference > kLeastStrongPower * static_cast<double>(second.num_samples);
+  return second.difference > kMuchStronger * second.mean &&
+         second.difference > kLeastStrongPower * static_cast<double>(second.num_samples);
 }
 
 bool ChannelLikeness::IsUnlike(const Second& second) noexcept {

@@ -21,9 +21,9 @@ class ChannelLikeness {
  private:
   struct Second {
     std::size_t num_samples = 0;
-    double mean = 0;        // energies
+    double mean = 0;  // energies
     double difference = 0;
-    double both = 0;        // sum of their products
+    double both = 0;  // sum of their products
   };
   static bool IsInverted(const Second& second) noexcept;
   static bool IsUnlike(const Second& second) noexcept;

@@ -35,7 +35,8 @@ Result<CopyWriter> CopyWriter::Create(const std::string& path, const Options& op
 
 Result<void> CopyWriter::Write(std::span<const std::uint8_t> packet) {
   if (ogg_) return ogg_->Write(packet);
-  const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), pcm_.data(), kMaxPacketSamples, 0);
+  const int got =
+      opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), pcm_.data(), kMaxPacketSamples, 0);
   if (got < 0) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet");
   return wav_->Write(std::span(pcm_).first(static_cast<std::size_t>(got * num_channels_)));
 }

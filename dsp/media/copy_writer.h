@@ -22,7 +22,7 @@ namespace earmark {
 class CopyWriter {
  public:
   struct Options {
-    int num_channels = 1;  // 1 or 2
+    int num_channels = 1;      // 1 or 2
     int pre_skip_samples = 0;  // of sound before the recording begins, at 48 kHz: what encoder and marker delay by
     int output_gain_q8_db = 0;
     int input_sample_rate_hz = kSampleRateHz;

@@ -87,10 +87,11 @@ std::string NeedText(double duration_s, int num_channels) {
   char text[160];
   const double gb_per_s = static_cast<double>(sizeof(float)) * kDetectRateHz * num_channels / 1e9;
   if (duration_s > 0) {
-    std::snprintf(text, sizeof(text), "; its %.1f hours need %.1f GB there: make room, or set TMPDIR to a larger folder", duration_s / 3600,
-                  duration_s * gb_per_s);
+    std::snprintf(text, sizeof(text), "; its %.1f hours need %.1f GB there: make room, or set TMPDIR to a larger folder",
+                  duration_s / 3600, duration_s * gb_per_s);
   } else {
-    std::snprintf(text, sizeof(text), "; each hour of it needs %.1f GB there: make room, or set TMPDIR to a larger folder", 3600 * gb_per_s);
+    std::snprintf(text, sizeof(text), "; each hour of it needs %.1f GB there: make room, or set TMPDIR to a larger folder",
+                  3600 * gb_per_s);
   }
   return text;
 }
@@ -186,7 +187,8 @@ Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {
     if (!read || *read == 0) break;
     num_frames += *read;
     if (num_frames > most_frames) {
-      return Fail(ErrorCode::kInvalidArgument, path_ + " is longer than " + std::to_string(most_frames / kFramesPerHour) + " hours; cut out a part of it");
+      return Fail(ErrorCode::kInvalidArgument,
+                  path_ + " is longer than " + std::to_string(most_frames / kFramesPerHour) + " hours; cut out a part of it");
     }
     if (auto kept = writer.Add(std::span(block).first(static_cast<std::size_t>(*read) * num_channels)); !kept) return kept;
   }
@@ -242,7 +244,8 @@ Result<DecodedClip> DecodedClip::Decode(const std::string& path, const Advance& 
 
 Result<std::span<const float>> DecodedClip::Samples(std::size_t signal) {
   if (signal >= signals_.size()) {
-    return Fail(ErrorCode::kInvalidArgument, "signal: 0 to " + std::to_string(signals_.size() - 1) + " wanted, got " + std::to_string(signal));
+    return Fail(ErrorCode::kInvalidArgument,
+                "signal: 0 to " + std::to_string(signals_.size() - 1) + " wanted, got " + std::to_string(signal));
   }
   if (!samples_[signal]) {
     if (auto joined = JoinSides(signal); !joined) return Pass(joined);
@@ -264,7 +267,8 @@ Result<void> DecodedClip::JoinSides(std::size_t signal) {
       block[i] = is_left ? mean[begin + i] + difference[begin + i] : mean[begin + i] - difference[begin + i];
     }
     Result<void> kept = side.Append(block);
-    if (!kept && kept.error().code == ErrorCode::kResourceExhausted) return Fail(kept.error().code, kept.error().message + NeedText(duration_s_, 1));
+    if (!kept && kept.error().code == ErrorCode::kResourceExhausted)
+      return Fail(kept.error().code, kept.error().message + NeedText(duration_s_, 1));
     if (!kept) return kept;
     samples_[mean_at]->ReleaseMemory();
     samples_[mean_at + 1]->ReleaseMemory();

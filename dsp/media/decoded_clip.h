@@ -40,10 +40,12 @@ class DecodedClip {
   // What was read of the samples need not stay in memory: it is on disk, and comes back when it is touched.
   void ReleaseMemory() const;
 
-  double duration_s() const { return duration_s_; }        // of the longest track
-  bool truncated() const { return truncated_; }            // a track breaks off
-  const std::string& sha256() const { return sha256_; }    // of the file, 64 hex digits
-  const std::vector<std::string>& notes() const { return notes_; }  // for people, such as "track 2 cannot be decoded: …", counted from 1
+  double duration_s() const { return duration_s_; }      // of the longest track
+  bool truncated() const { return truncated_; }          // a track breaks off
+  const std::string& sha256() const { return sha256_; }  // of the file, 64 hex digits
+  const std::vector<std::string>& notes() const {
+    return notes_;
+  }  // for people, such as "track 2 cannot be decoded: …", counted from 1
 
  private:
   friend class ClipDecoder;

@@ -64,7 +64,11 @@ Result<Key> ParseText(const std::string& path, const Text& text, std::size_t siz
   const int status =
       sodium_hex2bin(key.MutableBytes().data(), kKeyBytes, chars + kPrefix.size(), 2 * kKeyBytes, nullptr, &num_bytes, nullptr);
   if (status != 0 || num_bytes != kKeyBytes) return NotAKey(path);
-  if (!key.is_set()) return Fail(ErrorCode::kInvalidArgument, path + " holds a key of zeros, which everybody knows; restore it from a backup, or make a new one with: earmark keys create");
+  if (!key.is_set())
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        path +
+            " holds a key of zeros, which everybody knows; restore it from a backup, or make a new one with: earmark keys create");
   return key;
 }
 

@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "dsp/core/result.h"
 #include "dsp/core/locked_key.h"
+#include "dsp/core/result.h"
 #include "dsp/core/secret.h"
 
 namespace earmark {

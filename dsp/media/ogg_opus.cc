@@ -165,7 +165,8 @@ Result<std::unique_ptr<OggOpusWriter>> OggOpusWriter::Create(const std::string& 
                 "input_sample_rate_hz: 0 (unknown) or more wanted, got " + std::to_string(options.input_sample_rate_hz));
   }
   if (options.output_gain_q8_db < -32768 || options.output_gain_q8_db > 32767) {
-    return Fail(ErrorCode::kInvalidArgument, "output_gain_q8_db: -32768 to 32767 wanted, got " + std::to_string(options.output_gain_q8_db));
+    return Fail(ErrorCode::kInvalidArgument,
+                "output_gain_q8_db: -32768 to 32767 wanted, got " + std::to_string(options.output_gain_q8_db));
   }
   Result<std::unique_ptr<AtomicFile>> file = AtomicFile::Create(path, 0666);
   if (!file) return Pass(file);

@@ -35,7 +35,8 @@ bool BeginsWith(const ogg_page& page, std::string_view text) {
 
 std::optional<Head> ParseHead(const ogg_page& page) {
   constexpr long kHeadBytes = 19;
-  if (!ogg_page_bos(&page) || ogg_page_packets(&page) != 1 || !BeginsWith(page, "OpusHead") || page.body_len < kHeadBytes) return std::nullopt;
+  if (!ogg_page_bos(&page) || ogg_page_packets(&page) != 1 || !BeginsWith(page, "OpusHead") || page.body_len < kHeadBytes)
+    return std::nullopt;
   const unsigned char* bytes = page.body;
   const auto little_endian = [bytes](int at, int num_bytes) {
     std::uint32_t value = 0;
@@ -67,7 +68,9 @@ class Reader final : public OggOpusReader {
   int pre_skip_samples() const override { return head_.pre_skip_samples; }
   int output_gain_q8_db() const override { return head_.output_gain_q8_db; }
   int input_sample_rate_hz() const override { return head_.input_sample_rate_hz; }
-  std::int64_t num_samples() const override { return std::max<std::int64_t>(0, num_decoded_ - head_.pre_skip_samples - end_trim_); }
+  std::int64_t num_samples() const override {
+    return std::max<std::int64_t>(0, num_decoded_ - head_.pre_skip_samples - end_trim_);
+  }
 
   Result<void> ReadHeaders() {
     char magic[4] = {};
@@ -99,7 +102,9 @@ class Reader final : public OggOpusReader {
   Result<std::optional<ogg_page*>> ReadPage() {
     for (;;) {
       const long found = ogg_sync_pageseek(&sync_, &page_);
-      if (found < 0) return Damaged("damaged after page " + std::to_string(num_pages_) + ": a page with a wrong checksum, or something else than pages");
+      if (found < 0)
+        return Damaged("damaged after page " + std::to_string(num_pages_) +
+                       ": a page with a wrong checksum, or something else than pages");
       if (found > 0) {
         ++num_pages_;
         return &page_;
@@ -124,7 +129,8 @@ class Reader final : public OggOpusReader {
       return Damaged("page " + std::to_string(next_page_number_) + " is missing, got " + std::to_string(ogg_page_pageno(&page)));
     }
     // libogg joins what does not belong together, and drops beginnings and ends, without a word.
-    if ((ogg_page_continued(&page) != 0) != is_within_packet_) return Damaged("page " + std::to_string(next_page_number_) + " does not go on where the one before ends");
+    if ((ogg_page_continued(&page) != 0) != is_within_packet_)
+      return Damaged("page " + std::to_string(next_page_number_) + " does not go on where the one before ends");
     ++next_page_number_;
     const int num_segments = page.header[26];
     if (num_segments > 0) is_within_packet_ = page.header[26 + num_segments] == 255;
@@ -135,11 +141,15 @@ class Reader final : public OggOpusReader {
   Result<void> StartLink(const ogg_page& first) {
     const auto head = ParseHead(first);
     if (!head) return Wrong("another stream follows the Opus one");
-    if (head->version >= 16) return Wrong("Opus of a later version (" + std::to_string(head->version) + ") than this program knows");
-    if (head->mapping_family != 0) return Wrong("mapping family: 0 (mono or stereo) wanted, got " + std::to_string(head->mapping_family));
-    if (head->num_channels != 1 && head->num_channels != 2) return Wrong("channels: 1 or 2 wanted, got " + std::to_string(head->num_channels));
+    if (head->version >= 16)
+      return Wrong("Opus of a later version (" + std::to_string(head->version) + ") than this program knows");
+    if (head->mapping_family != 0)
+      return Wrong("mapping family: 0 (mono or stereo) wanted, got " + std::to_string(head->mapping_family));
+    if (head->num_channels != 1 && head->num_channels != 2)
+      return Wrong("channels: 1 or 2 wanted, got " + std::to_string(head->num_channels));
     if (head->num_channels != head_.num_channels) {
-      return Wrong("a part with " + std::to_string(head->num_channels) + " channels follows one with " + std::to_string(head_.num_channels));
+      return Wrong("a part with " + std::to_string(head->num_channels) + " channels follows one with " +
+                   std::to_string(head_.num_channels));
     }
     serial_ = ogg_page_serialno(&first);
     next_page_number_ = ogg_page_pageno(&first) + 1;
@@ -184,7 +194,8 @@ class Reader final : public OggOpusReader {
     page_granule_ = ogg_page_granulepos(**page);
     pending_bytes_ = ogg_page_packets(**page) > 0 ? 0 : pending_bytes_ + static_cast<std::size_t>((**page)->body_len);
     if (pending_bytes_ > kMaxPacketBytes) return Damaged("a packet of more than 61308 bytes");
-    if (ogg_stream_pagein(&stream_, **page) != 0) return Damaged("page " + std::to_string(next_page_number_ - 1) + " cannot be read");
+    if (ogg_stream_pagein(&stream_, **page) != 0)
+      return Damaged("page " + std::to_string(next_page_number_ - 1) + " cannot be read");
     return PageOutcome::kTaken;
   }
 
@@ -197,7 +208,8 @@ class Reader final : public OggOpusReader {
       if (*taken == PageOutcome::kEndOfFile) return std::optional<std::span<const std::uint8_t>>();
     }
     const std::span<const std::uint8_t> bytes(packet.packet, static_cast<std::size_t>(packet.bytes));
-    const int duration = bytes.empty() ? 0 : opus_packet_get_nb_samples(bytes.data(), static_cast<opus_int32>(bytes.size()), kSampleRateHz);
+    const int duration =
+        bytes.empty() ? 0 : opus_packet_get_nb_samples(bytes.data(), static_cast<opus_int32>(bytes.size()), kSampleRateHz);
     if (bytes.size() > kMaxPacketBytes) return Damaged("a packet of more than 61308 bytes");
     if (duration <= 0) return Damaged("packet " + std::to_string(num_packets_) + " is no Opus packet");
     ++num_packets_;

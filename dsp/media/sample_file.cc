@@ -65,7 +65,8 @@ Result<void> SampleFile::Finish() {
   const std::size_t size_bytes = size_ * sizeof(float);
   void* const mapped = ::mmap(nullptr, size_bytes, PROT_READ, MAP_SHARED, file_.fd(), 0);
   if (mapped == MAP_FAILED) {
-    return Fail(ErrorCode::kResourceExhausted, TemporaryFolder() + ": the decoded sound cannot be mapped: " + std::generic_category().message(errno));
+    return Fail(ErrorCode::kResourceExhausted,
+                TemporaryFolder() + ": the decoded sound cannot be mapped: " + std::generic_category().message(errno));
   }
   mapped_ = {static_cast<const float*>(mapped), Unmapper(size_bytes)};
   file_.Close();  // the mapping keeps it

@@ -24,7 +24,9 @@ class SampleFile {
   // Once, after the last Append, and before the first samples(). Errors as Append; kResourceExhausted also where no more can be mapped.
   Result<void> Finish();
   // Valid for the life of this object and of what it is moved to.
-  std::span<const float> samples() const { return mapped_ == nullptr ? std::span<const float>(pending_) : std::span(mapped_.get(), size_); }
+  std::span<const float> samples() const {
+    return mapped_ == nullptr ? std::span<const float>(pending_) : std::span(mapped_.get(), size_);
+  }
   // What was read need not stay in memory; it comes back when it is touched. Spans stay valid. Nothing for those in memory.
   void ReleaseMemory() const;
 

@@ -137,8 +137,7 @@ bool IsCutOff(std::string_view log) {
 
 class SndfileSource final : public AudioSource {
  public:
-  SndfileSource(const std::string& path, std::unique_ptr<View> view, SndfilePtr file, const SF_INFO& format,
-                ChannelMixer mixer)
+  SndfileSource(const std::string& path, std::unique_ptr<View> view, SndfilePtr file, const SF_INFO& format, ChannelMixer mixer)
       : path_(path),
         view_(std::move(view)),
         file_(std::move(file)),

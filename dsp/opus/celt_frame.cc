@@ -16,13 +16,20 @@ constexpr int kMaxFineBits = 8;
 class Parser {
  public:
   Parser(const CeltLayout& layout, RangeDecoder& decoder)
-      : decoder_(decoder), lm_(layout.frame_size_log2), channels_(layout.num_channels), first_(layout.first_band), end_(layout.end_band), total_bits_(8 * decoder.num_bytes()) {
+      : decoder_(decoder),
+        lm_(layout.frame_size_log2),
+        channels_(layout.num_channels),
+        first_(layout.first_band),
+        end_(layout.end_band),
+        total_bits_(8 * decoder.num_bytes()) {
     front_.layout = layout;
   }
 
   std::optional<CeltFront> Run() noexcept {
-    if (decoder_.Tell() >= total_bits_) front_.silence = true;
-    else if (decoder_.Tell() == 1) front_.silence = decoder_.BitLogp(15);
+    if (decoder_.Tell() >= total_bits_)
+      front_.silence = true;
+    else if (decoder_.Tell() == 1)
+      front_.silence = decoder_.BitLogp(15);
     if (front_.silence) return front_;
     PitchFilter();
     front_.transient = lm_ > 0 && HasBits(3) && decoder_.BitLogp(3);
@@ -45,8 +52,12 @@ class Parser {
 
  private:
   bool HasBits(int count) const noexcept { return decoder_.Tell() + count <= total_bits_; }
-  int Width(int band) const noexcept { return celt::kBandEdges[static_cast<std::size_t>(band) + 1] - celt::kBandEdges[static_cast<std::size_t>(band)]; }
-  int WidthOf(int first, int end) const noexcept { return celt::kBandEdges[static_cast<std::size_t>(end)] - celt::kBandEdges[static_cast<std::size_t>(first)]; }
+  int Width(int band) const noexcept {
+    return celt::kBandEdges[static_cast<std::size_t>(band) + 1] - celt::kBandEdges[static_cast<std::size_t>(band)];
+  }
+  int WidthOf(int first, int end) const noexcept {
+    return celt::kBandEdges[static_cast<std::size_t>(end)] - celt::kBandEdges[static_cast<std::size_t>(first)];
+  }
 
   void PitchFilter() noexcept {
     if (first_ != 0 || !HasBits(16) || !decoder_.BitLogp(1)) return;
@@ -79,8 +90,10 @@ class Parser {
         value += static_cast<int>(pairs);
         low += 2 * pairs;
       }
-      if (at < low + width) value = -value;
-      else low += width;
+      if (at < low + width)
+        value = -value;
+      else
+        low += width;
     }
     decoder_.Update(low, std::min(low + width, kTotal), kTotal);
     return value;
@@ -89,7 +102,8 @@ class Parser {
   void CoarseLevels() noexcept {
     const auto& models = celt::kCoarseModels[static_cast<std::size_t>(lm_)][front_.intra ? 1 : 0];
     for (auto b = static_cast<std::size_t>(first_); b < static_cast<std::size_t>(end_); ++b) {
-      for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c) front_.coarse[c][b] = static_cast<std::int16_t>(CoarseLevel(models[b]));
+      for (std::size_t c = 0; c < static_cast<std::size_t>(channels_); ++c)
+        front_.coarse[c][b] = static_cast<std::int16_t>(CoarseLevel(models[b]));
     }
   }
 
@@ -131,7 +145,8 @@ class Parser {
       const auto band = static_cast<std::size_t>(b);
       const int bins = channels_ * Width(b) << lm_;
       const int quantum = std::min(bins << kEighths, std::max(6 << kEighths, bins));
-      const int cap = (celt::kCaps[static_cast<std::size_t>(lm_)][static_cast<std::size_t>(channels_ - 1)][band] + 64) * bins >> 2;
+      const int cap =
+          (celt::kCaps[static_cast<std::size_t>(lm_)][static_cast<std::size_t>(channels_ - 1)][band] + 64) * bins >> 2;
       cap_[band] = cap;
       int boost = 0;
       for (int chance = log_chance; decoder_.TellEighths() + (chance << kEighths) < total && boost < cap; chance = 1) {
@@ -204,8 +219,10 @@ class Parser {
     while (low <= high) {
       const int middle = (low + high) / 2;
       const int sum = Sum([&](int b) { return AtQuality(middle, b) + boost_[static_cast<std::size_t>(b)]; }, nullptr);
-      if (sum > total_) high = middle - 1;
-      else low = middle + 1;
+      if (sum > total_)
+        high = middle - 1;
+      else
+        low = middle + 1;
     }
     const int upper = low--;
     Bands base{};
@@ -221,10 +238,13 @@ class Parser {
     int at = 0;
     for (int beyond = 1 << kSteps; beyond - at > 1;) {
       const int middle = (at + beyond) / 2;
-      const int sum = Sum([&](int b) { return base[static_cast<std::size_t>(b)] + (middle * step[static_cast<std::size_t>(b)] >> kSteps); }, nullptr);
+      const int sum =
+          Sum([&](int b) { return base[static_cast<std::size_t>(b)] + (middle * step[static_cast<std::size_t>(b)] >> kSteps); },
+              nullptr);
       (sum > total_ ? beyond : at) = middle;
     }
-    used_ = Sum([&](int b) { return base[static_cast<std::size_t>(b)] + (at * step[static_cast<std::size_t>(b)] >> kSteps); }, &bits_);
+    used_ = Sum([&](int b) { return base[static_cast<std::size_t>(b)] + (at * step[static_cast<std::size_t>(b)] >> kSteps); },
+                &bits_);
   }
 
   // From the top down, bands are left without a shape where the frame says so, or where there are too few bits for the question.
@@ -257,7 +277,8 @@ class Parser {
   }
 
   void StereoParameters() noexcept {
-    if (intensity_reserve_ > 0) intensity_ = first_ + static_cast<int>(decoder_.Uniform(static_cast<std::uint32_t>(coded_ + 1 - first_)));
+    if (intensity_reserve_ > 0)
+      intensity_ = first_ + static_cast<int>(decoder_.Uniform(static_cast<std::uint32_t>(coded_ + 1 - first_)));
     if (intensity_ <= first_) {
       total_ += dual_reserve_;
       dual_reserve_ = 0;
@@ -277,7 +298,8 @@ class Parser {
     }
     int balance = 0;
     for (int b = first_; b < coded_; ++b) balance = FineBits(b, balance);
-    for (int b = coded_; b < end_; ++b) fine_[static_cast<std::size_t>(b)] = bits_[static_cast<std::size_t>(b)] / channels_ >> kEighths;
+    for (int b = coded_; b < end_; ++b)
+      fine_[static_cast<std::size_t>(b)] = bits_[static_cast<std::size_t>(b)] / channels_ >> kEighths;
     front_.num_coded_bands = coded_;
   }
 
@@ -294,8 +316,10 @@ class Parser {
       const int log_bins = degrees * (celt::kLogBins[band] + (lm_ << kEighths));
       int offset = (log_bins >> 1) - degrees * 21;
       if (bins == 2) offset += degrees << kEighths >> 2;
-      if (bits + offset < degrees * 2 << kEighths) offset += log_bins >> 2;
-      else if (bits + offset < degrees * 3 << kEighths) offset += log_bins >> 3;
+      if (bits + offset < degrees * 2 << kEighths)
+        offset += log_bins >> 2;
+      else if (bits + offset < degrees * 3 << kEighths)
+        offset += log_bins >> 3;
       int fine = std::max(0, bits + offset + (degrees << (kEighths - 1))) / degrees >> kEighths;
       if (channels_ * fine > bits >> kEighths) fine = bits >> (channels_ - 1) >> kEighths;
       fine_[band] = std::min(fine, kMaxFineBits);
@@ -347,7 +371,9 @@ CeltLayout CeltLayoutOf(const OpusFrames& packet) noexcept {
           .end_band = kEndBands[static_cast<std::size_t>(packet.bandwidth)]};
 }
 
-std::optional<CeltFront> ParseCeltFront(const CeltLayout& layout, RangeDecoder& decoder) noexcept { return Parser(layout, decoder).Run(); }
+std::optional<CeltFront> ParseCeltFront(const CeltLayout& layout, RangeDecoder& decoder) noexcept {
+  return Parser(layout, decoder).Run();
+}
 
 int ReadRawBits(std::span<const std::uint8_t> frame, int first, int count) noexcept {
   int value = 0;
@@ -374,7 +400,8 @@ void CeltLevels::Advance(const CeltFront& front, std::span<const std::uint8_t> f
   const float fall = static_cast<float>(front.intra ? celt::kIntraBandPrediction : celt::kBandPrediction[lm]) / 32768;
   std::array<float, 2> from_below{};
   for (std::size_t b = 0; b < celt::kNumBands; ++b) {
-    const bool coded = static_cast<int>(b) >= front.layout.first_band && static_cast<int>(b) < front.layout.end_band && !front.silence;
+    const bool coded =
+        static_cast<int>(b) >= front.layout.first_band && static_cast<int>(b) < front.layout.end_band && !front.silence;
     const int bits = front.num_fine_bits[b];
     float power = 0;
     if (channels == 1) level_[0][b] = std::max(level_[0][b], level_[1][b]);

@@ -17,9 +17,9 @@
 namespace earmark {
 
 struct CeltLayout {
-  int num_channels = 1;    // 1 or 2, as coded
+  int num_channels = 1;     // 1 or 2, as coded
   int frame_size_log2 = 3;  // 0 … 3: 2.5, 5, 10, 20 ms
-  int first_band = 0;      // 17 in hybrid frames
+  int first_band = 0;       // 17 in hybrid frames
   int end_band = celt::kNumBands;
 };
 
@@ -28,14 +28,16 @@ CeltLayout CeltLayoutOf(const OpusFrames& packet) noexcept;
 
 struct CeltFront {
   CeltLayout layout;
-  bool silence = false;    // nothing else is set then
+  bool silence = false;  // nothing else is set then
   bool transient = false;
-  bool intra = false;      // levels are not predicted from the frame before
-  int pitch_period = 0;    // of the pitch filter, in samples at 48 kHz
-  int pitch_gain = 0;      // 0: there is none; 1 … 8
-  std::array<std::array<std::int16_t, celt::kNumBands>, 2> coarse{};  // [channel][band]: what is added to the prediction, in steps of 6.02 dB
-  std::array<std::uint8_t, celt::kNumBands> num_fine_bits{};          // a channel; 0 … 8
-  std::array<std::uint16_t, celt::kNumBands> first_fine_bit{};        // of channel 0: raw bits of the frame that stand before it
+  bool intra = false;    // levels are not predicted from the frame before
+  int pitch_period = 0;  // of the pitch filter, in samples at 48 kHz
+  int pitch_gain = 0;    // 0: there is none; 1 … 8
+  // [channel][band]: what is added to the prediction, in steps of 6.02 dB
+  std::array<std::array<std::int16_t, celt::kNumBands>, 2> coarse{};
+  std::array<std::uint8_t, celt::kNumBands> num_fine_bits{};  // a channel; 0 … 8
+  // of channel 0: raw bits of the frame that stand before it
+  std::array<std::uint16_t, celt::kNumBands> first_fine_bit{};
   int num_coded_bands = 0;  // bands from here on have no shape of their own, and are filled with noise or folded spectrum
 };
 

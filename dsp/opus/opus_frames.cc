@@ -10,9 +10,11 @@ std::optional<OpusFrames> SplitOpusPacket(std::span<const std::uint8_t> packet) 
   unsigned char toc = 0;
   std::array<const unsigned char*, 48> frames{};
   std::array<opus_int16, 48> sizes{};
-  split.num_frames = opus_packet_parse(packet.data(), static_cast<opus_int32>(packet.size()), &toc, frames.data(), sizes.data(), nullptr);
+  split.num_frames =
+      opus_packet_parse(packet.data(), static_cast<opus_int32>(packet.size()), &toc, frames.data(), sizes.data(), nullptr);
   if (split.num_frames <= 0) return std::nullopt;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(split.num_frames); ++i) split.frames[i] = {frames[i], static_cast<std::size_t>(sizes[i])};
+  for (std::size_t i = 0; i < static_cast<std::size_t>(split.num_frames); ++i)
+    split.frames[i] = {frames[i], static_cast<std::size_t>(sizes[i])};
   const int configuration = toc >> 3;
   split.mode = configuration < 12 ? OpusMode::kSilk : configuration < 16 ? OpusMode::kHybrid : OpusMode::kCelt;
   split.bandwidth = static_cast<OpusBandwidth>(opus_packet_get_bandwidth(&toc) - OPUS_BANDWIDTH_NARROWBAND);

@@ -15,8 +15,8 @@ struct OpusFrames {
   OpusMode mode = OpusMode::kCelt;
   OpusBandwidth bandwidth = OpusBandwidth::kFull;
   int num_channels = 1;
-  int samples_per_frame = 960;  // at 48 kHz: 120, 240, 480, 960, 1920 or 2880
-  int num_frames = 0;           // 1 … 48
+  int samples_per_frame = 960;                           // at 48 kHz: 120, 240, 480, 960, 1920 or 2880
+  int num_frames = 0;                                    // 1 … 48
   std::array<std::span<const std::uint8_t>, 48> frames;  // into the packet; may be empty
 
   int num_samples() const { return samples_per_frame * num_frames; }

@@ -53,7 +53,7 @@ class RangeDecoder {
   int last_byte_ = 0;        // its low bit has not been taken in yet
   int front_ = 0;            // bytes taken in, counted on beyond the end
   int num_range_bits_ = 9;
-  std::uint32_t unit_ = 0;   // of the last Frequency
+  std::uint32_t unit_ = 0;  // of the last Frequency
   int num_raw_bits_ = 0;
 };
 

@@ -195,13 +195,15 @@ class SilkParser {
     };
     std::array<Block, 20> blocks;
     const int khz = bandwidth_ == SilkBandwidth::kNarrow ? 8 : bandwidth_ == SilkBandwidth::kMedium ? 12 : 16;
-    const int num_blocks = (khz * 5 * num_subframes_ + kBlockSamples - 1) / kBlockSamples;  // 10 ms at 12 kHz: half a block more than there is sound
+    // 10 ms at 12 kHz: half a block more than there is sound
+    const int num_blocks = (khz * 5 * num_subframes_ + kBlockSamples - 1) / kBlockSamples;
     const auto used = std::span(blocks).first(At(num_blocks));
 
     const int rate_level = decoder_.Icdf(silk::kRateLevel[type.voiced()]);
     for (Block& block : used) {
       block.num_pulses = decoder_.Icdf(silk::kPulseCount[At(rate_level)]);
-      while (block.num_pulses == 17) block.num_pulses = decoder_.Icdf(silk::kPulseCount[++block.num_low_bits == kMaxLowBits ? 10 : 9]);
+      while (block.num_pulses == 17)
+        block.num_pulses = decoder_.Icdf(silk::kPulseCount[++block.num_low_bits == kMaxLowBits ? 10 : 9]);
     }
     for (Block& block : used) ReadPulses(0, block.num_pulses, block.magnitudes);
     for (Block& block : used) {

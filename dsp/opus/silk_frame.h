@@ -31,9 +31,10 @@ struct SilkGain {
   int channel = 0;      // 0 mid (or mono), 1 side
   int frame_index = 0;  // of the SILK frame in the Opus frame: 0 … 2
   SilkSignal signal = SilkSignal::kInactive;
-  int ltp_gain = 0;  // of voiced frames: how much long-term prediction takes over, mean of the subframes' filters, in 128ths, rounded up; 0 … 133
-  int msb = 0;       // 0 … 7
-  int lsb = 0;       // 0 … 7, all equally likely
+  // of voiced frames: how much long-term prediction takes over, mean of the subframes' filters, in 128ths, rounded up; 0 … 133
+  int ltp_gain = 0;
+  int msb = 0;  // 0 … 7
+  int lsb = 0;  // 0 … 7, all equally likely
   // The decoder just before `lsb` was read: with these ExchangeSymbol puts another in its place.
   std::uint32_t range = 0;
   int num_front_bytes = 0;

@@ -9,7 +9,8 @@ bool IsNarrow(int symbol) { return symbol >= 1 && symbol <= 7; }
 
 }  // namespace
 
-std::optional<BytePatch> ExchangeSymbol(std::span<const std::uint8_t> frame, const SymbolPlace& place, int from, int to) noexcept {
+std::optional<BytePatch> ExchangeSymbol(std::span<const std::uint8_t> frame, const SymbolPlace& place, int from,
+                                        int to) noexcept {
   if (!IsNarrow(from) || !IsNarrow(to) || place.num_front_bytes < 1) return std::nullopt;
   // After n bytes the decoder has taken in their first 8n - 1 bits: one unit of its range is bit 1 of byte n - 1.
   std::int64_t add = (static_cast<std::int64_t>(to) - from) * 32 * (place.range / 256) * 2;
@@ -23,7 +24,7 @@ std::optional<BytePatch> ExchangeSymbol(std::span<const std::uint8_t> frame, con
     const auto byte = static_cast<std::uint8_t>(add & 0xFF);
     if (!exists && byte != 0) return std::nullopt;
     patch.bytes[static_cast<std::size_t>(last - at)] = byte;  // from the back for now
-    add >>= 8;                                                 // rounds down, so a borrow is -1
+    add >>= 8;                                                // rounds down, so a borrow is -1
   }
   patch.first = at + 1;
   patch.count = last - at;

@@ -31,8 +31,9 @@ ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip&
   spectra.first_packet = first;
   const auto packets = static_cast<std::size_t>(std::max<std::int64_t>(0, end - first));
   const auto cut = [&](const std::vector<float>& samples, std::int64_t samples_first_packet) {
-    return std::span(samples).subspan(static_cast<std::size_t>(packets == 0 ? 0 : (first - samples_first_packet) * kDetectPacketSamples),
-                                      packets * kDetectPacketSamples);
+    return std::span(samples).subspan(
+        static_cast<std::size_t>(packets == 0 ? 0 : (first - samples_first_packet) * kDetectPacketSamples),
+        packets * kDetectPacketSamples);
   };
   RealFft fft(Spectrogram::kWindowSamples);
   spectra.clip = Spectrogram(cut(clip.samples, clip.first_packet), fft);

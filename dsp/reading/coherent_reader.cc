@@ -13,26 +13,29 @@ namespace earmark {
 namespace {
 
 constexpr int kMaxTaps = ComplexRows::kPast;
-constexpr int kBlockFrames = 250;         // over which the channel is taken as constant
+constexpr int kBlockFrames = 250;  // over which the channel is taken as constant
 constexpr int kNumPasses = 3;
-constexpr int kNoiseHalfFrames = 4;       // W is the mean over 9 frames …
-constexpr int kNoiseHalfBins = 2;         // … and 5 bins
-constexpr float kLeastNoise = 3e-4F;      // of the predicted power: the model is never trusted beyond -35 dB
-constexpr float kLeakage = 1e-6F;         // of a frame's power: -60 dB
-constexpr int kHalfOverGain = 2;          // the gain is the mean over 5 frames, …
-constexpr int kHalfOverMarkedGain = 25;   // … but over half a second where the mark is such a gain
-constexpr float kSharedGain = 0.25F;      // which it is from this share on
-constexpr float kOverlap = 0.5F;          // neighbouring frames share half their samples
-constexpr float kTemperature = 0.6F;      // noise is not quite Gaussian, nor independent between bins
+constexpr int kNoiseHalfFrames = 4;      // W is the mean over 9 frames …
+constexpr int kNoiseHalfBins = 2;        // … and 5 bins
+constexpr float kLeastNoise = 3e-4F;     // of the predicted power: the model is never trusted beyond -35 dB
+constexpr float kLeakage = 1e-6F;        // of a frame's power: -60 dB
+constexpr int kHalfOverGain = 2;         // the gain is the mean over 5 frames, …
+constexpr int kHalfOverMarkedGain = 25;  // … but over half a second where the mark is such a gain
+constexpr float kSharedGain = 0.25F;     // which it is from this share on
+constexpr float kOverlap = 0.5F;         // neighbouring frames share half their samples
+constexpr float kTemperature = 0.6F;     // noise is not quite Gaussian, nor independent between bins
 
 // What is left of the deviations, after a codec that smooths them away or snaps to its own lattice, is estimated for these regions of bins.
 constexpr int kNumRegions = 4;
 constexpr std::array<std::size_t, kNumRegions + 1> kRegionEdges = {0, 16, 36, 76, kReadBins};  // bins: 1, 2 and 4 kHz
 
-constexpr std::size_t RegionOf(std::size_t bin) { return bin < kRegionEdges[1] ? 0 : bin < kRegionEdges[2] ? 1 : bin < kRegionEdges[3] ? 2 : 3; }
+constexpr std::size_t RegionOf(std::size_t bin) {
+  return bin < kRegionEdges[1] ? 0 : bin < kRegionEdges[2] ? 1 : bin < kRegionEdges[3] ? 2 : 3;
+}
 
 // Solves the Hermitian positive definite system A h = b of size n in place, by Cholesky.
-ChannelTaps SolveHermitian(std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps>& a, std::array<std::complex<double>, kMaxTaps>& b, int n) {
+ChannelTaps SolveHermitian(std::array<std::array<std::complex<double>, kMaxTaps>, kMaxTaps>& a,
+                           std::array<std::complex<double>, kMaxTaps>& b, int n) {
   for (int j = 0; j < n; ++j) {
     double diagonal = a[j][j].real();
     for (int k = 0; k < j; ++k) diagonal -= std::norm(a[j][k]);
@@ -115,7 +118,8 @@ class Reading {
     leakage_.assign(power.size(), 0.0F);
     for (int t = 0; t < n_; ++t) {
       double most = 0;
-      for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u) most = std::max(most, power[static_cast<std::size_t>(u)]);
+      for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u)
+        most = std::max(most, power[static_cast<std::size_t>(u)]);
       leakage_[static_cast<std::size_t>(t)] = kLeakage * static_cast<float>(most);
     }
   }
@@ -127,7 +131,8 @@ class Reading {
       float mean = 0;
       for (std::size_t t = 0; t < Frames(); ++t) mean += Power(s, t);
       mean /= static_cast<float>(std::max(1, n_));
-      for (std::size_t t = 0; t < Frames(); ++t) weight_[At(bin) + t] = x_.present[t] != 0 ? 1 / (Power(s, t) + 0.1F * mean + 1e-12F) : 0.0F;
+      for (std::size_t t = 0; t < Frames(); ++t)
+        weight_[At(bin) + t] = x_.present[t] != 0 ? 1 / (Power(s, t) + 0.1F * mean + 1e-12F) : 0.0F;
     }
   }
 
@@ -166,7 +171,8 @@ class Reading {
       for (int t = 0; t < n_; ++t) {
         const int symbol = x_.SymbolInPhase(t, static_cast<int>(phase));
         if (symbol < 0) continue;
-        for (std::size_t k = 0; k < q; ++k) chances[phase * q + k][static_cast<std::size_t>(t)] = posterior_[static_cast<std::size_t>(symbol)][k];
+        for (std::size_t k = 0; k < q; ++k)
+          chances[phase * q + k][static_cast<std::size_t>(t)] = posterior_[static_cast<std::size_t>(symbol)][k];
       }
     }
     return chances;
@@ -177,7 +183,8 @@ class Reading {
     std::fill(out.re, out.re + n_, 0.0F);
     std::fill(out.im, out.im + n_, 0.0F);
     const auto q = static_cast<std::size_t>(x_.num_variants());
-    for (std::size_t i = phase * q; i < (phase + 1) * q; ++i) AddProduct(chances[i].data(), x_.deviations[i].Bin(static_cast<int>(bin)), Frames(), out);
+    for (std::size_t i = phase * q; i < (phase + 1) * q; ++i)
+      AddProduct(chances[i].data(), x_.deviations[i].Bin(static_cast<int>(bin)), Frames(), out);
     const float survival = survival_[RegionOf(bin)];
     for (std::size_t t = 0; t < Frames(); ++t) {
       out.re[t] *= survival;
@@ -201,7 +208,8 @@ class Reading {
       for (std::size_t a = 0; a < static_cast<std::size_t>(num_taps_); ++a) {
         const ConstRow delayed = source.From(from).Delayed(a);
         cross[a] = WeightedProduct(w_cross.data() + from, Clip(bin).From(from), delayed, n);
-        for (std::size_t b = 0; b <= a; ++b) gram[a][b] = WeightedProduct(w_gram.data() + from, source.From(from).Delayed(b), delayed, n);
+        for (std::size_t b = 0; b <= a; ++b)
+          gram[a][b] = WeightedProduct(w_gram.data() + from, source.From(from).Delayed(b), delayed, n);
         trace += gram[a][a].real();
       }
       for (std::size_t a = 0; a < static_cast<std::size_t>(num_taps_); ++a) gram[a][a] += 1e-4 * trace / num_taps_ + 1e-30;
@@ -278,7 +286,8 @@ class Reading {
     std::vector<float> over_time(kReadBins * Frames());
     std::vector<float> count(Frames(), 0.0F);
     for (int t = 0; t < n_; ++t) {
-      for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u) count[static_cast<std::size_t>(t)] += x_.present[static_cast<std::size_t>(u)];
+      for (int u = std::max(0, t - kNoiseHalfFrames); u <= std::min(n_ - 1, t + kNoiseHalfFrames); ++u)
+        count[static_cast<std::size_t>(t)] += x_.present[static_cast<std::size_t>(u)];
     }
     for (std::size_t bin = 0; bin < kReadBins; ++bin) {
       const float* in = residual_power_.data() + At(bin);
@@ -286,7 +295,9 @@ class Reading {
       for (int t = -kNoiseHalfFrames; t < n_; ++t) {
         if (t + kNoiseHalfFrames < n_) sum += in[t + kNoiseHalfFrames];
         if (t - kNoiseHalfFrames - 1 >= 0) sum -= in[t - kNoiseHalfFrames - 1];
-        if (t >= 0) over_time[At(bin) + static_cast<std::size_t>(t)] = static_cast<float>(std::max(0.0, sum)) / std::max(1.0F, count[static_cast<std::size_t>(t)]);
+        if (t >= 0)
+          over_time[At(bin) + static_cast<std::size_t>(t)] =
+              static_cast<float>(std::max(0.0, sum)) / std::max(1.0F, count[static_cast<std::size_t>(t)]);
       }
     }
     std::vector<float> sum(Frames());
@@ -392,7 +403,8 @@ class Reading {
     LogLikelihoodTable table(posterior_.size());
     for (std::size_t s = 0; s < table.size(); ++s) {
       table[s].fill(0);
-      for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k) table[s][k] = matches[s].LogLikelihood(k, survival_);
+      for (std::size_t k = 0; k < static_cast<std::size_t>(x_.num_variants()); ++k)
+        table[s][k] = matches[s].LogLikelihood(k, survival_);
     }
     return table;
   }
@@ -417,10 +429,10 @@ class Reading {
   ComplexRows known_;                  // … and with it what is expected of the deviations, …
   std::vector<ComplexRows> of_phase_;  // [phase] which is the sum of these
   std::vector<float> residual_power_;
-  std::vector<float> weight_;        // 1 / W
-  std::vector<float> leakage_;       // [frame]: power
+  std::vector<float> weight_;   // 1 / W
+  std::vector<float> leakage_;  // [frame]: power
   std::vector<float> gain_;
-  std::vector<float> shared_;        // [frame]: see SharedGains
+  std::vector<float> shared_;  // [frame]: see SharedGains
   std::vector<std::array<float, kMaxVariants>> posterior_;
   std::array<float, kNumRegions> survival_{};  // of the deviations, as amplitude; 1: as sent
   bool has_posterior_ = false;

@@ -15,10 +15,10 @@ constexpr int kTaps = 16;
 constexpr int kColumns = kTaps + 1;  // and the noise floor
 constexpr int kRobustPasses = 3;
 constexpr int kDriftHalfUnits = 30;  // slow drift of a band's level is taken out over 61 units
-constexpr int kGainHalfUnits = 12;     // a gain that the mark moves is followed over half a second alone
-constexpr float kSharedGain = 0.3F;    // of the shifts' power, from which on the mark is such a gain
+constexpr int kGainHalfUnits = 12;   // a gain that the mark moves is followed over half a second alone
+constexpr float kSharedGain = 0.3F;  // of the shifts' power, from which on the mark is such a gain
 constexpr float kTemperature = 0.5F;
-constexpr int kCancelPasses = 3;     // where symbols reach into one another
+constexpr int kCancelPasses = 3;  // where symbols reach into one another
 
 using Bands = std::array<float, kNumBands>;
 
@@ -41,7 +41,8 @@ std::array<int, kNumBands + 1> EdgeBins(ReferenceKind kind) {
 }
 
 // [unit][band] power of a signal given as the sum of two spectrograms (the second may be null).
-std::vector<Bands> Powers(const std::array<int, kNumBands + 1>& edges, const Spectrogram& a, const Spectrogram* b, int num_units) {
+std::vector<Bands> Powers(const std::array<int, kNumBands + 1>& edges, const Spectrogram& a, const Spectrogram* b,
+                          int num_units) {
   const auto num_frames = static_cast<std::size_t>(num_units * kFramesPerPacket);
   std::vector<Bands> powers(static_cast<std::size_t>(num_units));
   std::vector<float> of_frame(num_frames);
@@ -53,10 +54,12 @@ std::vector<Bands> Powers(const std::array<int, kNumBands + 1>& edges, const Spe
         for (std::size_t t = 0; t < num_frames; ++t) of_frame[t] += x.re[t] * x.re[t] + x.im[t] * x.im[t];
       } else {
         const ConstRow y = b->Bin(bin);
-        for (std::size_t t = 0; t < num_frames; ++t) of_frame[t] += (x.re[t] + y.re[t]) * (x.re[t] + y.re[t]) + (x.im[t] + y.im[t]) * (x.im[t] + y.im[t]);
+        for (std::size_t t = 0; t < num_frames; ++t)
+          of_frame[t] += (x.re[t] + y.re[t]) * (x.re[t] + y.re[t]) + (x.im[t] + y.im[t]) * (x.im[t] + y.im[t]);
       }
     }
-    for (std::size_t t = 0; t < num_frames; t += kFramesPerPacket) powers[t / kFramesPerPacket][band] = 1e-9F + of_frame[t] + of_frame[t + 1];
+    for (std::size_t t = 0; t < num_frames; t += kFramesPerPacket)
+      powers[t / kFramesPerPacket][band] = 1e-9F + of_frame[t] + of_frame[t + 1];
   }
   return powers;
 }
@@ -88,7 +91,10 @@ void SolveNonNegative(const std::array<std::array<double, kColumns>, kColumns>& 
 class Reading {
  public:
   explicit Reading(const ReadingSpectra& spectra)
-      : x_(spectra), n_(spectra.num_frames() / kFramesPerPacket), edges_(EdgeBins(spectra.format.kind)), clip_(Powers(edges_, spectra.clip, nullptr, n_)) {
+      : x_(spectra),
+        n_(spectra.num_frames() / kFramesPerPacket),
+        edges_(EdgeBins(spectra.format.kind)),
+        clip_(Powers(edges_, spectra.clip, nullptr, n_)) {
     for (const Spectrogram& deviation : x_.deviations) shift_db_.push_back(Powers(edges_, x_.mean, &deviation, n_));
     mean_ = x_.num_phases > 1 ? Powers(edges_, x_.mean, nullptr, n_) : MeanOfVariants();
     for (auto& variant : shift_db_) {
@@ -286,7 +292,8 @@ class Reading {
   // [phase][unit][band]: by how much the symbols are expected to move the source's level, by what is known of them.
   std::vector<std::vector<Bands>> ExpectedShifts(const LogLikelihoodTable& known) const {
     const auto q = static_cast<std::size_t>(x_.num_variants());
-    std::vector<std::vector<Bands>> expected(static_cast<std::size_t>(x_.num_phases), std::vector<Bands>(static_cast<std::size_t>(n_), Bands{}));
+    std::vector<std::vector<Bands>> expected(static_cast<std::size_t>(x_.num_phases),
+                                             std::vector<Bands>(static_cast<std::size_t>(n_), Bands{}));
     for (std::size_t phase = 0; phase < expected.size(); ++phase) {
       for (int u = 0; u < n_; ++u) {
         const int symbol = x_.SymbolInPhase(u * kFramesPerPacket, static_cast<int>(phase));
@@ -297,7 +304,8 @@ class Reading {
         for (std::size_t k = 0; k < q; ++k) total += std::exp(likelihood[k] - top);
         for (std::size_t k = 0; k < q; ++k) {
           const float p = std::exp(likelihood[k] - top) / total;
-          for (std::size_t b = 0; b < kNumBands; ++b) expected[phase][static_cast<std::size_t>(u)][b] += p * shift_db_[phase * q + k][static_cast<std::size_t>(u)][b];
+          for (std::size_t b = 0; b < kNumBands; ++b)
+            expected[phase][static_cast<std::size_t>(u)][b] += p * shift_db_[phase * q + k][static_cast<std::size_t>(u)][b];
         }
       }
     }
@@ -355,14 +363,14 @@ class Reading {
 
   const ReadingSpectra& x_;
   int n_;
-  std::array<int, kNumBands + 1> edges_;              // bins
-  std::vector<Bands> clip_;                           // [unit][band] power
-  std::vector<Bands> mean_;                           // power of the source, or the variants' mean
-  std::vector<std::vector<Bands>> shift_db_;          // [phase · num_variants + variant][unit][band]
-  std::vector<std::uint8_t> present_;                 // [unit]
-  std::vector<Bands> residual_db_;                    // clip over prediction
-  std::vector<std::array<Bands, kTaps>> share_;       // [unit][tap][band] of the prediction
-  std::vector<Bands> explained_;                      // sum of the shares: what is not noise floor
+  std::array<int, kNumBands + 1> edges_;         // bins
+  std::vector<Bands> clip_;                      // [unit][band] power
+  std::vector<Bands> mean_;                      // power of the source, or the variants' mean
+  std::vector<std::vector<Bands>> shift_db_;     // [phase · num_variants + variant][unit][band]
+  std::vector<std::uint8_t> present_;            // [unit]
+  std::vector<Bands> residual_db_;               // clip over prediction
+  std::vector<std::array<Bands, kTaps>> share_;  // [unit][tap][band] of the prediction
+  std::vector<Bands> explained_;                 // sum of the shares: what is not noise floor
   std::vector<Bands> weight_;
 };
 

@@ -23,8 +23,10 @@ EARMARK_CLONES("avx2", "default") void FilterRow(ConstRow x, const ChannelTaps& 
     for (std::size_t t = 0; t < n; ++t) {
       const float* p = re + t;
       const float* q = im + t;
-      out_re[t] = (starts ? 0.0F : out_re[t]) + a0 * p[0] - b0 * q[0] + a1 * p[-1] - b1 * q[-1] + a2 * p[-2] - b2 * q[-2] + a3 * p[-3] - b3 * q[-3];
-      out_im[t] = (starts ? 0.0F : out_im[t]) + a0 * q[0] + b0 * p[0] + a1 * q[-1] + b1 * p[-1] + a2 * q[-2] + b2 * p[-2] + a3 * q[-3] + b3 * p[-3];
+      out_re[t] = (starts ? 0.0F : out_re[t]) + a0 * p[0] - b0 * q[0] + a1 * p[-1] - b1 * q[-1] + a2 * p[-2] - b2 * q[-2] +
+                  a3 * p[-3] - b3 * q[-3];
+      out_im[t] = (starts ? 0.0F : out_im[t]) + a0 * q[0] + b0 * p[0] + a1 * q[-1] + b1 * p[-1] + a2 * q[-2] + b2 * p[-2] +
+                  a3 * q[-3] + b3 * p[-3];
     }
   }
 }
@@ -56,7 +58,8 @@ EARMARK_CLONES("avx2", "default") void Residual(ConstRow s, const float* gain, C
   }
 }
 
-EARMARK_CLONES("avx2", "default") void AddMatch(const float* w, const float* v, ConstRow r, ConstRow p, std::size_t n, float* cross, float* power) {
+EARMARK_CLONES("avx2", "default")
+void AddMatch(const float* w, const float* v, ConstRow r, ConstRow p, std::size_t n, float* cross, float* power) {
 #pragma omp simd
   for (std::size_t t = 0; t < n; ++t) {
     cross[t] += w[t] * (r.re[t] * p.re[t] + r.im[t] * p.im[t]);

@@ -14,7 +14,8 @@ const std::array<float, Spectrogram::kWindowSamples>& Window() {
   static const auto window = [] {
     std::array<float, Spectrogram::kWindowSamples> w{};
     for (std::size_t n = 0; n < w.size(); ++n) {
-      w[n] = static_cast<float>(std::sqrt(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / w.size())));
+      w[n] =
+          static_cast<float>(std::sqrt(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / w.size())));
     }
     return w;
   }();
@@ -43,7 +44,8 @@ Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
       for (std::size_t n = 0; n < heard; ++n) time[skipped + n] = audio[at + n] * window[skipped + n];
       fft_of_480.Forward();
       for (int bin = 0; bin < kReadBins; ++bin) {
-        tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] = fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
+        tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] =
+            fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
       }
     }
     for (std::size_t bin = 0; bin < kReadBins; ++bin) {

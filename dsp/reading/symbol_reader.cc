@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::int64_t kMostPackets = 30 * kPacketsPerSecond;  // read at once
 constexpr std::int64_t kLargestGap = 2 * kPacketsPerSecond;    // in stream time, within one reading
-constexpr std::int64_t kTailPackets = 16;                      // a room's decay: read back this far so that filters have their past
+// a room's decay: read back this far so that filters have their past
+constexpr std::int64_t kTailPackets = 16;
 
 struct PacketRange {
   std::int64_t first = 0;
@@ -43,14 +44,16 @@ std::vector<PacketRange> Stretches(std::span<const Alignment> pieces) {
   for (const PacketRange& range : joined) {
     const std::int64_t parts = (range.end - range.first + kMostPackets - 1) / kMostPackets;
     for (std::int64_t i = 0; i < parts; ++i) {
-      cut.push_back({.first = range.first + (range.end - range.first) * i / parts, .end = range.first + (range.end - range.first) * (i + 1) / parts});
+      cut.push_back({.first = range.first + (range.end - range.first) * i / parts,
+                     .end = range.first + (range.end - range.first) * (i + 1) / parts});
     }
   }
   return cut;
 }
 
 // Lays the clip on `range`; frames before packet `read_from` are there for the filters' past only, and not present.
-AlignedClip Lay(std::span<const float> clip, std::span<const Alignment> pieces, const PacketRange& range, std::int64_t read_from) {
+AlignedClip Lay(std::span<const float> clip, std::span<const Alignment> pieces, const PacketRange& range,
+                std::int64_t read_from) {
   AlignedClip aligned;
   aligned.first_packet = range.first;
   const std::int64_t read_from_sample = (read_from - range.first) * kDetectPacketSamples;
@@ -59,8 +62,10 @@ AlignedClip Lay(std::span<const float> clip, std::span<const Alignment> pieces, 
   aligned.samples.assign(static_cast<std::size_t>(num_samples), 0.0F);
   aligned.present.assign(static_cast<std::size_t>((range.end - range.first) * kFramesPerPacket), 0);
   for (const Alignment& piece : pieces) {
-    const std::int64_t from = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil(piece.stream_start_s * kDetectRateHz)) - first_sample);
-    const std::int64_t to = std::min(num_samples, static_cast<std::int64_t>(std::floor(piece.stream_end_s() * kDetectRateHz)) - first_sample);
+    const std::int64_t from =
+        std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil(piece.stream_start_s * kDetectRateHz)) - first_sample);
+    const std::int64_t to =
+        std::min(num_samples, static_cast<std::int64_t>(std::floor(piece.stream_end_s() * kDetectRateHz)) - first_sample);
     if (to <= from) continue;
     const double stream_s = static_cast<double>(first_sample + from) / kDetectRateHz;
     const double clip_s = piece.clip_start_s + (stream_s - piece.stream_start_s) / piece.speed;
@@ -68,7 +73,8 @@ AlignedClip Lay(std::span<const float> clip, std::span<const Alignment> pieces, 
              std::span(aligned.samples).subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)));
     for (std::size_t frame = 0; frame < aligned.present.size(); ++frame) {
       const std::int64_t start = static_cast<std::int64_t>(frame) * Spectrogram::kHopSamples - Spectrogram::kHopSamples / 2;
-      if (start >= std::max(from, read_from_sample - Spectrogram::kHopSamples) && start + Spectrogram::kWindowSamples <= to) aligned.present[frame] = 1;
+      if (start >= std::max(from, read_from_sample - Spectrogram::kHopSamples) && start + Spectrogram::kWindowSamples <= to)
+        aligned.present[frame] = 1;
     }
   }
   return aligned;

@@ -32,7 +32,8 @@ bool MonoPlayer::Play(std::span<const std::uint8_t> packet, std::vector<float>& 
 
 void MonoPlayer::Miss(std::int64_t num_samples, std::vector<float>& out) {
   const int unit = rate_hz_ / 400;  // concealment goes by 2.5 ms
-  const std::int64_t concealed = std::clamp<std::int64_t>(rate_hz_ / kMaxConcealedPerSecond - num_missed_, 0, num_samples) / unit * unit;
+  const std::int64_t concealed =
+      std::clamp<std::int64_t>(rate_hz_ / kMaxConcealedPerSecond - num_missed_, 0, num_samples) / unit * unit;
   for (std::int64_t done = 0; done < concealed;) {
     const auto now = static_cast<int>(std::min<std::int64_t>(concealed - done, rate_hz_ / 50));
     if (!Decode({}, now, out)) break;
@@ -51,7 +52,8 @@ void MonoPlayer::Skip(std::int64_t num_samples, std::vector<float>& out) {
 // No packet: concealment.
 bool MonoPlayer::Decode(std::span<const std::uint8_t> packet, int max_samples, std::vector<float>& out) {
   const auto* bytes = packet.empty() ? nullptr : packet.data();
-  const int got = opus_decode_float(decoder_.get(), bytes, static_cast<opus_int32>(packet.size()), buffer_.data(), max_samples, 0);
+  const int got =
+      opus_decode_float(decoder_.get(), bytes, static_cast<opus_int32>(packet.size()), buffer_.data(), max_samples, 0);
   if (got < 0) return false;
   if (num_channels_ == 1) {
     out.insert(out.end(), buffer_.begin(), buffer_.begin() + got);

@@ -52,7 +52,9 @@ std::optional<std::uint32_t> TakeVarint(std::span<const std::uint8_t>& bytes) {
 }
 
 // Small numbers of either sign as small numbers: 0, -1, 1, -2 … as 0, 1, 2, 3 …
-std::uint32_t ZigZag(int value) { return value < 0 ? 2 * static_cast<std::uint32_t>(-(value + 1)) + 1 : 2 * static_cast<std::uint32_t>(value); }
+std::uint32_t ZigZag(int value) {
+  return value < 0 ? 2 * static_cast<std::uint32_t>(-(value + 1)) + 1 : 2 * static_cast<std::uint32_t>(value);
+}
 int FromZigZag(std::uint32_t value) { return (value & 1) != 0 ? -static_cast<int>(value / 2) - 1 : static_cast<int>(value / 2); }
 
 // 120 to 5760 at 48 kHz, or 0 or less if it is no Opus packet.
@@ -63,7 +65,8 @@ int DurationSamples(std::span<const std::uint8_t> opus) {
 }  // namespace
 
 ReferenceChunkBuilder::ReferenceChunkBuilder(int num_variants) : num_variants_(num_variants) {
-  bytes_.reserve(kHeaderBytes + static_cast<std::size_t>(kPacketsPerChunk) * (2 + static_cast<std::size_t>(num_variants) * kMaxPacketBytes));
+  bytes_.reserve(kHeaderBytes +
+                 static_cast<std::size_t>(kPacketsPerChunk) * (2 + static_cast<std::size_t>(num_variants) * kMaxPacketBytes));
   Clear();
 }
 
@@ -109,16 +112,21 @@ Result<void> ReferenceChunkBuilder::AddSourcePacket(int packet_in_chunk, int off
   const auto wrong = [](const std::string& what, std::int64_t got) {
     return Fail(ErrorCode::kInvalidArgument, what + " wanted, got " + std::to_string(got));
   };
-  if (!is_source_packets_) return Fail(ErrorCode::kFailedPrecondition, "reference chunk: its builder is one of slots, and got a source packet");
-  if (packet_in_chunk < 0 || packet_in_chunk >= max_packets_) return wrong("packet_in_chunk: 0 to " + std::to_string(max_packets_ - 1), packet_in_chunk);
+  if (!is_source_packets_)
+    return Fail(ErrorCode::kFailedPrecondition, "reference chunk: its builder is one of slots, and got a source packet");
+  if (packet_in_chunk < 0 || packet_in_chunk >= max_packets_)
+    return wrong("packet_in_chunk: 0 to " + std::to_string(max_packets_ - 1), packet_in_chunk);
   if (offset_samples < 0 || offset_samples >= kPacketSamples) return wrong("offset_samples: 0 to 959", offset_samples);
   const int start = packet_in_chunk * kPacketSamples + offset_samples;
-  if (start <= last_start_samples_) return wrong("start of a source packet: more than " + std::to_string(last_start_samples_) + " samples", start);
-  if (opus.size() > kMaxSourcePacketBytes) return wrong("source packet: up to 61308 bytes", static_cast<std::int64_t>(opus.size()));
+  if (start <= last_start_samples_)
+    return wrong("start of a source packet: more than " + std::to_string(last_start_samples_) + " samples", start);
+  if (opus.size() > kMaxSourcePacketBytes)
+    return wrong("source packet: up to 61308 bytes", static_cast<std::int64_t>(opus.size()));
   const int duration = DurationSamples(opus);
   if (duration <= 0) return wrong("source packet: an Opus packet", duration);
   if (bytes_.size() + opus.size() + 2 * kMaxVarintBytes > kMaxSourceChunkBytes) {
-    return Fail(ErrorCode::kResourceExhausted, "reference chunk: up to " + std::to_string(kMaxSourceChunkBytes) + " bytes of source packets fit");
+    return Fail(ErrorCode::kResourceExhausted,
+                "reference chunk: up to " + std::to_string(kMaxSourceChunkBytes) + " bytes of source packets fit");
   }
   const bool moved = start != last_end_samples_;
   AppendVarint(static_cast<std::uint32_t>(opus.size()) << 1 | (moved ? kMovedFlag : 0), bytes_);
@@ -160,9 +168,9 @@ Result<ReferenceChunkData> ReferenceChunkData::Open(std::span<const std::uint8_t
   unsigned char tag = 0;
   const bool opened =
       crypto_secretstream_xchacha20poly1305_init_pull(&state, sealed.data(), seal_key.RevealBytes().data()) == 0 &&
-      crypto_secretstream_xchacha20poly1305_pull(&state, bytes.data(), nullptr, &tag, sealed.data() + kSealHeaderBytes,
-                                                 sealed.size() - kSealHeaderBytes,
-                                                 reinterpret_cast<const unsigned char*>(associated.data()), associated.size()) == 0;
+      crypto_secretstream_xchacha20poly1305_pull(
+          &state, bytes.data(), nullptr, &tag, sealed.data() + kSealHeaderBytes, sealed.size() - kSealHeaderBytes,
+          reinterpret_cast<const unsigned char*>(associated.data()), associated.size()) == 0;
   sodium_memzero(&state, sizeof state);
   if (!opened || tag != crypto_secretstream_xchacha20poly1305_TAG_FINAL) return damaged();
   return Parse(std::move(bytes));

@@ -14,7 +14,7 @@
 
 namespace earmark {
 
-inline constexpr int kPacketsPerChunk = 500;  // 10 s; the last chunk of a source may be shorter
+inline constexpr int kPacketsPerChunk = 500;         // 10 s; the last chunk of a source may be shorter
 inline constexpr int kMaxSourcePacketBytes = 61308;  // 120 ms in frames of 2.5 ms, without padding (RFC 7845, section 6)
 // 3.3 Mb/s, far beyond Opus's 510 kb/s: what a chunk may take of the memory of who records it, whatever the source sends.
 inline constexpr std::size_t kMaxSourceChunkBytes = std::size_t{4} << 20;

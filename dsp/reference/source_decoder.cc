@@ -15,12 +15,14 @@ constexpr std::int64_t kRateRatio = kSampleRateHz / kDetectRateHz;
 // All ways to play the source that are wanted: as it is, and phase by phase with each variant.
 class Players {
  public:
-  Players(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet, std::int64_t num_packets, int num_variants)
+  Players(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet, std::int64_t num_packets,
+          int num_variants)
       : format_(format),
         marker_(format, carrier_key),
         position_(first_packet * kPacketSamples),
         num_phases_(num_variants > 1 ? NumPhases(format) : 0) {
-    for (int i = 0; i < 1 + num_phases_ * format.num_variants; ++i) players_.emplace_back(format.num_channels, static_cast<std::size_t>(num_packets * kDetectPacketSamples));
+    for (int i = 0; i < 1 + num_phases_ * format.num_variants; ++i)
+      players_.emplace_back(format.num_channels, static_cast<std::size_t>(num_packets * kDetectPacketSamples));
   }
 
   // False: libopus rejects the packet.
@@ -49,14 +51,20 @@ class Players {
 
   // The sound from `first_packet` on, `num_packets` long.
   VariantAudio Take(std::int64_t start_packet, std::int64_t first_packet, std::int64_t num_packets) {
-    VariantAudio audio{.first_packet = first_packet, .num_packets = num_packets, .num_phases = std::max(1, num_phases_), .variants = {}, .host = {}};
+    VariantAudio audio{.first_packet = first_packet,
+                       .num_packets = num_packets,
+                       .num_phases = std::max(1, num_phases_),
+                       .variants = {},
+                       .host = {}};
     for (std::size_t i = 0; i < players_.size(); ++i) {
       std::vector<float>& sound = players_[i].sound;
       const auto preroll = static_cast<std::size_t>((first_packet - start_packet) * kDetectPacketSamples);
       sound.erase(sound.begin(), sound.begin() + static_cast<std::ptrdiff_t>(std::min(preroll, sound.size())));
       sound.resize(static_cast<std::size_t>(num_packets * kDetectPacketSamples), 0.0F);
-      if (i == 0 && num_phases_ > 0) audio.host = std::move(sound);
-      else audio.variants.push_back(std::move(sound));
+      if (i == 0 && num_phases_ > 0)
+        audio.host = std::move(sound);
+      else
+        audio.variants.push_back(std::move(sound));
     }
     return audio;
   }
@@ -79,8 +87,8 @@ class Players {
 
 int NumPhases(const StreamFormat& format) { return format.packets_per_symbol <= 2 ? 3 : 2; }
 
-Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load, std::int64_t first_packet,
-                                          std::int64_t end_packet, int num_variants_wanted) {
+Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load,
+                                          std::int64_t first_packet, std::int64_t end_packet, int num_variants_wanted) {
   first_packet = std::max<std::int64_t>(0, first_packet);
   const std::int64_t start = std::max<std::int64_t>(0, first_packet - PrerollPackets(num_variants_wanted));
   auto chunks = load(start, end_packet);
@@ -93,7 +101,8 @@ Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key&
       const SourcePacketRecord record = chunk->data.SourcePacketAt(i);
       const std::int64_t packet = chunk->first_packet + record.packet;
       if (packet < start || packet >= end_packet) continue;
-      if (!players.Play(packet * kPacketSamples + record.offset_samples, record.opus)) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
+      if (!players.Play(packet * kPacketSamples + record.offset_samples, record.opus))
+        return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
     }
     end = std::max(end, std::min(end_packet, chunk->end_packet()));
   }

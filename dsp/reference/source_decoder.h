@@ -10,7 +10,7 @@ namespace earmark {
 int NumPhases(const StreamFormat& format);
 
 // DecodeVariants for streams of kind kSourcePackets: the same contract.
-Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load, std::int64_t first_packet,
-                                          std::int64_t end_packet, int num_variants_wanted);
+Result<VariantAudio> DecodeSourceVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load,
+                                          std::int64_t first_packet, std::int64_t end_packet, int num_variants_wanted);
 
 }  // namespace earmark

@@ -50,7 +50,8 @@ std::int64_t VariantAudio::first_sample() const { return first_packet * kDetectP
 
 Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carrier_key, const ChunkLoader& load,
                                     std::int64_t first_packet, std::int64_t end_packet, int num_variants_wanted) {
-  if (format.kind == ReferenceKind::kSourcePackets) return DecodeSourceVariants(format, carrier_key, load, first_packet, end_packet, num_variants_wanted);
+  if (format.kind == ReferenceKind::kSourcePackets)
+    return DecodeSourceVariants(format, carrier_key, load, first_packet, end_packet, num_variants_wanted);
   first_packet = std::max<std::int64_t>(0, first_packet);
   const std::int64_t start = std::max<std::int64_t>(0, first_packet - PrerollPackets(num_variants_wanted));
   const bool from_host = format.kind == ReferenceKind::kHostPackets;
@@ -69,7 +70,8 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
   if (!chunks) return Pass(chunks);
   std::int64_t packet = start;
   for (const auto& chunk : *chunks) {
-    if (chunk->data.is_source_packets() || chunk->data.num_variants() != StreamMarker::PacketsPerSlot(format)) return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");
+    if (chunk->data.is_source_packets() || chunk->data.num_variants() != StreamMarker::PacketsPerSlot(format))
+      return Fail(ErrorCode::kDataLoss, "the reference has a chunk of another format");
     const std::int64_t from = std::max(packet, chunk->first_packet);
     const std::int64_t to = std::min(end_packet, chunk->end_packet());
     if (from > packet) {
@@ -79,9 +81,12 @@ Result<VariantAudio> DecodeVariants(const StreamFormat& format, const Key& carri
       const Slot slot = chunk->data.SlotAt(static_cast<int>(packet - chunk->first_packet));
       for (std::size_t v = 0; v < decoders.size(); ++v) {
         const auto before = static_cast<std::int64_t>(decoded[v].size());
-        if (slot.packets[v].empty()) decoders[v].Miss(packet_samples, decoded[v]);
-        else (void)decoders[v].Play(slot.packets[v], decoded[v]);
-        if (static_cast<std::int64_t>(decoded[v].size()) != before + packet_samples) return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
+        if (slot.packets[v].empty())
+          decoders[v].Miss(packet_samples, decoded[v]);
+        else
+          (void)decoders[v].Play(slot.packets[v], decoded[v]);
+        if (static_cast<std::int64_t>(decoded[v].size()) != before + packet_samples)
+          return Fail(ErrorCode::kDataLoss, "libopus rejects a packet of the reference");
       }
     }
   }

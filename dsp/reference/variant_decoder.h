@@ -22,8 +22,10 @@ struct VariantAudio {
   std::int64_t first_packet = 0;
   std::int64_t num_packets = 0;
   int num_phases = 1;
-  std::vector<std::vector<float>> variants;  // [phase · num_variants + variant][sample]; num_packets · kDetectPacketSamples each
-  std::vector<float> host;                   // the source's packets; empty with one phase, where the variants' mean stands for it
+  // [phase · num_variants + variant][sample]; num_packets · kDetectPacketSamples each
+  std::vector<std::vector<float>> variants;
+  // the source's packets; empty with one phase, where the variants' mean stands for it
+  std::vector<float> host;
 
   std::int64_t first_sample() const;
 };
@@ -35,7 +37,8 @@ struct LocatedChunk {
   std::int64_t end_packet() const { return first_packet + data.num_packets(); }
 };
 // Gives the opened chunks of one source that overlap packets [first_packet, end_packet), in order; none beyond the end of the reference or in a gap.
-using ChunkLoader = std::function<Result<std::vector<std::shared_ptr<const LocatedChunk>>>(std::int64_t first_packet, std::int64_t end_packet)>;
+using ChunkLoader =
+    std::function<Result<std::vector<std::shared_ptr<const LocatedChunk>>>(std::int64_t first_packet, std::int64_t end_packet)>;
 
 // How many packets before a stretch are decoded as well, so that decoders' memory has settled. A second where variants are compared, of which the masking
 // model needs most; one sound alone is as good as settled after a fifth of that.

@@ -30,7 +30,10 @@ OutputPlace OutputSequence::Next(std::int64_t packet) noexcept {
 OutputProjection OutputProjection::Derive(const Key& seed, std::string_view source, std::uint8_t payload_type) {
   const Key random = DeriveKey(seed, "earmark.v1.rtp", source);
   const auto bytes = random.RevealBytes();
-  const auto read = [&](std::size_t at) { return std::uint32_t{bytes[at]} << 24 | std::uint32_t{bytes[at + 1]} << 16 | std::uint32_t{bytes[at + 2]} << 8 | bytes[at + 3]; };
+  const auto read = [&](std::size_t at) {
+    return std::uint32_t{bytes[at]} << 24 | std::uint32_t{bytes[at + 1]} << 16 | std::uint32_t{bytes[at + 2]} << 8 |
+           bytes[at + 3];
+  };
   OutputProjection projection;
   projection.ssrc_ = read(0);
   projection.timestamp_offset_ = read(4);

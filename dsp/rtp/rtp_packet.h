@@ -22,7 +22,8 @@ struct RtpHeader {
 
 struct RtpPacket {
   RtpHeader header;
-  std::span<const std::uint8_t> payload;  // without padding; empty in a packet that is padding alone. Lies in the bytes that were parsed.
+  // without padding; empty in a packet that is padding alone. Lies in the bytes that were parsed.
+  std::span<const std::uint8_t> payload;
 };
 
 // CSRCs and header extensions, of whatever profile and with whatever ids, are skipped unread. Real-time safe, also when it fails: kInvalidArgument, with a

@@ -59,9 +59,12 @@ void SourceClock::Push(const RtpPacket& packet, std::int64_t room_now_us, const 
     return;
   }
   suspect_run_ = 0;
-  if (!options_.wait_for_order) Advance(expected_ + ahead, {packet.header.timestamp, room_now_us, packet.payload}, sink);
-  else if (ahead == 0) Advance(expected_, {packet.header.timestamp, room_now_us, packet.payload}, sink);
-  else if (!Hold(expected_ + ahead, packet, room_now_us)) ++counts_.duplicate;
+  if (!options_.wait_for_order)
+    Advance(expected_ + ahead, {packet.header.timestamp, room_now_us, packet.payload}, sink);
+  else if (ahead == 0)
+    Advance(expected_, {packet.header.timestamp, room_now_us, packet.payload}, sink);
+  else if (!Hold(expected_ + ahead, packet, room_now_us))
+    ++counts_.duplicate;
   ReleaseHeld(room_now_us, sink);
 }
 
@@ -161,11 +164,13 @@ SourceClock::Held* SourceClock::FirstHeld() noexcept {
 void SourceClock::ReleaseHeld(std::int64_t now_us, const SourcePacketSink& sink) noexcept {
   for (Held* first = FirstHeld(); first != nullptr; first = FirstHeld()) {
     const auto num_held = std::count_if(held_.begin(), held_.end(), [](const Held& held) { return held.used; });
-    const bool waited = std::any_of(held_.begin(), held_.end(), [&](const Held& held) { return held.used && now_us - held.arrival_us >= kReorderUs; });
+    const bool waited = std::any_of(held_.begin(), held_.end(),
+                                    [&](const Held& held) { return held.used && now_us - held.arrival_us >= kReorderUs; });
     const bool next = first->sequence == expected_;
     if (!next && num_held < kReorderPackets && !waited) return;
     first->used = false;
-    Advance(first->sequence, {first->timestamp, first->arrival_us, std::span<const std::uint8_t>(first->bytes).first(first->num_bytes)}, sink);
+    Advance(first->sequence,
+            {first->timestamp, first->arrival_us, std::span<const std::uint8_t>(first->bytes).first(first->num_bytes)}, sink);
   }
 }
 
@@ -228,7 +233,8 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
   const bool dropped = gone_by || IsStale(position, media);
   const std::int64_t pause = position - last_position_ - last_samples_ - missing_ * std::max(samples, last_samples_);
   const bool after_pause = !anchored_ || pause > 0;
-  if (position != OnGrid(last_position_ + static_cast<std::int32_t>(media.timestamp - last_timestamp_), samples)) numbered_from_ = expected_ - 1;
+  if (position != OnGrid(last_position_ + static_cast<std::int32_t>(media.timestamp - last_timestamp_), samples))
+    numbered_from_ = expected_ - 1;
   Number(position, samples);
   anchored_ = true;
   missing_ = 0;
@@ -272,7 +278,8 @@ std::int64_t SourceClock::PositionOf(const Media& media) noexcept {
   const std::int64_t by_timestamp = last_position_ + step;
   if (std::abs(step - predicted_step) <= last_samples_ / 2) return by_timestamp;
   const std::int64_t lag = arrival - by_timestamp;
-  if (step >= last_samples_ / 2 && lag >= -kMostDrift && lag <= kStale) return by_timestamp;  // a pause, over which time went on
+  // a pause, over which time went on
+  if (step >= last_samples_ / 2 && lag >= -kMostDrift && lag <= kStale) return by_timestamp;
   ++counts_.reanchored;
   const std::int64_t predicted = last_position_ + predicted_step;
   if (std::abs(arrival - predicted) <= kMostDrift) return predicted;
@@ -280,7 +287,9 @@ std::int64_t SourceClock::PositionOf(const Media& media) noexcept {
   return std::max(FloorToPacket(arrival), least);
 }
 
-bool SourceClock::IsStale(std::int64_t position, const Media& media) noexcept { return Samples(media.arrival_us) - position > kStale; }
+bool SourceClock::IsStale(std::int64_t position, const Media& media) noexcept {
+  return Samples(media.arrival_us) - position > kStale;
+}
 
 // The most punctual packet of a while says how far the clocks are apart; others were held up on the way.
 void SourceClock::WatchDrift(std::int64_t position, std::int64_t arrival) noexcept {

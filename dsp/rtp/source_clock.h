@@ -33,14 +33,18 @@
 namespace earmark {
 
 struct SourcePacket {
-  std::int64_t packet = 0;  // the number, on the room's clock, of the slot (20 ms) in which it starts; grows strictly, but that packets shorter than 20 ms may share one
-  int offset_samples = 0;   // 0 … 959: how far into that slot it starts
-  int num_lost = 0;         // how many slots right before this one were sent by the source and lost, as far as the sequence numbers say
+  // the number, on the room's clock, of the slot (20 ms) in which it starts; grows strictly, but that packets shorter than 20 ms
+  // may share one
+  std::int64_t packet = 0;
+  int offset_samples = 0;  // 0 … 959: how far into that slot it starts
+  // how many slots right before this one were sent by the source and lost, as far as the sequence numbers say
+  int num_lost = 0;
   // Its own sequence number, but that numbers go on by one where the source starts anew and over packets without sound. What did not come leaves a gap. The
   // first one is how many packets like it fit before it on the room's clock, so that after a restart of ours numbers go on and not back.
   std::int64_t number = 0;
   bool after_pause = false;  // the first, or there was time before it in which the source sent nothing
-  bool late = false;         // its successors have been given out; `packet` and `number` go back for this one. Only without `wait_for_order`
+  // its successors have been given out; `packet` and `number` go back for this one. Only without `wait_for_order`
+  bool late = false;
   std::span<const std::uint8_t> payload;  // valid during the call of the sink
 };
 using SourcePacketSink = std::function<void(const SourcePacket&)>;
@@ -57,8 +61,9 @@ class SourceClock {
 
   struct Counts {
     std::int64_t given_out = 0;
-    std::int64_t lost = 0;        // sequence numbers that never came in time
-    std::int64_t late = 0;        // came after they were given up, or too late for their place; those given out all the same are not among `lost`
+    std::int64_t lost = 0;  // sequence numbers that never came in time
+    // came after they were given up, or too late for their place; those given out all the same are not among `lost`
+    std::int64_t late = 0;
     std::int64_t duplicate = 0;
     std::int64_t other_ssrc = 0;  // of a source that has not taken over
     std::int64_t restarts = 0;    // of sequence or SSRC, after the first start

@@ -38,7 +38,8 @@ class TileKeystream {
 
   // Of up to kAccountsPerTile accounts; what the others have is of no account.
   KeystreamTile Of(std::span<const Key> keys) {
-    for (std::size_t a = 0; a < keys.size(); ++a) Keystream(keys[a], first_block_, std::span(bytes_).subspan(a * kStride, num_bytes_));
+    for (std::size_t a = 0; a < keys.size(); ++a)
+      Keystream(keys[a], first_block_, std::span(bytes_).subspan(a * kStride, num_bytes_));
     return {.bytes = bytes_.data(), .stride = kStride};
   }
 
@@ -77,7 +78,8 @@ Result<std::vector<std::int32_t>> AccountScorer::Score(const ScoreTable& table, 
   for (std::size_t r = 0; r < runs.size(); ++r) {
     for (std::size_t a = 0; a < keys_.size(); a += kAccountsAtOnce) {
       const double of_run = static_cast<double>(a) / static_cast<double>(keys_.size());
-      if (advance && !advance((static_cast<double>(r) + of_run) / static_cast<double>(runs.size()))) return Fail(ErrorCode::kCancelled, "cancelled");
+      if (advance && !advance((static_cast<double>(r) + of_run) / static_cast<double>(runs.size())))
+        return Fail(ErrorCode::kCancelled, "cancelled");
       const std::size_t num_accounts = std::min(kAccountsAtOnce, keys_.size() - a);
       ScoreRun(runs[r], std::span(keys_).subspan(a, num_accounts), std::span(scores).subspan(a, num_accounts));
     }

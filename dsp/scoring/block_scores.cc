@@ -46,7 +46,8 @@ CodeScores MakeCodeScores(const ScoreTable& table) {
   return scores;
 }
 
-void AddScoresOneByOne(std::span<const BlockScores> blocks, const KeystreamTile& tile, std::span<std::int32_t, kAccountsPerTile> scores) noexcept {
+void AddScoresOneByOne(std::span<const BlockScores> blocks, const KeystreamTile& tile,
+                       std::span<std::int32_t, kAccountsPerTile> scores) noexcept {
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const auto& tables = blocks[b].tables;
     for (std::size_t a = 0; a < kAccountsPerTile; ++a) {

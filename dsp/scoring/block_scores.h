@@ -48,9 +48,11 @@ struct KeystreamTile {
 };
 
 // Adds to each account's score what its keystream of these blocks, which follow each other without a gap, scores above the least. Allocates nothing; thread-safe.
-void AddScores(std::span<const BlockScores> blocks, const KeystreamTile& tile, std::span<std::int32_t, kAccountsPerTile> scores) noexcept;
+void AddScores(std::span<const BlockScores> blocks, const KeystreamTile& tile,
+               std::span<std::int32_t, kAccountsPerTile> scores) noexcept;
 
 // The same, one nibble after the other: for processors without such instructions, and to compare with.
-void AddScoresOneByOne(std::span<const BlockScores> blocks, const KeystreamTile& tile, std::span<std::int32_t, kAccountsPerTile> scores) noexcept;
+void AddScoresOneByOne(std::span<const BlockScores> blocks, const KeystreamTile& tile,
+                       std::span<std::int32_t, kAccountsPerTile> scores) noexcept;
 
 }  // namespace earmark

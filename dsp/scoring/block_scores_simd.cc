@@ -66,7 +66,8 @@ HWY_INLINE void Transpose(std::array<ByteVector, 16>& rows) {
   }
 }
 
-HWY_INLINE void AddNibbles(ByteVector nibbles, const std::uint8_t* tables, std::size_t nibble, std::size_t place, ScoreSums& sums) {
+HWY_INLINE void AddNibbles(ByteVector nibbles, const std::uint8_t* tables, std::size_t nibble, std::size_t place,
+                           ScoreSums& sums) {
   sums.low.Add(hn::TableLookupBytes(hn::Load(Bytes(), tables + BlockScores::OffsetOf(nibble, 0, place)), nibbles));
   sums.high.Add(hn::TableLookupBytes(hn::Load(Bytes(), tables + BlockScores::OffsetOf(nibble, 1, place)), nibbles));
 }
@@ -81,7 +82,8 @@ HWY_INLINE void AddBlock(const BlockScores& block, const std::uint8_t* keystream
     for (std::size_t byte = 0; byte < rows.size(); ++byte) {
       const std::size_t place = BlockScores::PlaceOf(from + byte);
       AddNibbles(hn::And(rows[byte], low_bits), block.tables.data(), 0, place, sums);
-      AddNibbles(hn::And(hn::BitCast(Bytes(), hn::ShiftRight<4>(hn::BitCast(Words(), rows[byte]))), low_bits), block.tables.data(), 1, place, sums);
+      AddNibbles(hn::And(hn::BitCast(Bytes(), hn::ShiftRight<4>(hn::BitCast(Words(), rows[byte]))), low_bits),
+                 block.tables.data(), 1, place, sums);
     }
   }
 }
@@ -118,7 +120,8 @@ namespace earmark {
 
 HWY_EXPORT(AddScoresInVectors);
 
-void AddScores(std::span<const BlockScores> blocks, const KeystreamTile& tile, std::span<std::int32_t, kAccountsPerTile> scores) noexcept {
+void AddScores(std::span<const BlockScores> blocks, const KeystreamTile& tile,
+               std::span<std::int32_t, kAccountsPerTile> scores) noexcept {
   HWY_DYNAMIC_DISPATCH(AddScoresInVectors)(blocks.data(), blocks.size(), tile, scores.data());
 }
 

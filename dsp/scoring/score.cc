@@ -50,8 +50,10 @@ ScoreTable MakeScoreTable(const SymbolLikelihoods& likelihoods) {
   if (telling.size() <= kMaxExactSymbols) table.step = std::max(kFinestStep, span / kMaxCells);
   for (const Scores& scores : telling) {
     SymbolScores rounded{.symbol = scores.symbol, .steps = {}};
-    for (std::size_t k = 0; k < static_cast<std::size_t>(q); ++k) rounded.steps[k] = static_cast<std::int16_t>(std::lround(scores.values[k] / table.step));
-    const bool tells_nothing = std::all_of(rounded.steps.begin(), rounded.steps.begin() + q, [&](std::int16_t s) { return s == rounded.steps[0]; });
+    for (std::size_t k = 0; k < static_cast<std::size_t>(q); ++k)
+      rounded.steps[k] = static_cast<std::int16_t>(std::lround(scores.values[k] / table.step));
+    const bool tells_nothing =
+        std::all_of(rounded.steps.begin(), rounded.steps.begin() + q, [&](std::int16_t s) { return s == rounded.steps[0]; });
     if (!tells_nothing) table.symbols.push_back(rounded);
   }
   return table;
@@ -83,7 +85,8 @@ ScoreDistribution::ScoreDistribution(const ScoreTable& table, Tails tails) : tab
     const auto [low, high] = std::minmax_element(symbol.steps.begin(), symbol.steps.begin() + q);
     min_score_ += *low;
     max_score_ += *high;
-    for (std::ptrdiff_t k = 0; k < q; ++k) mean_ += static_cast<double>(symbol.steps[static_cast<std::size_t>(k)]) / static_cast<double>(q);
+    for (std::ptrdiff_t k = 0; k < q; ++k)
+      mean_ += static_cast<double>(symbol.steps[static_cast<std::size_t>(k)]) / static_cast<double>(q);
   }
   if (tails == Tails::kExactWherePossible && table.symbols.size() <= kMaxExactSymbols) ComputeExact();
 }
@@ -199,8 +202,10 @@ std::int64_t ScoreDistribution::LeastScore(double log10_p) const {
   std::int64_t high = max_score_ + 1;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
-    if (Log10Tail(middle) <= log10_p) high = middle;
-    else low = middle + 1;
+    if (Log10Tail(middle) <= log10_p)
+      high = middle;
+    else
+      low = middle + 1;
   }
   return low;
 }

@@ -23,20 +23,23 @@ constexpr double kLowHz = 200;
 constexpr double kHighHz = 5900;
 constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
-constexpr double kAcceptStrength = 9.5;   // of a line through all blocks; see docs/architecture.md
-constexpr float kMostOfOneBlock = 6;      // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
-constexpr float kBeyondLimit = 1e-3F;     // of what is beyond that: decides between lines that all blocks see, as where a sound is periodic
+constexpr double kAcceptStrength = 9.5;  // of a line through all blocks; see docs/architecture.md
+// what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
+constexpr float kMostOfOneBlock = 6;
+// of what is beyond that: decides between lines that all blocks see, as where a sound is periodic
+constexpr float kBeyondLimit = 1e-3F;
 constexpr double kMaxSpeedChange = 0.01;
 constexpr double kSpeedStep = 0.002;
 constexpr double kClearlySharper = 1.05;
-constexpr double kSlopeStep = 1e-4;       // within a speed step
-constexpr int kSlopeSteps = 12;           // each way
-constexpr float kSlopeCost = 3;           // half a block: of a right slope level lines lose far more, and of two dozen wrong ones one may win a little over a voice
+constexpr double kSlopeStep = 1e-4;  // within a speed step
+constexpr int kSlopeSteps = 12;      // each way
+// half a block: of a right slope level lines lose far more, and of two dozen wrong ones one may win a little over a voice
+constexpr float kSlopeCost = 3;
 
-constexpr double kSpanS = 30;             // Track works in spans of this length, so that memory is bounded
-constexpr int kLagsPerBin = 12;           // Viterbi's bins are 1 ms
+constexpr double kSpanS = 30;    // Track works in spans of this length, so that memory is bounded
+constexpr int kLagsPerBin = 12;  // Viterbi's bins are 1 ms
 constexpr int kNumBins = kTrackMargin / kLagsPerBin;
-constexpr int kMostOffMiddle = 200;       // bins that a path may be away from the middle of those that are looked at
+constexpr int kMostOffMiddle = 200;  // bins that a path may be away from the middle of those that are looked at
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
@@ -44,17 +47,20 @@ constexpr float kSeenOnLine = 3.5F;       // the same, at one exact lag
 constexpr int kLeastSeenOnLine = 3;
 constexpr std::size_t kNearBlocks = 2;
 constexpr double kLargestCutGapS = 1;
-constexpr int kMostUnseenBlocks = 8;       // with sound, inside a stretch: two seconds
-constexpr double kShortPieceStrength = 12;  // of one with hardly any blocks
+constexpr int kMostUnseenBlocks = 8;         // with sound, inside a stretch: two seconds
+constexpr double kShortPieceStrength = 12;   // of one with hardly any blocks
 constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
 
 // Of a block; empty for a silent one.
 struct Correlation {
-  std::vector<float> lags;    // [lag]: standard deviations above chance, by the median lag or, where that says more, by the upper tenth: the stream may be partly silent
+  // [lag]: standard deviations above chance, by the median lag or, where that says more, by the upper tenth: the stream may be
+  // partly silent
+  std::vector<float> lags;
   float share_of_median = 1;  // of chance as the median has it in chance as it was taken
   bool empty() const { return lags.empty(); }
 };
-using Phases = std::vector<std::complex<float>>;  // of a block's spectrum in the band that counts, each of length one; empty for a silent block
+// of a block's spectrum in the band that counts, each of length one; empty for a silent block
+using Phases = std::vector<std::complex<float>>;
 
 }  // namespace
 
@@ -62,9 +68,14 @@ using Phases = std::vector<std::complex<float>>;  // of a block's spectrum in th
 class BlockCorrelator {
  public:
   explicit BlockCorrelator(int margin)
-      : margin_(margin), forward_(GoodFftSize(kBlockSamples + 2 * margin)), inverse_(forward_.size() / 2), low_(BinOf(kLowHz)), high_(BinOf(kHighHz)) {
+      : margin_(margin),
+        forward_(GoodFftSize(kBlockSamples + 2 * margin)),
+        inverse_(forward_.size() / 2),
+        low_(BinOf(kLowHz)),
+        high_(BinOf(kHighHz)) {
     for (std::size_t n = 0; n < window_.size(); ++n) {
-      window_[n] = static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / kBlockSamples));
+      window_[n] =
+          static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / kBlockSamples));
     }
   }
 
@@ -154,7 +165,8 @@ std::vector<float> Slice(const StreamAudio& audio, std::int64_t first, std::size
 }
 
 // The phases of a stretch's blocks, as they lie on a line of this speed.
-std::vector<Phases> PhasesAlong(std::span<const float> clip, double clip_start_s, double clip_end_s, double speed, BlockCorrelator& correlator) {
+std::vector<Phases> PhasesAlong(std::span<const float> clip, double clip_start_s, double clip_end_s, double speed,
+                                BlockCorrelator& correlator) {
   std::vector<Phases> phases;
   const auto count = static_cast<std::int64_t>((clip_end_s - clip_start_s) * speed * kDetectRateHz);
   std::vector<float> along(static_cast<std::size_t>(std::max<std::int64_t>(0, count)));
@@ -165,9 +177,13 @@ std::vector<Phases> PhasesAlong(std::span<const float> clip, double clip_start_s
   return phases;
 }
 
-Blocks CorrelateBlocks(const std::vector<Phases>& phases, double stream_start_s, double speed, const StreamAudio& stream, BlockCorrelator& correlator) {
+Blocks CorrelateBlocks(const std::vector<Phases>& phases, double stream_start_s, double speed, const StreamAudio& stream,
+                       BlockCorrelator& correlator) {
   const auto first = static_cast<std::int64_t>(std::llround(stream_start_s * kDetectRateHz));
-  Blocks result{.speed = speed, .stream_start_s = static_cast<double>(first) / kDetectRateHz, .num_lags = correlator.margin(), .blocks = {}};
+  Blocks result{.speed = speed,
+                .stream_start_s = static_cast<double>(first) / kDetectRateHz,
+                .num_lags = correlator.margin(),
+                .blocks = {}};
   const auto size = static_cast<std::size_t>(kBlockSamples + 2 * correlator.margin());
   for (std::size_t b = 0; b < phases.size(); ++b) {
     const std::int64_t at = first + static_cast<std::int64_t>(b) * kBlockHopSamples - correlator.margin();
@@ -217,7 +233,8 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
   const double root = std::sqrt(static_cast<double>(used));
   for (std::size_t b = 0; b < blocks.blocks.size(); ++b) {
     const Correlation& block = blocks.blocks[b];
-    const auto lag = static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
+    const auto lag =
+        static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
     if (block.empty() || lag < 0 || lag >= num_lags) continue;
     const float x = best.polarity * block.lags[static_cast<std::size_t>(lag)];
     best.strength += std::clamp(x, -kMostOfOneBlock, kMostOfOneBlock) / root;
@@ -243,7 +260,9 @@ float Interpolate(std::span<const float> correlation, double lag) {
   const double centre = std::floor(lag);
   const double behind = lag - centre;
   const auto first = static_cast<std::ptrdiff_t>(centre) + kFirst;
-  if (behind < 1e-9) return first - kFirst < std::ssize(correlation) && first - kFirst >= 0 ? correlation[static_cast<std::size_t>(first - kFirst)] : 0.0F;
+  if (behind < 1e-9)
+    return first - kFirst < std::ssize(correlation) && first - kFirst >= 0 ? correlation[static_cast<std::size_t>(first - kFirst)]
+                                                                           : 0.0F;
   const std::complex<double> turn = std::polar(1.0, kWindow * behind);
   double sum = 0;
   for (std::ptrdiff_t tap = 0; tap < kTaps; ++tap) {
@@ -281,7 +300,9 @@ class FollowedBlocks {
     return i >= 0 && i < kNumBins ? bins_[b][static_cast<std::size_t>(i)] : 0.0F;
   }
   // Between lags by a 16-tap windowed sinc; 0 where the block was not looked for.
-  float AtLag(std::size_t b, double lag) const { return blocks_[b].empty() ? 0.0F : Interpolate(blocks_[b].lags, lag - first_bin_[b] * kLagsPerBin); }
+  float AtLag(std::size_t b, double lag) const {
+    return blocks_[b].empty() ? 0.0F : Interpolate(blocks_[b].lags, lag - first_bin_[b] * kLagsPerBin);
+  }
 
  private:
   static std::vector<float> PoolBins(const Correlation& correlation) {
@@ -355,7 +376,8 @@ class PathFinder {
     first_bin_ = first_bin;
     if (by == 0) return;
     std::vector<float> moved(kNumBins, -1e9F);
-    for (int i = std::max(0, -by); i < std::min(kNumBins, kNumBins - by); ++i) moved[static_cast<std::size_t>(i)] = score_[static_cast<std::size_t>(i + by)];
+    for (int i = std::max(0, -by); i < std::min(kNumBins, kNumBins - by); ++i)
+      moved[static_cast<std::size_t>(i)] = score_[static_cast<std::size_t>(i + by)];
     score_ = std::move(moved);
   }
 
@@ -409,11 +431,12 @@ std::vector<Stretch> CutPath(const std::vector<int>& path, const FollowedBlocks&
 
 // Moves and tilts the line through a stretch until the correlations along it sum to their most.
 Line RefineStretch(const FollowedBlocks& blocks, const std::vector<int>& path, const Stretch& stretch) {
-  constexpr int kPerLag = 8;                       // fine steps of about 10 us
+  constexpr int kPerLag = 8;                         // fine steps of about 10 us
   constexpr int kReach = 2 * kLagsPerBin * kPerLag;  // ±2 ms around the middle of the path's bin
   const double centre = (stretch.bin + 0.5) * kLagsPerBin;
   const auto middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
-  std::vector<std::pair<double, std::vector<float>>> fine;  // block's distance from the middle in lags of stream time, samples around the line
+  // block's distance from the middle in lags of stream time, samples around the line
+  std::vector<std::pair<double, std::vector<float>>> fine;
   for (std::size_t b = stretch.first; b < stretch.end; ++b) {
     if (blocks.IsSilent(b) || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
     std::vector<float> row(2 * kReach + 1);
@@ -518,7 +541,8 @@ double Likeness(std::span<const float> clip, const Alignment& line, const Stream
 }
 
 // … of every hundredth in [low_s, high_s), the right way round: a player may turn the sound's sign, but it does so everywhere.
-std::vector<double> LikenessAlong(std::span<const float> clip, const Alignment& line, const StreamAudio& stream, double low_s, double high_s) {
+std::vector<double> LikenessAlong(std::span<const float> clip, const Alignment& line, const StreamAudio& stream, double low_s,
+                                  double high_s) {
   std::vector<double> likeness;
   double sum = 0;
   for (double at = low_s; at < high_s; at += 0.01) likeness.push_back(Likeness(clip, line, stream, at)), sum += likeness.back();
@@ -530,8 +554,8 @@ std::vector<double> LikenessAlong(std::span<const float> clip, const Alignment& 
 
 // Where between two pieces does the clip go over from one line to the other? Tried in steps of 10 ms: before the cut the clip should look like `a`'s stream, after it
 // like `b`'s.
-double FindCut(std::span<const float> clip, const Alignment& a, const StreamAudio& stream_a, const Alignment& b, const StreamAudio& stream_b, double low_s,
-               double high_s) {
+double FindCut(std::span<const float> clip, const Alignment& a, const StreamAudio& stream_a, const Alignment& b,
+               const StreamAudio& stream_b, double low_s, double high_s) {
   const std::vector<double> like_a = LikenessAlong(clip, a, stream_a, low_s, high_s);
   const std::vector<double> like_b = LikenessAlong(clip, b, stream_b, low_s, high_s);
   double best = 0;
@@ -571,8 +595,15 @@ class Span {
  public:
   enum class Direction { kForward, kBackward };
   // What is known of the line lies before the span, or behind it.
-  Span(std::span<const float> clip, const Alignment& seed, double clip_start_s, double clip_end_s, Direction direction, const StreamAudioLoader& load)
-      : clip_(clip), seed_(seed), clip_start_s_(clip_start_s), clip_end_s_(clip_end_s), direction_(direction), window_(load), correlator_(kTrackMargin),
+  Span(std::span<const float> clip, const Alignment& seed, double clip_start_s, double clip_end_s, Direction direction,
+       const StreamAudioLoader& load)
+      : clip_(clip),
+        seed_(seed),
+        clip_start_s_(clip_start_s),
+        clip_end_s_(clip_end_s),
+        direction_(direction),
+        window_(load),
+        correlator_(kTrackMargin),
         first_sample_(std::llround(seed.StreamTime(clip_start_s) * kDetectRateHz)) {}
 
   Result<std::vector<Alignment>> Track() {
@@ -586,7 +617,9 @@ class Span {
     if (seen < 2) return pieces;
     for (Stretch stretch : stretches) {
       const Line line = RefineStretch(blocks_, path, stretch);
-      const bool goes_on = pieces.empty() ? stretch.first == 0 || stretch.end == blocks_.size() : ClipTime(static_cast<double>(stretch.first)) - pieces.back().clip_end_s < kLargestCutGapS;
+      const bool goes_on = pieces.empty()
+                               ? stretch.first == 0 || stretch.end == blocks_.size()
+                               : ClipTime(static_cast<double>(stretch.first)) - pieces.back().clip_end_s < kLargestCutGapS;
       if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks_, line, goes_on, stretch)) continue;
       Alignment piece = PieceOf(stretch, line);
       if (!pieces.empty() && piece.clip_start_s - pieces.back().clip_end_s < kLargestCutGapS) {
@@ -601,16 +634,24 @@ class Span {
  private:
   // Correlates block by block, each around where the path has come to.
   Result<void> Follow() {
-    if (auto loaded = window_.Need(seed_.StreamTime(clip_start_s_) - 1, seed_.StreamTime(clip_end_s_) + 1); !loaded) return loaded;
+    if (auto loaded = window_.Need(seed_.StreamTime(clip_start_s_) - 1, seed_.StreamTime(clip_end_s_) + 1); !loaded)
+      return loaded;
     const std::vector<Phases> phases = PhasesAlong(clip_, clip_start_s_, clip_end_s_, seed_.speed, correlator_);
     int first_bin = -kNumBins / 2;
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const std::size_t b = direction_ == Direction::kForward ? i : phases.size() - 1 - i;
-      if (i > 0 && std::abs(finder_.Best() - (first_bin + kNumBins / 2)) > kMostOffMiddle) first_bin = finder_.Best() - kNumBins / 2;
-      const std::int64_t at = first_sample_ + static_cast<std::int64_t>(b) * kBlockHopSamples + 2 * kLagsPerBin * static_cast<std::int64_t>(first_bin);
+      if (i > 0 && std::abs(finder_.Best() - (first_bin + kNumBins / 2)) > kMostOffMiddle)
+        first_bin = finder_.Best() - kNumBins / 2;
+      const std::int64_t at = first_sample_ + static_cast<std::int64_t>(b) * kBlockHopSamples +
+                              2 * kLagsPerBin * static_cast<std::int64_t>(first_bin);
       const auto size = static_cast<std::size_t>(kBlockSamples + 2 * correlator_.margin());
-      if (auto loaded = window_.Need(static_cast<double>(at) / kDetectRateHz, static_cast<double>(at + static_cast<std::int64_t>(size)) / kDetectRateHz); !loaded) return loaded;
-      blocks_.Add(first_bin, phases[b].empty() ? Correlation() : correlator_.Correlate(phases[b], Slice(window_.audio(), at, size), seed_.polarity));
+      if (auto loaded = window_.Need(static_cast<double>(at) / kDetectRateHz,
+                                     static_cast<double>(at + static_cast<std::int64_t>(size)) / kDetectRateHz);
+          !loaded)
+        return loaded;
+      blocks_.Add(first_bin, phases[b].empty()
+                                 ? Correlation()
+                                 : correlator_.Correlate(phases[b], Slice(window_.audio(), at, size), seed_.polarity));
       finder_.Add(first_bin, blocks_.bins(i));
     }
     if (direction_ == Direction::kBackward) blocks_.Reverse();
@@ -629,7 +670,8 @@ class Span {
   Alignment PieceOf(const Stretch& stretch, const Line& line) const {
     const double middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
     // The line in (clip, stream) time: at `middle` blocks the stream is at lag `line.lag`.
-    const double at_stream_s = static_cast<double>(first_sample_) / kDetectRateHz + middle * kBlockHopSamples / kDetectRateHz + line.lag / kLagRateHz;
+    const double at_stream_s =
+        static_cast<double>(first_sample_) / kDetectRateHz + middle * kBlockHopSamples / kDetectRateHz + line.lag / kLagRateHz;
     Alignment piece;
     piece.speed = seed_.speed * (1 + line.slope);
     piece.strength = line.strength;
@@ -638,7 +680,9 @@ class Span {
     const std::size_t near_start = clip_start_s_ > 0 ? 0 : kNearBlocks;
     const std::size_t near_end = IsClipEnd() ? kNearBlocks : 0;
     piece.clip_start_s = stretch.first_seen <= near_start ? clip_start_s_ : ClipTime(static_cast<double>(stretch.first_seen));
-    piece.clip_end_s = stretch.last_seen + near_end + 1 >= blocks_.size() ? clip_end_s_ : std::min(clip_end_s_, ClipTime(static_cast<double>(stretch.last_seen) + 2));
+    piece.clip_end_s = stretch.last_seen + near_end + 1 >= blocks_.size()
+                           ? clip_end_s_
+                           : std::min(clip_end_s_, ClipTime(static_cast<double>(stretch.last_seen) + 2));
     piece.stream_start_s = at_stream_s + (piece.clip_start_s - ClipTime(middle)) * piece.speed;
     return piece;
   }
@@ -657,7 +701,9 @@ class Span {
 
 }  // namespace
 
-double FirmnessOf(const Alignment& alignment) { return alignment.strength / std::sqrt(std::max(0.5, alignment.clip_end_s - alignment.clip_start_s)); }
+double FirmnessOf(const Alignment& alignment) {
+  return alignment.strength / std::sqrt(std::max(0.5, alignment.clip_end_s - alignment.clip_start_s));
+}
 bool IsEchoNextTo(double firmness, double other_firmness) { return firmness < 0.25 * other_firmness; }
 
 Aligner::Stretch::Stretch(std::span<const float> clip, double start_s, double end_s)
@@ -691,7 +737,10 @@ std::optional<Alignment> Aligner::Stretch::StrongestRun(double stream_start_s, c
   for (const std::size_t length : {3U, 2U}) {
     for (std::size_t first = 0; first + length <= blocks.blocks.size(); ++first) {
       const auto from = blocks.blocks.begin() + static_cast<std::ptrdiff_t>(first);
-      const Blocks run{.speed = 1, .stream_start_s = 0, .num_lags = blocks.num_lags, .blocks = {from, from + static_cast<std::ptrdiff_t>(length)}};
+      const Blocks run{.speed = 1,
+                       .stream_start_s = 0,
+                       .num_lags = blocks.num_lags,
+                       .blocks = {from, from + static_cast<std::ptrdiff_t>(length)}};
       if (std::any_of(run.blocks.begin(), run.blocks.end(), [](const Correlation& block) { return block.empty(); })) continue;
       const Line line = StrongestLine(run, 0);
       if (length == 3 ? line.strength < kAcceptStrength : line.sharpness < kAlone) continue;
@@ -710,9 +759,11 @@ std::optional<Alignment> Aligner::Stretch::StrongestRun(double stream_start_s, c
   return best;
 }
 
-Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream_start_s, bool all_speeds, const StreamAudioLoader& load) {
+Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream_start_s, bool all_speeds,
+                                                 const StreamAudioLoader& load) {
   constexpr double kMarginS = 2.0 * kVerifyMargin / kDetectRateHz;
-  auto stream = load(stream_start_s - kMarginS, stream_start_s + (stretch.end_s() - stretch.start_s()) * (1 + kMaxSpeedChange) + kMarginS);
+  auto stream =
+      load(stream_start_s - kMarginS, stream_start_s + (stretch.end_s() - stretch.start_s()) * (1 + kMaxSpeedChange) + kMarginS);
   if (!stream) return Pass(stream);
   const int max_step = static_cast<int>(std::lround(kMaxSpeedChange / kSpeedStep));
   Alignment best = stretch.StrongestAt(0, stream_start_s, *stream);
@@ -724,10 +775,12 @@ Result<std::optional<Alignment>> Aligner::Verify(Stretch& stretch, double stream
       }
     }
   }
-  if (best.strength < kAcceptStrength) return all_speeds ? stretch.StrongestRun(stream_start_s, *stream) : std::optional<Alignment>();
+  if (best.strength < kAcceptStrength)
+    return all_speeds ? stretch.StrongestRun(stream_start_s, *stream) : std::optional<Alignment>();
   // A line at a speed near by is accepted as well, on a part of what the right one shows: climb to that.
   for (const int direction : {1, -1}) {
-    for (int step = static_cast<int>(std::lround((best.speed - 1) / kSpeedStep)) + direction; std::abs(step) <= max_step; step += direction) {
+    for (int step = static_cast<int>(std::lround((best.speed - 1) / kSpeedStep)) + direction; std::abs(step) <= max_step;
+         step += direction) {
       const Alignment next = stretch.StrongestAt(step, stream_start_s, *stream);
       if (next.sharpness < kClearlySharper * best.sharpness) break;
       best = next;
@@ -745,7 +798,8 @@ void CloseSeams(std::vector<Alignment>& pieces) {
     Alignment& before = pieces[i - 1];
     const Alignment& after = pieces[i];
     const double gap_s = after.clip_start_s - before.clip_end_s;
-    if (gap_s > 0 && gap_s < kLargestCutGapS && std::abs(before.StreamTime(after.clip_start_s) - after.stream_start_s) < kSameS) before.clip_end_s = after.clip_start_s;
+    if (gap_s > 0 && gap_s < kLargestCutGapS && std::abs(before.StreamTime(after.clip_start_s) - after.stream_start_s) < kSameS)
+      before.clip_end_s = after.clip_start_s;
   }
 }
 
@@ -780,7 +834,8 @@ Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip
   return all;
 }
 
-Result<void> Aligner::Cut(Alignment& before, const StreamAudioLoader& load_before, Alignment& after, const StreamAudioLoader& load_after) const {
+Result<void> Aligner::Cut(Alignment& before, const StreamAudioLoader& load_before, Alignment& after,
+                          const StreamAudioLoader& load_after) const {
   if (CutEcho(before, after)) return {};
   const auto [low_s, high_s] = CutRange(before, after);
   if (low_s >= high_s) return {};

@@ -36,7 +36,8 @@ struct Alignment {
   double clip_end_s = 0;
   double stream_start_s = 0;
   double speed = 1;
-  double strength = 0;   // how far the correlation stands above what chance gives, in standard deviations; no block adds more than 6
+  // how far the correlation stands above what chance gives, in standard deviations; no block adds more than 6
+  double strength = 0;
   double sharpness = 0;  // the same without that limit: tells the true place from exact repeats of the same sound elsewhere
   float polarity = 1;    // -1: the clip is the stream turned upside down
 
@@ -91,14 +92,17 @@ class Aligner {
   // Tests by waveform whether the stretch lies at stream_start_s of the stream, give or take 50 ms; nullopt if it is not that part of it. Speeds up to 0.12 % off are
   // always seen, with `all_speeds` up to 1 %; of what is accepted the speed is then followed to the sharpest. With `all_speeds` a stretch that lies there only in part,
   // as where something is left out every half second, is accepted by that part, and the alignment is of it alone.
-  static Result<std::optional<Alignment>> Verify(Stretch& stretch, double stream_start_s, bool all_speeds, const StreamAudioLoader& load);
+  static Result<std::optional<Alignment>> Verify(Stretch& stretch, double stream_start_s, bool all_speeds,
+                                                 const StreamAudioLoader& load);
   // Follows a verified alignment through [clip_start_s, clip_end_s) of the clip, over drift, jumps and holes. Pieces in clip order, none
   // overlapping in clip time.
-  Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s, const StreamAudioLoader& load) const;
+  Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s,
+                                       const StreamAudioLoader& load) const;
 
   // Of two pieces that follow each other, whose ends are known to a quarter of a second: moves the end of one and the start of the other to where the clip goes over. What may
   // be an echo of the other only gets what that leaves.
-  Result<void> Cut(Alignment& before, const StreamAudioLoader& load_before, Alignment& after, const StreamAudioLoader& load_after) const;
+  Result<void> Cut(Alignment& before, const StreamAudioLoader& load_before, Alignment& after,
+                   const StreamAudioLoader& load_after) const;
 
  private:
   std::span<const float> clip_;

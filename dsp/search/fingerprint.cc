@@ -46,7 +46,8 @@ const FingerprintFrames::Densities& FingerprintFrames::Process(std::span<const f
   for (std::size_t n = 0; n < history_.size(); ++n) time[n] = history_[n] * window_[n];
   fft_.Forward();
   densities_.fill(0);
-  for (const BandWeight& w : weights_) densities_[static_cast<std::size_t>(w.band)] += w.weight * std::norm(fft_.bins()[static_cast<std::size_t>(w.bin)]);
+  for (const BandWeight& w : weights_)
+    densities_[static_cast<std::size_t>(w.band)] += w.weight * std::norm(fft_.bins()[static_cast<std::size_t>(w.bin)]);
   return densities_;
 }
 
@@ -58,12 +59,13 @@ using internal::kSlopes;
 using internal::Slopes;
 
 constexpr float kFloorShare = 0.1F;
-constexpr float kLeastPower = 1e-13F;    // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
-constexpr float kLevelForget = 0.99F;    // per frame: the stream's recent level, over about a second
-constexpr float kLeastShareOfSpread = 0.15F;  // bits of a clip whose sums are smaller than this share of their usual size do not count …
+constexpr float kLeastPower = 1e-13F;  // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
+constexpr float kLevelForget = 0.99F;  // per frame: the stream's recent level, over about a second
+// bits of a clip whose sums are smaller than this share of their usual size do not count …
+constexpr float kLeastShareOfSpread = 0.15F;
 constexpr float kStrongShareOfSpread = 1;
-constexpr float kLeastSum = 1e-3F;            // … nor those of digital silence, which would match any other silence
-constexpr int kHalfFrames = 10;          // each of the two sums
+constexpr float kLeastSum = 1e-3F;  // … nor those of digital silence, which would match any other silence
+constexpr int kHalfFrames = 10;     // each of the two sums
 
 float MeanDensity(const internal::FingerprintFrames::Densities& densities) {
   float sum = 0;
@@ -140,7 +142,7 @@ ClipFingerprint FingerprintClip(std::span<const float> clip, int sample_rate_hz)
     std::size_t phase;
   };
   std::vector<Value> values;
-  Slopes power{};  // of each bit's sums, over the clip
+  Slopes power{};                                                                   // of each bit's sums, over the clip
   for (std::size_t end = 8 * (ClipFingerprint::kFirstWord + 1); end <= n; ++end) {  // the word's last frame is end-1
     Value value{.sum = {}, .phase = end % 8};
     for (std::size_t b = 0; b < value.sum.size(); ++b) {
@@ -180,7 +182,8 @@ std::vector<std::uint8_t> EncodeFingerprint(std::span<const std::uint64_t> words
 std::vector<std::uint64_t> DecodeFingerprint(std::span<const std::uint8_t> bytes) {
   std::vector<std::uint64_t> words(bytes.size() / 8);
   for (std::size_t w = 0; w < words.size(); ++w) {
-    for (std::size_t i = 0; i < 8; ++i) words[w] |= static_cast<std::uint64_t>(bytes[8 * w + i]) << (8 * i);  // compilers make one load of it
+    // compilers make one load of it
+    for (std::size_t i = 0; i < 8; ++i) words[w] |= static_cast<std::uint64_t>(bytes[8 * w + i]) << (8 * i);
   }
   return words;
 }

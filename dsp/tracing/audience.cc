@@ -29,7 +29,8 @@ Result<ListenerId> Audience::Add(const CodeKey& code_key, std::string_view accou
 Result<void> Audience::Remove(ListenerId listener) {
   const std::lock_guard lock(mutex_);
   const auto found = std::lower_bound(members_->ids.begin(), members_->ids.end(), listener);
-  if (found == members_->ids.end() || *found != listener) return Fail(ErrorCode::kNotFound, "listener " + std::to_string(listener) + " is not in the room");
+  if (found == members_->ids.end() || *found != listener)
+    return Fail(ErrorCode::kNotFound, "listener " + std::to_string(listener) + " is not in the room");
   const auto at = found - members_->ids.begin();
   auto members = std::make_shared<Members>(*members_);
   free_cells_.push_back(members->cells[static_cast<std::size_t>(at)]);

@@ -42,7 +42,8 @@ class Audience {
   // All in the order of joining, which is that of ids.
   struct Members {
     std::vector<ListenerId> ids;
-    std::vector<std::uint32_t> cells;  // where readers keep the listener's code; a cell is used again when its listener has left
+    // where readers keep the listener's code; a cell is used again when its listener has left
+    std::vector<std::uint32_t> cells;
     std::vector<Key> grant_keys;
   };
 
@@ -58,7 +59,7 @@ class Audience {
 class AudienceReader {
  public:
   struct View {
-    std::span<const ListenerId> listeners;     // ascending
+    std::span<const ListenerId> listeners;   // ascending
     std::span<const std::uint8_t> variants;  // one a listener: 0 … num_variants-1
   };
 

@@ -4,7 +4,9 @@
 
 namespace earmark {
 
-Key DeriveGrantKey(const CodeKey& code_key, std::string_view account) { return DeriveKey(code_key.key(), "earmark.v1.grant", account); }
+Key DeriveGrantKey(const CodeKey& code_key, std::string_view account) {
+  return DeriveKey(code_key.key(), "earmark.v1.grant", account);
+}
 
 int TraceCode::VariantAt(std::int64_t symbol) noexcept {
   const int per_block = SymbolsPerBlock(num_variants_);

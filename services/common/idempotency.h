@@ -18,7 +18,8 @@ class KeyLocks {
  public:
   // Held until the lock goes; none for no key.
   std::unique_lock<std::mutex> Lock(const std::string& key) {
-    return key.empty() ? std::unique_lock<std::mutex>() : std::unique_lock(mutexes_[std::hash<std::string>()(key) % mutexes_.size()]);
+    return key.empty() ? std::unique_lock<std::mutex>()
+                       : std::unique_lock(mutexes_[std::hash<std::string>()(key) % mutexes_.size()]);
   }
 
  private:

@@ -9,8 +9,8 @@
 
 #include "dsp/core/mono.h"
 #include "dsp/marking/in_packet_marker.h"
-#include "dsp/tracing/trace_code.h"
 #include "dsp/reference/reference_chunk.h"
+#include "dsp/tracing/trace_code.h"
 #include "services/common/reference_recorder.h"
 
 namespace earmark {
@@ -20,8 +20,8 @@ constexpr std::int64_t kPacketUs = 1'000'000 / kPacketsPerSecond;
 
 }  // namespace
 
-Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
-                                  const Progress& progress) {
+Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples,
+                                  const std::function<Result<void>(std::span<const float>)>& visit, const Progress& progress) {
   const auto channels = static_cast<std::size_t>(host.num_channels());
   std::vector<float> block(kPacketSamples * channels);
   std::int64_t num_samples = 0;
@@ -54,8 +54,8 @@ namespace {
 // What a block of the recording becomes in the reference.
 using BlockMarker = std::function<Result<void>(std::span<const float> block, RegisterSummary& summary)>;
 
-Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const StreamRecord& stream, int latency_samples, const BlockMarker& mark, ReferenceRecorder& recorder,
-                                   const Progress& progress) {
+Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const StreamRecord& stream, int latency_samples,
+                                   const BlockMarker& mark, ReferenceRecorder& recorder, const Progress& progress) {
   RegisterSummary summary;
   MeanLoss loss(kSampleRateHz);
   auto samples = ForEachBlock(
@@ -71,14 +71,16 @@ Result<RegisterSummary> MarkBlocks(Store& store, AudioReader& host, const Stream
   // Before the room for marks: an encoder may have mixed such channels down to silence.
   if (auto heard = RefuseIfLost(loss); !heard) return Pass(heard);
   summary.lost_share = loss.lost_share();
-  if (summary.num_erased_slots == summary.num_packets) return Fail(ErrorCode::kFailedPrecondition, "the recording is silence or too short: there is no room for a mark in it");
+  if (summary.num_erased_slots == summary.num_packets)
+    return Fail(ErrorCode::kFailedPrecondition, "the recording is silence or too short: there is no room for a mark in it");
   if (auto flushed = recorder.Flush(); !flushed) return Pass(flushed);
   if (auto complete = store.CompleteStream(stream.id, *samples); !complete) return Pass(complete);
   return summary;
 }
 
 // The marker changes the sound, and each variant is encoded, or for PCM delivery the host.
-Result<RegisterSummary> MarkSound(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, ReferenceRecorder& recorder, const Progress& progress) {
+Result<RegisterSummary> MarkSound(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys,
+                                  ReferenceRecorder& recorder, const Progress& progress) {
   auto marker = StreamMarker::Create(stream.format, keys);
   if (!marker) return Pass(marker);
   std::vector<float> mono(kPacketSamples);
@@ -93,7 +95,8 @@ Result<RegisterSummary> MarkSound(Store& store, AudioReader& host, const StreamR
 }
 
 // The sound is encoded once, and the marker changes bits in its packets.
-Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, ReferenceRecorder& recorder, const Progress& progress) {
+Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys,
+                                   ReferenceRecorder& recorder, const Progress& progress) {
   auto encoder = VariantEncoder::Create(OneEncode(stream.format));
   if (!encoder) return Pass(encoder);
   InPacketMarker marker(stream.format, keys.carrier);
@@ -108,8 +111,10 @@ Result<RegisterSummary> MarkEncode(Store& store, AudioReader& host, const Stream
   return MarkBlocks(store, host, stream, kOpusLookaheadSamples, mark, recorder, progress);
 }
 
-Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys, const Progress& progress) {
-  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk, [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
+Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRecord& stream, const StreamKeys& keys,
+                                const Progress& progress) {
+  ReferenceRecorder recorder(stream.id, stream.format, keys.seal, 0, kPacketsPerChunk,
+                             [&](const ReferenceChunk& chunk) { return store.AppendReference(stream.id, chunk); });
   return stream.format.kind == ReferenceKind::kSourcePackets ? MarkEncode(store, host, stream, keys, recorder, progress)
                                                              : MarkSound(store, host, stream, keys, recorder, progress);
 }
@@ -125,7 +130,8 @@ Lease MarkingLease() {
   return {.owner = std::string("earmark mark ") + hex.data(), .duration_us = kDurationUs};
 }
 
-Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark) {
+Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options,
+                                       const MarkIntoStore& mark) {
   StreamRecord stream;
   stream.id = options.stream_id;
   stream.format = options.format;
@@ -140,7 +146,9 @@ Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, co
   auto summary = mark(stream, DeriveStreamKeys(master.key, stream.id, stream.salt));
   if (!summary) {
     auto removed = store.RemoveStream(stream.id);
-    if (!removed) return Fail(summary.error().code, summary.error().message + "; and the stream could not be taken out again: " + removed.error().message);
+    if (!removed)
+      return Fail(summary.error().code,
+                  summary.error().message + "; and the stream could not be taken out again: " + removed.error().message);
   }
   return summary;
 }
@@ -149,14 +157,17 @@ Result<RegisterSummary> RegisterStream(Store& store, const MasterKey& master, Au
                                        const Progress& progress) {
   RegisterOptions with_channels = options;
   with_channels.format.num_channels = host.num_channels();
-  return RegisterMarked(store, master, with_channels,
-                        [&](const StreamRecord& stream, const StreamKeys& keys) { return MarkAll(store, host, stream, keys, progress); });
+  return RegisterMarked(store, master, with_channels, [&](const StreamRecord& stream, const StreamKeys& keys) {
+    return MarkAll(store, host, stream, keys, progress);
+  });
 }
 
 Result<void> RefuseIfLost(const MeanLoss& loss) {
   if (!loss.is_lost()) return {};
-  return Fail(ErrorCode::kFailedPrecondition, "the recording's two channels cancel out in their mean, which is what copies are found and read by; mark it as mono: ffmpeg -i IN -af "
-                                              "'pan=mono|c0=c0' MONO.wav");
+  return Fail(
+      ErrorCode::kFailedPrecondition,
+      "the recording's two channels cancel out in their mean, which is what copies are found and read by; mark it as mono: ffmpeg -i IN -af "
+      "'pan=mono|c0=c0' MONO.wav");
 }
 
 VariantEncoder::Options OneEncode(const StreamFormat& format) {
@@ -165,15 +176,16 @@ VariantEncoder::Options OneEncode(const StreamFormat& format) {
 
 Result<StreamKeys> KeysOf(const StreamRecord& stream, const MasterKey& master) {
   if (stream.key_id != master.id) {
-    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' was marked under key " + stream.key_id + ", the key given is " +
-                                                    master.id + ": give the right one with --key");
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' was marked under key " + stream.key_id +
+                                                    ", the key given is " + master.id + ": give the right one with --key");
   }
   return DeriveStreamKeys(master.key, stream.id, stream.salt);
 }
 
 PacketRange PacketsWithin(const StreamRecord& stream, std::int64_t from_stream_us, std::int64_t to_stream_us) {
   const std::int64_t from_us = std::max<std::int64_t>(0, from_stream_us);
-  return {.first = from_us / kPacketUs + (from_us % kPacketUs > 0 ? 1 : 0), .end = std::min(stream.num_packets, to_stream_us / kPacketUs)};
+  return {.first = from_us / kPacketUs + (from_us % kPacketUs > 0 ? 1 : 0),
+          .end = std::min(stream.num_packets, to_stream_us / kPacketUs)};
 }
 
 Result<PacketRange> GrantedPackets(Store& store, const StreamRecord& stream, const std::string& account) {
@@ -182,7 +194,7 @@ Result<PacketRange> GrantedPackets(Store& store, const StreamRecord& stream, con
   const std::string whose = "account '" + account + "' ";
   const std::string of_what = " for stream '" + stream.id + "'";
   bool revoked = false;
-  std::optional<Grant> all;  // of the account's, in one
+  std::optional<Grant> all;             // of the account's, in one
   for (const Grant& grant : *grants) {  // sorted by account, then from
     if (grant.account != account) continue;
     if (grant.revoked_unix_us != 0) {
@@ -190,7 +202,9 @@ Result<PacketRange> GrantedPackets(Store& store, const StreamRecord& stream, con
     } else if (!all) {
       all = grant;
     } else if (grant.from_stream_us > all->to_stream_us) {
-      return Fail(ErrorCode::kFailedPrecondition, whose + "has grants" + of_what + " with a gap between them, and a copy is one piece; revoke them, and grant one stretch");
+      return Fail(ErrorCode::kFailedPrecondition,
+                  whose + "has grants" + of_what +
+                      " with a gap between them, and a copy is one piece; revoke them, and grant one stretch");
     } else {
       all->to_stream_us = std::max(all->to_stream_us, grant.to_stream_us);
     }
@@ -219,7 +233,9 @@ class PacketChooser {
   const ChosenPackets& chosen() const { return chosen_; }
 
  private:
-  std::size_t VariantAt(std::int64_t packet) { return static_cast<std::size_t>(code_.VariantAt(packet / format_.packets_per_symbol)); }
+  std::size_t VariantAt(std::int64_t packet) {
+    return static_cast<std::size_t>(code_.VariantAt(packet / format_.packets_per_symbol));
+  }
 
   Result<void> Chosen(std::int64_t first_packet, const ReferenceChunkData& chunk, const PacketSink& sink) {
     for (int i = 0; i < chunk.num_packets(); ++i) {
@@ -239,7 +255,8 @@ class PacketChooser {
       // Also those before the grant: what a packet's patch is depends on the ones before it.
       const PatchedPacket marked = marker_.Mark(packet, record.opus);
       // A long one may begin within the grant and end behind it. At the end of the stream there is nothing behind it.
-      const bool ends_within = start + marked.num_samples <= chosen_.range.end * kPacketSamples || chosen_.range.end == num_packets_;
+      const bool ends_within =
+          start + marked.num_samples <= chosen_.range.end * kPacketSamples || chosen_.range.end == num_packets_;
       if (!chosen_.range.Holds(packet) || !ends_within) continue;
       Count(start, marked.num_samples);
       copy_.assign(record.opus.begin(), record.opus.end());
@@ -273,8 +290,10 @@ Result<ChosenPackets> ChoosePackets(Store& store, const StreamRecord& stream, co
   for (std::int64_t first = chunk_before * kPacketsPerChunk; first < range->end; first += kPacketsPerChunk) {
     auto chunks = store.ReadReference(stream.id, 0, first, first + 1);
     if (!chunks) return Pass(chunks);
-    if (chunks->empty()) return Fail(ErrorCode::kDataLoss, "stream '" + stream.id + "' lacks its reference from packet " + std::to_string(first));
-    auto data = ReferenceChunkData::Open(chunks->front().sealed, keys.seal, {.stream_id = stream.id, .source = 0, .first_packet = first});
+    if (chunks->empty())
+      return Fail(ErrorCode::kDataLoss, "stream '" + stream.id + "' lacks its reference from packet " + std::to_string(first));
+    auto data =
+        ReferenceChunkData::Open(chunks->front().sealed, keys.seal, {.stream_id = stream.id, .source = 0, .first_packet = first});
     if (!data) return Pass(data);
     if (auto chosen = chooser.Choose(first, *data, sink); !chosen) return Pass(chosen);
     if (progress && !progress("writing", static_cast<double>(first) / static_cast<double>(stream.num_packets))) {

@@ -8,10 +8,10 @@
 #include "db/store.h"
 #include "dsp/core/mean_loss.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/tracing/code_key.h"
 #include "dsp/marking/stream_marker.h"
 #include "dsp/media/audio_file.h"
 #include "dsp/media/key_file.h"
+#include "dsp/tracing/code_key.h"
 #include "services/common/progress.h"
 
 namespace earmark {
@@ -29,13 +29,15 @@ struct RegisterOptions {
 struct RegisterSummary {
   std::int64_t num_packets = 0;
   std::int64_t num_erased_slots = 0;
-  double lost_share = 0;  // of the seconds with sound, 0 to 1: the two channels cancel out in their mean, and no copy can be read there
+  // of the seconds with sound, 0 to 1: the two channels cancel out in their mean, and no copy can be read there
+  double lost_share = 0;
 };
 
 // Makes a new stream in the store and has `mark` fill and complete it. On any failure, also when cancelled, the stream is taken out of the store again.
 // options.format says all. kAlreadyExists: the id is taken; otherwise `mark`'s errors.
 using MarkIntoStore = std::function<Result<RegisterSummary>(const StreamRecord& stream, const StreamKeys& keys)>;
-Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options, const MarkIntoStore& mark);
+Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options,
+                                       const MarkIntoStore& mark);
 
 // Marks the whole of `host` as a new stream and keeps its reference and grants: of kind kSourcePackets in the packets of one encode, of kind kHostPackets in
 // the sound. On any failure, also when cancelled, the stream is taken out of the store again. kAlreadyExists: the id is taken; kDataLoss: the recording breaks off;
@@ -81,11 +83,11 @@ struct ChosenPackets {
 // The account's packets out of the stored reference, in order, as far as they lie within its grant: chosen, or patched. For streams from one recording, of any
 // kind but kHostPackets. Errors as GrantedPackets; kDataLoss: the reference is damaged.
 Result<ChosenPackets> ChoosePackets(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account,
-                           const PacketSink& sink, const Progress& progress);
+                                    const PacketSink& sink, const Progress& progress);
 
 // Feeds `host` to `visit` in blocks of 20 ms (the last one padded with silence), then one more block of silence for every 20 ms of
 // `tail_samples`, so that what is still inside the marker and encoder comes out. Returns the number of samples (per channel) of the recording.
-Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples, const std::function<Result<void>(std::span<const float>)>& visit,
-                                  const Progress& progress);
+Result<std::int64_t> ForEachBlock(AudioReader& host, int tail_samples,
+                                  const std::function<Result<void>(std::span<const float>)>& visit, const Progress& progress);
 
 }  // namespace earmark

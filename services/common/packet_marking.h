@@ -10,6 +10,7 @@ namespace earmark {
 
 // As RegisterStream, for an Ogg Opus file whose packets are the stream's: format.kind is kSourcePackets. kFailedPrecondition: there is hardly a packet in it that a
 // mark can be put into, or its two channels, decoded, cancel out in their mean.
-Result<RegisterSummary> RegisterPackets(Store& store, const MasterKey& master, OggOpusReader& source, const RegisterOptions& options, const Progress& progress);
+Result<RegisterSummary> RegisterPackets(Store& store, const MasterKey& master, OggOpusReader& source,
+                                        const RegisterOptions& options, const Progress& progress);
 
 }  // namespace earmark

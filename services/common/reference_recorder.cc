@@ -7,8 +7,8 @@
 
 namespace earmark {
 
-ReferenceRecorder::ReferenceRecorder(std::string stream_id, const StreamFormat& format, const Key& seal_key, int source, int packets_per_chunk,
-                                     ChunkSink sink)
+ReferenceRecorder::ReferenceRecorder(std::string stream_id, const StreamFormat& format, const Key& seal_key, int source,
+                                     int packets_per_chunk, ChunkSink sink)
     : stream_id_(std::move(stream_id)),
       format_(format),
       seal_key_(seal_key),
@@ -38,14 +38,16 @@ Result<void> ReferenceRecorder::Add(const Slot& slot, std::span<const float> mon
   return next_packet_ % packets_per_chunk_ == 0 ? GiveOut() : Result<void>();
 }
 
-Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) {
+Result<void> ReferenceRecorder::AddSourcePacket(std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus,
+                                                bool erased) {
   if (open_ && packet - next_packet_ > kMaxGapInChunk) {
     if (auto flushed = Flush(); !flushed) return flushed;
   }
   if (!open_) Start(packet);
   const std::int64_t start = packet * kPacketSamples + offset_samples;
   const std::int64_t heard = next_packet_ * kPacketSamples + num_ahead_;
-  if (packet < first_packet_ || start < heard) return {};  // too close behind what was flushed, or a source whose clock was set right
+  // too close behind what was flushed, or a source whose clock was set right
+  if (packet < first_packet_ || start < heard) return {};
   sound_.clear();
   if (start > heard) player_->Miss(start - heard, sound_);
   if (auto given = Hear(sound_); !given) return given;

@@ -25,7 +25,8 @@ class ReferenceRecorder {
  public:
   // A chunk ends where a packet number is a multiple of `packets_per_chunk`, itself a multiple of kPacketsPerFingerprintWord up to kPacketsPerChunk: long
   // ones are less to store, short ones sooner there.
-  ReferenceRecorder(std::string stream_id, const StreamFormat& format, const Key& seal_key, int source, int packets_per_chunk, ChunkSink sink);
+  ReferenceRecorder(std::string stream_id, const StreamFormat& format, const Key& seal_key, int source, int packets_per_chunk,
+                    ChunkSink sink);
 
   // One slot, and 20 ms of the host that went in with it, mono. Slot::packet tells its place, and grows from call to call: what is left out is a gap, within
   // a chunk if it is short, between chunks otherwise. Errors are the sink's.
@@ -39,7 +40,8 @@ class ReferenceRecorder {
   const MeanLoss& source_mean_loss() const { return player_->mean_loss(); }
 
  private:
-  static constexpr std::int64_t kMaxGapInChunk = kPacketsPerSecond;  // within a chunk; the fingerprint runs through it as through silence
+  // within a chunk; the fingerprint runs through it as through silence
+  static constexpr std::int64_t kMaxGapInChunk = kPacketsPerSecond;
 
   void Start(std::int64_t packet);
   Result<void> Hear(std::span<const float> mono);
@@ -52,11 +54,11 @@ class ReferenceRecorder {
   int source_;
   int packets_per_chunk_;
   ChunkSink sink_;
-  bool open_ = false;             // the fingerprint has run up to next_packet_
+  bool open_ = false;              // the fingerprint has run up to next_packet_
   std::int64_t first_packet_ = 0;  // of the chunk that is being collected
   std::int64_t next_packet_ = 0;
-  std::int64_t end_of_stored_ = 0;  // what was given out ends here
-  std::int64_t num_ahead_ = 0;      // samples that the fingerprint has taken in behind next_packet_; of source packets alone
+  std::int64_t end_of_stored_ = 0;   // what was given out ends here
+  std::int64_t num_ahead_ = 0;       // samples that the fingerprint has taken in behind next_packet_; of source packets alone
   std::int64_t erased_samples_ = 0;  // of source packets, not given out yet
   std::optional<MonoPlayer> player_;
   std::vector<float> sound_;

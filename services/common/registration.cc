@@ -18,13 +18,17 @@
 
 namespace earmark {
 
-bool Listeners::Holds(const std::string& account) const { return std::find(accounts.begin(), accounts.end(), account) != accounts.end(); }
+bool Listeners::Holds(const std::string& account) const {
+  return std::find(accounts.begin(), accounts.end(), account) != accounts.end();
+}
 
 namespace {
 
 // "it has this value, and that was asked for".
-tl::unexpected<Error> Other(const std::string& stream_id, const std::string& option, const std::string& is, const std::string& wanted) {
-  return Fail(ErrorCode::kAlreadyExists, "stream '" + stream_id + "' was registered with " + option + " " + is + ", not " + wanted + "; leave " + option +
+tl::unexpected<Error> Other(const std::string& stream_id, const std::string& option, const std::string& is,
+                            const std::string& wanted) {
+  return Fail(ErrorCode::kAlreadyExists, "stream '" + stream_id + "' was registered with " + option + " " + is + ", not " +
+                                             wanted + "; leave " + option +
                                              " away for another copy of it, or choose another --stream");
 }
 
@@ -37,35 +41,42 @@ Result<void> CheckNumber(const std::string& stream_id, const std::string& option
 Result<void> CheckAgainst(const StreamRecord& stream, const CopyRequest& request, const std::string& digest) {
   const std::string which = "stream '" + stream.id + "' ";
   if (stream.input_digest != digest) {
-    return Fail(ErrorCode::kAlreadyExists, which + "was registered from another recording than " + request.input +
-                                               "; choose another --stream");
+    return Fail(ErrorCode::kAlreadyExists,
+                which + "was registered from another recording than " + request.input + "; choose another --stream");
   }
   const StreamFormat& format = stream.format;
   if (format.kind == ReferenceKind::kSourcePackets) {
     if (format.bitrate_bps == 0 && (request.bitrate_bps || request.opus)) {
-      return Fail(ErrorCode::kAlreadyExists, which + "was registered with the recording's own packets; leave --bitrate and --codec away for another copy of it, or choose another --stream");
+      return Fail(
+          ErrorCode::kAlreadyExists,
+          which +
+              "was registered with the recording's own packets; leave --bitrate and --codec away for another copy of it, or choose another --stream");
     }
     if (auto same = CheckNumber(stream.id, "--strength", format.strength, request.strength); !same) return same;
   } else if (request.strength) {
-    return Fail(ErrorCode::kInvalidArgument, which + "was marked before it was encoded, and --strength is for marks in Opus packets");
+    return Fail(ErrorCode::kInvalidArgument,
+                which + "was marked before it was encoded, and --strength is for marks in Opus packets");
   }
   const bool opus = format.kind != ReferenceKind::kHostPackets;
   if (request.opus.value_or(opus) != opus) return Other(stream.id, "--codec", opus ? "opus" : "none", opus ? "none" : "opus");
   if (!opus && !IsWav(request)) {
-    return Fail(ErrorCode::kInvalidArgument, which + "was registered with --codec none, which is PCM: --out wants a name that ends in .wav");
+    return Fail(ErrorCode::kInvalidArgument,
+                which + "was registered with --codec none, which is PCM: --out wants a name that ends in .wav");
   }
   if (auto same = CheckNumber(stream.id, "--bitrate", format.bitrate_bps, request.bitrate_bps); !same) return same;
   if (auto same = CheckNumber(stream.id, "--variants", format.num_variants, request.num_variants); !same) return same;
   return CheckNumber(stream.id, "--packets-per-symbol", format.packets_per_symbol, request.packets_per_symbol);
 }
 
-Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const CopyRequest& request, const RegisterOptions& options, const Progress& progress) {
+Result<RegisterSummary> RegisterOwnPackets(Store& store, const MasterKey& master, const CopyRequest& request,
+                                           const RegisterOptions& options, const Progress& progress) {
   auto source = OggOpusReader::Open(request.input);
   if (!source) return Pass(source);
   return RegisterPackets(store, master, **source, options, progress);
 }
 
-Result<RegisterSummary> RegisterSound(Store& store, const MasterKey& master, const CopyRequest& request, const RegisterOptions& options, const Progress& progress) {
+Result<RegisterSummary> RegisterSound(Store& store, const MasterKey& master, const CopyRequest& request,
+                                      const RegisterOptions& options, const Progress& progress) {
   auto host = AudioReader::Open(request.input);
   if (!host) return Pass(host);
   return RegisterStream(store, master, **host, options, progress);
@@ -73,8 +84,10 @@ Result<RegisterSummary> RegisterSound(Store& store, const MasterKey& master, con
 
 StreamFormat FormatFor(const CopyRequest& request, bool own_packets) {
   StreamFormat format;
-  if (request.opus.value_or(true)) format = SourcePacketsFormat(own_packets ? 0 : request.bitrate_bps.value_or(kUsualBitrateBps));
-  else format.kind = ReferenceKind::kHostPackets;
+  if (request.opus.value_or(true))
+    format = SourcePacketsFormat(own_packets ? 0 : request.bitrate_bps.value_or(kUsualBitrateBps));
+  else
+    format.kind = ReferenceKind::kHostPackets;
   format.num_variants = request.num_variants.value_or(format.num_variants);
   format.packets_per_symbol = request.packets_per_symbol.value_or(format.packets_per_symbol);
   format.strength = request.strength.value_or(format.strength);
@@ -88,10 +101,12 @@ Result<Registration> Register(Store& store, const MasterKey& master, const CopyR
   options.stream_id = request.stream_id;
   options.accounts = listeners.accounts;
   options.input_digest = digest;
-  if (request.strength && !request.opus.value_or(true)) return Fail(ErrorCode::kInvalidArgument, "--strength is for marks in Opus packets, and --codec none makes none");
+  if (request.strength && !request.opus.value_or(true))
+    return Fail(ErrorCode::kInvalidArgument, "--strength is for marks in Opus packets, and --codec none makes none");
   const bool own_packets = HasPacketsToMark(request);
   options.format = FormatFor(request, own_packets);
-  auto summary = own_packets ? RegisterOwnPackets(store, master, request, options, progress) : RegisterSound(store, master, request, options, progress);
+  auto summary = own_packets ? RegisterOwnPackets(store, master, request, options, progress)
+                             : RegisterSound(store, master, request, options, progress);
   if (!summary) return Pass(summary);
   auto stream = store.GetStream(request.stream_id);
   if (!stream) return Pass(stream);
@@ -99,8 +114,8 @@ Result<Registration> Register(Store& store, const MasterKey& master, const CopyR
 }
 
 // Grants like `wanted` for those of `accounts` that have none which is `enough`.
-Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, const Grant& wanted,
-                                     const std::function<bool(const Grant&)>& enough) {
+Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts,
+                                     const Grant& wanted, const std::function<bool(const Grant&)>& enough) {
   auto grants = store.ListGrants(stream_id, 0, Grant::kOpenEnd);
   if (!grants) return Pass(grants);
   std::set<std::string_view> known;
@@ -117,7 +132,8 @@ Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id,
 }
 
 // The listeners that a known stream does not have yet. Nothing is added unless request.account gets its copy.
-Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const StreamRecord& stream, const CopyRequest& request, const Listeners& listeners) {
+Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const StreamRecord& stream, const CopyRequest& request,
+                                  const Listeners& listeners) {
   if (auto keys = KeysOf(stream, master); !keys) return Pass(keys);
   auto granted = GrantedPackets(store, stream, request.account);
   const bool is_new = !granted && granted.error().code == ErrorCode::kNotFound && listeners.Holds(request.account);
@@ -133,7 +149,8 @@ Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const S
 // Takes a registration that nobody is working on any more out of the store, so that it can be done over. One that was killed a moment ago is
 // still under lease; one that goes on extends its lease while we look.
 Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Progress& progress) {
-  if (stream.live) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' is a live room; choose another --stream");
+  if (stream.live)
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream.id + "' is a live room; choose another --stream");
   for (;;) {
     auto epoch = store.TakeStream(stream.id, MarkingLease());
     if (epoch) return store.RemoveStream(stream.id);
@@ -141,7 +158,8 @@ Result<void> RemoveAbandoned(Store& store, const StreamRecord& stream, const Pro
     if (!now) return Pass(now);
     if (now->state == StreamState::kComplete || now->leased_until_unix_us != stream.leased_until_unix_us) {
       return Fail(ErrorCode::kFailedPrecondition,
-                  "stream '" + stream.id + "' is being marked by another process just now; wait until it is done, or choose another --stream");
+                  "stream '" + stream.id +
+                      "' is being marked by another process just now; wait until it is done, or choose another --stream");
     }
     if (!progress("waiting for the lease of another mark to run out", -1)) return Fail(ErrorCode::kCancelled, "cancelled");
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -153,16 +171,19 @@ Result<StreamRecord> MarkedFromFile(Store& store, const std::string& stream_id) 
   auto stream = store.GetStream(stream_id);
   if (!stream) return stream;
   if (stream->live) {
-    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is a live room: its relay grants and revokes, by Grant and Revoke of the sidecar's API");
+    return Fail(
+        ErrorCode::kFailedPrecondition,
+        "stream '" + stream_id + "' is a live room: its relay grants and revokes, by Grant and Revoke of the sidecar's API");
   }
-  if (stream->state != StreamState::kComplete) return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is not marked to its end yet");
+  if (stream->state != StreamState::kComplete)
+    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' is not marked to its end yet");
   return stream;
 }
 
 }  // namespace
 
-Result<std::int64_t> GrantListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts, std::int64_t from_stream_us,
-                                    std::int64_t to_stream_us) {
+Result<std::int64_t> GrantListeners(Store& store, const std::string& stream_id, const std::vector<std::string>& accounts,
+                                    std::int64_t from_stream_us, std::int64_t to_stream_us) {
   auto stream = MarkedFromFile(store, stream_id);
   if (!stream) return Pass(stream);
   const PacketRange packets = PacketsWithin(*stream, from_stream_us, to_stream_us);
@@ -186,7 +207,8 @@ Result<std::int64_t> RevokeListeners(Store& store, const std::string& stream_id,
 }
 
 Error NotAListener(const CopyRequest& request, const Listeners& listeners) {
-  return {ErrorCode::kInvalidArgument, "account '" + request.account + "' is not in " + listeners.file + "; only listeners get a copy"};
+  return {ErrorCode::kInvalidArgument,
+          "account '" + request.account + "' is not in " + listeners.file + "; only listeners get a copy"};
 }
 
 Result<Registration> FindOrRegister(Store& store, const MasterKey& master, const CopyRequest& request, const Listeners& listeners,

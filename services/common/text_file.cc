@@ -21,14 +21,16 @@ constexpr std::size_t kPieceBytes = 64 * 1024;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // some editors begin a text with it
 
 tl::unexpected<Error> Unreadable(const std::string& path, int error) {
-  const ErrorCode code = error == ENOENT                       ? ErrorCode::kNotFound
+  const ErrorCode code = error == ENOENT                     ? ErrorCode::kNotFound
                          : error == EACCES || error == EPERM ? ErrorCode::kPermissionDenied
                                                              : ErrorCode::kInvalidArgument;
-  return Fail(code, path + ": cannot be read: " + (error == ENXIO ? "a socket or device" : std::generic_category().message(error)));
+  return Fail(code,
+              path + ": cannot be read: " + (error == ENXIO ? "a socket or device" : std::generic_category().message(error)));
 }
 
 tl::unexpected<Error> TooLong(const std::string& path, std::size_t most_bytes) {
-  return Fail(ErrorCode::kInvalidArgument, path + " is longer than the " + std::to_string(most_bytes >> 20) + " MB that are read of such a file");
+  return Fail(ErrorCode::kInvalidArgument,
+              path + " is longer than the " + std::to_string(most_bytes >> 20) + " MB that are read of such a file");
 }
 
 // A pipe has nothing for a while, and one without a writer looks the same as one at its end to whoever reads without waiting.
@@ -42,7 +44,8 @@ Result<void> WaitForBytes(const std::string& path, const FileHandle& file, const
   }
 }
 
-Result<std::string> ReadToEnd(const std::string& path, const FileHandle& file, std::size_t most_bytes, const std::function<bool()>& going) {
+Result<std::string> ReadToEnd(const std::string& path, const FileHandle& file, std::size_t most_bytes,
+                              const std::function<bool()>& going) {
   std::string text;
   for (;;) {
     if (auto ready = WaitForBytes(path, file, going); !ready) return Pass(ready);
@@ -52,7 +55,8 @@ Result<std::string> ReadToEnd(const std::string& path, const FileHandle& file, s
     const int error = errno;
     text.resize(size + (got > 0 ? static_cast<std::size_t>(got) : 0));
     if (got == 0) return text;
-    if (got < 0 && error != EINTR && error != EAGAIN) return Fail(ErrorCode::kUnavailable, path + ": cannot be read: " + std::generic_category().message(error));
+    if (got < 0 && error != EINTR && error != EAGAIN)
+      return Fail(ErrorCode::kUnavailable, path + ": cannot be read: " + std::generic_category().message(error));
     if (text.size() > most_bytes) return TooLong(path, most_bytes);
   }
 }
@@ -65,7 +69,8 @@ Result<std::string> ReadTextFile(const std::string& path, std::size_t most_bytes
   struct stat status = {};
   if (!file.is_open() || ::fstat(file.fd(), &status) != 0) return Unreadable(path, errno);
   if (S_ISDIR(status.st_mode)) return Fail(ErrorCode::kInvalidArgument, path + " is a folder, not a text file");
-  if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode)) return Fail(ErrorCode::kInvalidArgument, path + " is a device, not a text file");
+  if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode))
+    return Fail(ErrorCode::kInvalidArgument, path + " is a device, not a text file");
   if (S_ISREG(status.st_mode) && static_cast<std::size_t>(status.st_size) > most_bytes) return TooLong(path, most_bytes);
   return ReadToEnd(path, file, most_bytes, going);
 }

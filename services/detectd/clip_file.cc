@@ -35,7 +35,8 @@ Result<std::span<const std::uint8_t>> ClipFile::Read(std::int64_t first, std::si
   buffer_.resize(most);
   std::size_t num_read = 0;
   while (num_read < most) {
-    const ::ssize_t got = ::pread(file_.fd(), buffer_.data() + num_read, most - num_read, first + static_cast<std::int64_t>(num_read));
+    const ::ssize_t got =
+        ::pread(file_.fd(), buffer_.data() + num_read, most - num_read, first + static_cast<std::int64_t>(num_read));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Fail(ErrorCode::kUnavailable, std::string("temporary file for a clip: ") + std::strerror(errno));
     if (got == 0) break;

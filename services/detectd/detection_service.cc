@@ -37,13 +37,15 @@ bool IsSame(const v1::Progress& a, const v1::Progress& b) {
 
 // ---- SubmitScan
 
-grpc::Status DetectionService::SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* response) {
+grpc::Status DetectionService::SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
+                                          v1::Scan* response) {
   return Answer(Submit(*context, *reader), *response);
 }
 
 Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader) {
   v1::SubmitScanRequest first;
-  if (!reader.Read(&first) || !first.has_header()) return Fail(ErrorCode::kInvalidArgument, "header: wanted before the data, got none");
+  if (!reader.Read(&first) || !first.has_header())
+    return Fail(ErrorCode::kInvalidArgument, "header: wanted before the data, got none");
   const v1::SubmitScanHeader& header = first.header();
   if (const auto checked = CheckHeader(header, limits_.max_false_accusation); !checked) return Pass(checked);
   if (!header.stream_id().empty()) {
@@ -51,13 +53,16 @@ Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::Se
     if (!store) return Pass(store);
     if (const auto stream = (*store)->GetStream(header.stream_id()); !stream) return Pass(stream);
   }
-  auto clip = ReceiveClip(header, [&](v1::SubmitScanRequest& message) { return reader.Read(&message); }, limits_.max_clip_bytes);
+  auto clip = ReceiveClip(
+      header, [&](v1::SubmitScanRequest& message) { return reader.Read(&message); }, limits_.max_clip_bytes);
   // A client that left looks like one that has sent all; half a clip must not be scanned.
   if (context.IsCancelled()) return Fail(ErrorCode::kCancelled, "the client left before the end of the clip");
   if (!clip) return Pass(clip);
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
-  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&](std::int64_t part) { return clip->Read(part * std::int64_t{JobQueue::kClipPartBytes}, JobQueue::kClipPartBytes); });
+  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&](std::int64_t part) {
+    return clip->Read(part * std::int64_t{JobQueue::kClipPartBytes}, JobQueue::kClipPartBytes);
+  });
   if (!scan) return Pass(scan);
   return ScanOf(*scan, **store);
 }
@@ -88,7 +93,8 @@ Result<v1::Progress> DetectionService::ReadProgress(const std::string& scan_id) 
   return progress;
 }
 
-grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) {
+grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request,
+                                         grpc::ServerWriter<v1::Progress>* writer) {
   v1::Progress told;  // no state yet, so the first one is news
   while (!context->IsCancelled()) {
     const auto now = ReadProgress(request->scan_id());
@@ -96,7 +102,8 @@ grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1:
     if (!IsSame(*now, told) && !writer->Write(*now)) break;
     if (IsOver(now->state())) return grpc::Status::OK;
     told = *now;
-    if (drain_.WaitFor(kWatchPeriod)) return {grpc::StatusCode::UNAVAILABLE, "this daemon stops; the scan goes on, watch it again"};
+    if (drain_.WaitFor(kWatchPeriod))
+      return {grpc::StatusCode::UNAVAILABLE, "this daemon stops; the scan goes on, watch it again"};
   }
   return {grpc::StatusCode::CANCELLED, "the client left"};
 }
@@ -109,7 +116,8 @@ Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) 
   constexpr char kScope[] = "Detection.CancelScan";
   const std::string& key = request.idempotency_key();
   if (const auto checked = CheckScanId(request.scan_id()); !checked) return Pass(checked);
-  if (key.size() > 128) return Fail(ErrorCode::kInvalidArgument, "idempotency_key: wanted at most 128 bytes, got " + std::to_string(key.size()));
+  if (key.size() > 128)
+    return Fail(ErrorCode::kInvalidArgument, "idempotency_key: wanted at most 128 bytes, got " + std::to_string(key.size()));
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
   if (!key.empty()) {
@@ -123,14 +131,16 @@ Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) 
   auto answer = ScanOf(*scan, **store);
   if (!answer || key.empty()) return answer;
   const std::string bytes = answer->SerializeAsString();
-  const auto kept = (*store)->KeepAnswer(kScope, key, request.scan_id(), {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+  const auto kept =
+      (*store)->KeepAnswer(kScope, key, request.scan_id(), {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
   if (!kept) return Pass(kept);
   return answer;
 }
 
 // ---- ListFindings, QueryLeaks
 
-grpc::Status DetectionService::ListFindings(grpc::ServerContext*, const v1::ListFindingsRequest* request, v1::ListFindingsResponse* response) {
+grpc::Status DetectionService::ListFindings(grpc::ServerContext*, const v1::ListFindingsRequest* request,
+                                            v1::ListFindingsResponse* response) {
   return Answer(List(*request), *response);
 }
 
@@ -156,7 +166,8 @@ Result<v1::ListFindingsResponse> DetectionService::List(const v1::ListFindingsRe
   return page;
 }
 
-grpc::Status DetectionService::QueryLeaks(grpc::ServerContext*, const v1::QueryLeaksRequest* request, v1::QueryLeaksResponse* response) {
+grpc::Status DetectionService::QueryLeaks(grpc::ServerContext*, const v1::QueryLeaksRequest* request,
+                                          v1::QueryLeaksResponse* response) {
   return Answer(Leaks(*request), *response);
 }
 

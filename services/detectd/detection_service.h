@@ -19,14 +19,19 @@ struct ServiceLimits {
 class DetectionService final : public v1::Detection::Service {
  public:
   // Both must outlive it. Once `drain` is raised, watchers are told UNAVAILABLE.
-  DetectionService(StorePool& stores, const DrainSignal& drain, const ServiceLimits& limits) : stores_(stores), drain_(drain), limits_(limits) {}
+  DetectionService(StorePool& stores, const DrainSignal& drain, const ServiceLimits& limits)
+      : stores_(stores), drain_(drain), limits_(limits) {}
 
-  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* response) override;
+  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
+                          v1::Scan* response) override;
   grpc::Status GetScan(grpc::ServerContext* context, const v1::GetScanRequest* request, v1::Scan* response) override;
-  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) override;
+  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request,
+                         grpc::ServerWriter<v1::Progress>* writer) override;
   grpc::Status CancelScan(grpc::ServerContext* context, const v1::CancelScanRequest* request, v1::Scan* response) override;
-  grpc::Status ListFindings(grpc::ServerContext* context, const v1::ListFindingsRequest* request, v1::ListFindingsResponse* response) override;
-  grpc::Status QueryLeaks(grpc::ServerContext* context, const v1::QueryLeaksRequest* request, v1::QueryLeaksResponse* response) override;
+  grpc::Status ListFindings(grpc::ServerContext* context, const v1::ListFindingsRequest* request,
+                            v1::ListFindingsResponse* response) override;
+  grpc::Status QueryLeaks(grpc::ServerContext* context, const v1::QueryLeaksRequest* request,
+                          v1::QueryLeaksResponse* response) override;
 
  private:
   // The calls themselves, in terms of results.

@@ -34,14 +34,17 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
   server::Metrics metrics;
   StorePool stores(settings->store_url);
   DrainSignal drain;
-  DetectionService detection(stores, drain, {.max_clip_bytes = settings->max_clip_bytes, .max_false_accusation = settings->max_false_accusation});
+  DetectionService detection(
+      stores, drain, {.max_clip_bytes = settings->max_clip_bytes, .max_false_accusation = settings->max_false_accusation});
   std::optional<ScanWorkers> workers;
   server::DaemonOptions options;
   options.services = {{v1::Detection::service_full_name(), &detection}};
   options.uploads = {{.path = "/v1/scans", .service = v1::Detection::service_full_name(), .method = "SubmitScan"}};
   options.metrics = &metrics;
   options.on_serving = [&] {
-    workers.emplace(WorkerOptions{.store_url = settings->store_url, .num_workers = settings->num_workers, .lease_us = settings->lease_us}, *master, metrics);
+    workers.emplace(
+        WorkerOptions{.store_url = settings->store_url, .num_workers = settings->num_workers, .lease_us = settings->lease_us},
+        *master, metrics);
   };
   options.on_drain = [&] {
     drain.Raise();
@@ -56,7 +59,8 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
 int main(int argc, char** argv) {
   using namespace earmark;
   server::InstallSignalHandlers();
-  const server::ProgramInfo program{.name = "earmark-detectd", .version = EARMARK_VERSION, .purpose = "Scans clips and names whose copies they are."};
+  const server::ProgramInfo program{
+      .name = "earmark-detectd", .version = EARMARK_VERSION, .purpose = "Scans clips and names whose copies they are."};
   const server::Invocation invocation = server::ReadInvocation(program, detectd::DetectdConfigKeys(), argc, argv);
   if (!invocation.config) return invocation.exit_code;
   return detectd::Serve(program, *invocation.config);

@@ -45,7 +45,8 @@ void FillFromReport(const json& report, SourceNames& sources, v1::Finding& findi
   finding.set_candidates(report.at("candidates").get<std::int64_t>());
   finding.set_trials(report.value("trials", finding.candidates()));  // left out where it is the same
   finding.set_symbols_used(report.at("symbols_used").get<std::int64_t>());
-  if (report.contains("seconds_needed") && !report["seconds_needed"].is_null()) finding.set_seconds_needed(report["seconds_needed"].get<double>());
+  if (report.contains("seconds_needed") && !report["seconds_needed"].is_null())
+    finding.set_seconds_needed(report["seconds_needed"].get<double>());
   for (const json& note : report.value("notes", json::array())) finding.add_notes(note.get<std::string>());
   finding.set_reason(report.value("reason", std::string()));
 }
@@ -61,7 +62,8 @@ Result<std::int64_t> MicrosecondsOf(const std::string& field, const google::prot
   // The years 1970 to 9999 fit into microseconds; earlier ones hold nothing.
   constexpr std::int64_t kMostSeconds = 253'402'300'799;
   if (time.seconds() < 0 || time.seconds() > kMostSeconds || time.nanos() < 0 || time.nanos() > 999'999'999) {
-    return Refuse(field, "a time from 1970 to 9999", std::to_string(time.seconds()) + " s and " + std::to_string(time.nanos()) + " ns");
+    return Refuse(field, "a time from 1970 to 9999",
+                  std::to_string(time.seconds()) + " s and " + std::to_string(time.nanos()) + " ns");
   }
   return time.seconds() * kMicroseconds + time.nanos() / 1000;
 }
@@ -104,7 +106,8 @@ std::optional<std::string> FromHex(const std::string& hex) {
   std::string bytes(hex.size() / 2, '\0');
   std::size_t length = 0;
   const char* end = nullptr;
-  const int failed = sodium_hex2bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), hex.data(), hex.size(), nullptr, &length, &end);
+  const int failed = sodium_hex2bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), hex.data(), hex.size(), nullptr,
+                                    &length, &end);
   if (failed != 0 || end != hex.data() + hex.size() || 2 * length != hex.size()) return std::nullopt;
   return bytes;
 }
@@ -151,11 +154,16 @@ Result<v1::Finding> FindingOf(const FindingRecord& record, SourceNames& sources)
 
 v1::ScanState StateOf(ScanState state) {
   switch (state) {
-    case ScanState::kQueued: return v1::QUEUED;
-    case ScanState::kRunning: return v1::RUNNING;
-    case ScanState::kDone: return v1::DONE;
-    case ScanState::kCancelled: return v1::CANCELLED;
-    case ScanState::kFailed: return v1::FAILED;
+    case ScanState::kQueued:
+      return v1::QUEUED;
+    case ScanState::kRunning:
+      return v1::RUNNING;
+    case ScanState::kDone:
+      return v1::DONE;
+    case ScanState::kCancelled:
+      return v1::CANCELLED;
+    case ScanState::kFailed:
+      return v1::FAILED;
   }
   return v1::SCAN_STATE_UNSPECIFIED;
 }
@@ -197,7 +205,8 @@ v1::Leak LeakOf(const Leak& leak) {
 }
 
 Result<FindingFilter> FilterOf(const v1::ListFindingsRequest& request) {
-  FindingFilter filter{.verdict = IfAny(request.verdict()), .case_label = IfAny(request.case_label()), .order = FindingOrder::kNewestFirst};
+  FindingFilter filter{
+      .verdict = IfAny(request.verdict()), .case_label = IfAny(request.case_label()), .order = FindingOrder::kNewestFirst};
   const auto rows = RowsOf(request.page_size());
   if (!rows) return Pass(rows);
   filter.limit = *rows;
@@ -211,7 +220,8 @@ Result<FindingFilter> FilterOf(const v1::ListFindingsRequest& request) {
 }
 
 Result<LeakFilter> FilterOf(const v1::QueryLeaksRequest& request) {
-  LeakFilter filter{.account = IfAny(request.account()), .stream = IfAny(request.stream_id()), .case_label = IfAny(request.case_label())};
+  LeakFilter filter{
+      .account = IfAny(request.account()), .stream = IfAny(request.stream_id()), .case_label = IfAny(request.case_label())};
   const auto rows = RowsOf(request.page_size());
   if (!rows) return Pass(rows);
   filter.limit = *rows;

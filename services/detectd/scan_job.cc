@@ -41,13 +41,16 @@ Result<std::string> ScanJob::Run() {
   }
   const auto finding = Examine();
   switch (lease_.stop_reason()) {
-    case StopReason::kLost: return std::string("lost");
-    case StopReason::kCancelled: return GiveUp({ErrorCode::kCancelled, "cancelled"});
+    case StopReason::kLost:
+      return std::string("lost");
+    case StopReason::kCancelled:
+      return GiveUp({ErrorCode::kCancelled, "cancelled"});
     case StopReason::kDraining:
       if (finding) break;  // it is done all the same
       if (const auto released = store_.ReleaseScan(scan_.id, scan_.attempt); !released) return Pass(released);
       return std::string("released");
-    case StopReason::kNone: break;
+    case StopReason::kNone:
+      break;
   }
   if (!finding) return GiveUp(finding.error());
   return Keep(*finding);
@@ -84,7 +87,8 @@ Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
   for (;;) {
     auto report = ScanClip(store_, master_, clip, options, progress);
     // Nothing there to search yet, or nothing that was found.
-    const bool in_vain = report ? report->verdict == Verdict::kUnknownAudio && report->trials == 0 : report.error().code == ErrorCode::kFailedPrecondition;
+    const bool in_vain = report ? report->verdict == Verdict::kUnknownAudio && report->trials == 0
+                                : report.error().code == ErrorCode::kFailedPrecondition;
     if (!in_vain) return report;
     const auto again = SoundMayCome();
     if (!again) return Pass(again);
@@ -140,7 +144,8 @@ Result<std::string> ScanJob::Keep(const FindingRecord& finding) {
   for (int i = 0;; ++i) {
     const auto kept = store_.FinishScan(scan_.id, scan_.attempt, finding);
     if (kept) return finding.verdict;
-    if (kept.error().code == ErrorCode::kFailedPrecondition || kept.error().code == ErrorCode::kNotFound) return std::string("lost");
+    if (kept.error().code == ErrorCode::kFailedPrecondition || kept.error().code == ErrorCode::kNotFound)
+      return std::string("lost");
     if (kept.error().code != ErrorCode::kUnavailable) return GiveUp(kept.error());
     if (i == kMostTries || !lease_.Wait(std::chrono::milliseconds(500))) return Pass(kept);
   }

@@ -86,7 +86,10 @@ Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
   const auto outcome = ScanJob(store, master_, scan, lease, options_.settle_us).Run();
   const double took_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
   const std::string word = outcome.value_or("lost");
-  metrics_.Counter("earmark_scans_total", "Scans that a worker left, by how they ended: a verdict, or cancelled, failed, released, lost.", {{"outcome", word}})
+  metrics_
+      .Counter("earmark_scans_total",
+               "Scans that a worker left, by how they ended: a verdict, or cancelled, failed, released, lost.",
+               {{"outcome", word}})
       .Increment();
   metrics_.Counter("earmark_scan_seconds_total", "Seconds that workers spent on scans.").Increment(took_s);
   spdlog::info("scan {}: {} after {:.2f} s, attempt {}", scan.id, word, took_s, scan.attempt);

@@ -59,13 +59,15 @@ Result<void> CheckHeader(const v1::SubmitScanHeader& header, double most_false_a
   if (auto label = CheckLength("case_label", header.case_label(), kMostBytes); !label) return label;
   if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMostNameBytes); !key) return key;
   const std::string& digest = header.sha256();
-  if (!digest.empty() && (digest.size() != kDigestDigits || !std::all_of(digest.begin(), digest.end(), [](unsigned char c) { return std::isxdigit(c); }))) {
+  if (!digest.empty() && (digest.size() != kDigestDigits ||
+                          !std::all_of(digest.begin(), digest.end(), [](unsigned char c) { return std::isxdigit(c); }))) {
     return Refuse("sha256: wanted 64 hex digits, got another text");
   }
   const double bound = header.max_false_accusation();
   if (bound == 0 || (bound > 0 && bound <= most_false_accusation)) return {};
   std::array<char, 128> message{};
-  std::snprintf(message.data(), message.size(), "max_false_accusation: wanted above 0 and at most %g, got %g", most_false_accusation, bound);
+  std::snprintf(message.data(), message.size(), "max_false_accusation: wanted above 0 and at most %g, got %g",
+                most_false_accusation, bound);
   return Refuse(message.data());
 }
 
@@ -76,7 +78,8 @@ Result<ClipFile> ReceiveClip(const v1::SubmitScanHeader& header, const MessageSo
     if (message.has_header()) return Refuse("header: wanted one, before the data, got another");
     const std::string& data = message.data();
     if (clip->size_bytes() + static_cast<std::int64_t>(data.size()) > max_bytes) {
-      return Fail(ErrorCode::kResourceExhausted, "clip: wanted at most " + std::to_string(max_bytes) + " bytes (scan.max_clip_bytes), got more");
+      return Fail(ErrorCode::kResourceExhausted,
+                  "clip: wanted at most " + std::to_string(max_bytes) + " bytes (scan.max_clip_bytes), got more");
     }
     const auto kept = clip->Append({reinterpret_cast<const std::uint8_t*>(data.data()), data.size()});
     if (!kept) return Pass(kept);

@@ -8,12 +8,14 @@
 namespace earmark {
 
 Result<Destination> Destination::Parse(const std::string& host, int port) {
-  if (port < 1 || port > 65535) return Fail(ErrorCode::kInvalidArgument, "destination.port: want 1 to 65535, got " + std::to_string(port));
+  if (port < 1 || port > 65535)
+    return Fail(ErrorCode::kInvalidArgument, "destination.port: want 1 to 65535, got " + std::to_string(port));
   Destination destination;
   const auto network_port = htons(static_cast<std::uint16_t>(port));
   if (inet_pton(AF_INET, host.c_str(), &destination.address_.v4.sin_addr) == 1) {
     const std::uint32_t first_byte = ntohl(destination.address_.v4.sin_addr.s_addr) >> 24;
-    if (first_byte == 0 || first_byte >= 224) return Fail(ErrorCode::kInvalidArgument, "destination.host: want one machine's address, got " + host);
+    if (first_byte == 0 || first_byte >= 224)
+      return Fail(ErrorCode::kInvalidArgument, "destination.host: want one machine's address, got " + host);
     destination.address_.v4.sin_family = AF_INET;
     destination.address_.v4.sin_port = network_port;
     return destination;
@@ -70,7 +72,8 @@ void Fanout::Queue(const FanoutTarget& target, std::span<const std::uint8_t> pac
 void Fanout::Flush(int udp_socket, FanoutCounts& counts) noexcept {
   std::size_t done = 0;
   while (done < num_queued_) {
-    const int sent = sendmmsg(udp_socket, messages_.data() + done, static_cast<unsigned>(num_queued_ - done), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const int sent =
+        sendmmsg(udp_socket, messages_.data() + done, static_cast<unsigned>(num_queued_ - done), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {
       counts.sent += sent;
       done += static_cast<std::size_t>(sent);

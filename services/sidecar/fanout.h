@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "dsp/core/result.h"
-#include "dsp/tracing/audience.h"
 #include "dsp/marking/variant_encoder.h"
 #include "dsp/rtp/output_projection.h"
+#include "dsp/tracing/audience.h"
 
 namespace earmark {
 
@@ -61,7 +61,8 @@ class Fanout {
 
   // `udp_socket`: for the destinations' address family; left as it is. `slot`: q packets, of which listener i of `audience` gets number
   // audience.variants[i]. Does not allocate, lock or wait.
-  FanoutCounts Send(int udp_socket, const FanoutTargets& targets, const AudienceReader::View& audience, const Slot& slot, const OutputPlace& place) noexcept;
+  FanoutCounts Send(int udp_socket, const FanoutTargets& targets, const AudienceReader::View& audience, const Slot& slot,
+                    const OutputPlace& place) noexcept;
 
  private:
   static constexpr std::size_t kBatch = 64;

@@ -15,15 +15,17 @@ namespace {
 constexpr int kMaxDatagramsAtOnce = 64;
 
 // Only one thread writes the counters, so that adding needs no atomic addition.
-void Add(std::atomic<std::int64_t>& counter, std::int64_t count) { counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed); }
+void Add(std::atomic<std::int64_t>& counter, std::int64_t count) {
+  counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+}
 
 // RTCP on the same port (RFC 5761): its packet types stand where RTP has the marker bit and the payload types 64 to 95.
 bool IsRtcp(std::span<const std::uint8_t> datagram) { return datagram.size() >= 2 && datagram[1] >= 192 && datagram[1] <= 223; }
 
 }  // namespace
 
-Result<std::shared_ptr<LiveSource>> LiveSource::Create(const Options& options, const StreamKeys& keys, UdpSocket socket, const RoomClock& clock,
-                                                       const Audience& audience, SlotQueue& recorder) {
+Result<std::shared_ptr<LiveSource>> LiveSource::Create(const Options& options, const StreamKeys& keys, UdpSocket socket,
+                                                       const RoomClock& clock, const Audience& audience, SlotQueue& recorder) {
   Marker marker;
   if (options.format.kind == ReferenceKind::kSourcePackets) {
     if (auto valid = Validate(options.format); !valid) return Pass(valid);
@@ -36,7 +38,8 @@ Result<std::shared_ptr<LiveSource>> LiveSource::Create(const Options& options, c
   return std::shared_ptr<LiveSource>(new LiveSource(options, std::move(socket), std::move(marker), clock, audience, recorder));
 }
 
-LiveSource::LiveSource(const Options& options, UdpSocket socket, Marker marker, const RoomClock& clock, const Audience& audience, SlotQueue& recorder)
+LiveSource::LiveSource(const Options& options, UdpSocket socket, Marker marker, const RoomClock& clock, const Audience& audience,
+                       SlotQueue& recorder)
     : options_(options),
       socket_(std::move(socket)),
       marker_(std::move(marker)),
@@ -50,7 +53,8 @@ LiveSource::LiveSource(const Options& options, UdpSocket socket, Marker marker, 
       copies_(static_cast<std::size_t>(options.format.num_variants), std::vector<std::uint8_t>(kMaxDatagramBytes)) {}
 
 void LiveSource::Receive(Outlet& outlet) noexcept {
-  const SourcePacketSink sink = [this, &outlet](const SourcePacket& packet) { Mark(packet, outlet); };  // two pointers fit into a function without allocating
+  // two pointers fit into a function without allocating
+  const SourcePacketSink sink = [this, &outlet](const SourcePacket& packet) { Mark(packet, outlet); };
   for (int i = 0; i < kMaxDatagramsAtOnce; ++i) {
     const ssize_t got = ::recv(socket_.fd(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0) return;
@@ -109,14 +113,19 @@ void LiveSource::Mark(const SourcePacket& packet, Outlet& outlet) noexcept {
 void LiveSource::PassOn(const SourcePacket& packet, Outlet& outlet) noexcept {
   const Slot slot = Patched(packet);
   const std::int64_t position = packet.packet * kPacketSamples + packet.offset_samples;
-  Send(slot, {.sequence = static_cast<std::uint16_t>(packet.number), .timestamp = static_cast<std::uint32_t>(position), .marker = packet.after_pause}, outlet);
+  Send(slot,
+       {.sequence = static_cast<std::uint16_t>(packet.number),
+        .timestamp = static_cast<std::uint32_t>(position),
+        .marker = packet.after_pause},
+       outlet);
   Add(slot.erased ? counts_.erased : counts_.marked, 1);
   if (!SplitOpusPacket(packet.payload)) {
     Add(counts_.malformed, 1);
     return;
   }
   if (packet.late) return;
-  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload, slot.erased)) Add(counts_.not_recorded, 1);
+  if (!recorder_.PushSourcePacket(options_.recording, packet.packet, packet.offset_samples, packet.payload, slot.erased))
+    Add(counts_.not_recorded, 1);
 }
 
 // The source's packet as each variant has it. Valid until the next call.
@@ -137,11 +146,13 @@ Slot LiveSource::Patched(const SourcePacket& packet) noexcept {
 
 void LiveSource::Reencode(const SourcePacket& packet, Outlet& outlet) noexcept {
   sequence_.Lose(packet.num_lost);
-  const auto marked = marker_.reencoding->Process(packet.packet, packet.payload, [this, &outlet](const Slot& slot, std::span<const float> host) {
-    Send(slot, sequence_.Next(slot.packet), outlet);
-    Add(slot.erased ? counts_.erased : counts_.marked, 1);
-    if (!recorder_.Push(options_.recording, options_.format.num_variants, slot, host, options_.format.num_channels)) Add(counts_.not_recorded, 1);
-  });
+  const auto marked =
+      marker_.reencoding->Process(packet.packet, packet.payload, [this, &outlet](const Slot& slot, std::span<const float> host) {
+        Send(slot, sequence_.Next(slot.packet), outlet);
+        Add(slot.erased ? counts_.erased : counts_.marked, 1);
+        if (!recorder_.Push(options_.recording, options_.format.num_variants, slot, host, options_.format.num_channels))
+          Add(counts_.not_recorded, 1);
+      });
   if (marked) return;
   sequence_.Lose(1);
   Add(counts_.rejected, 1);

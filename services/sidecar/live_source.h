@@ -17,11 +17,11 @@
 #include "dsp/core/published.h"
 #include "dsp/core/result.h"
 #include "dsp/core/stream_keys.h"
-#include "dsp/tracing/audience.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/packet_marker.h"
 #include "dsp/rtp/output_projection.h"
 #include "dsp/rtp/source_clock.h"
+#include "dsp/tracing/audience.h"
 #include "services/sidecar/fanout.h"
 #include "services/sidecar/slot_queue.h"
 #include "services/sidecar/udp_socket.h"
@@ -53,11 +53,11 @@ struct SourceCounts {
   std::int64_t lost = 0;
   std::int64_t late = 0;
   std::int64_t duplicate = 0;
-  std::int64_t rejected = 0;  // not RTP; not Opus, where it is to be decoded
-  std::int64_t marked = 0;    // slots; of source packets, packets
-  std::int64_t erased = 0;    // … that all listeners got alike
+  std::int64_t rejected = 0;   // not RTP; not Opus, where it is to be decoded
+  std::int64_t marked = 0;     // slots; of source packets, packets
+  std::int64_t erased = 0;     // … that all listeners got alike
   std::int64_t malformed = 0;  // … among those: source packets that are not Opus
-  std::int64_t sent = 0;      // packets to listeners
+  std::int64_t sent = 0;       // packets to listeners
   std::int64_t send_drops = 0;
   std::int64_t not_recorded = 0;  // slots that the recorder's queue had no room for
 };
@@ -78,8 +78,8 @@ class LiveSource {
     std::int64_t recording = 0;  // for the recorder
   };
   // All references must outlive it. kInvalidArgument: the format is not valid, or of kind kHostPackets; kInternal: as ReencodeMarker::Create.
-  static Result<std::shared_ptr<LiveSource>> Create(const Options& options, const StreamKeys& keys, UdpSocket socket, const RoomClock& clock,
-                                                    const Audience& audience, SlotQueue& recorder);
+  static Result<std::shared_ptr<LiveSource>> Create(const Options& options, const StreamKeys& keys, UdpSocket socket,
+                                                    const RoomClock& clock, const Audience& audience, SlotQueue& recorder);
 
   // ---- the media thread; no allocation, locks or waiting
   int receiving_socket() const { return socket_.fd(); }
@@ -100,7 +100,8 @@ class LiveSource {
     std::unique_ptr<PacketMarker> reencoding;
     std::optional<InPacketMarker> in_packet;
   };
-  LiveSource(const Options& options, UdpSocket socket, Marker marker, const RoomClock& clock, const Audience& audience, SlotQueue& recorder);
+  LiveSource(const Options& options, UdpSocket socket, Marker marker, const RoomClock& clock, const Audience& audience,
+             SlotQueue& recorder);
 
   void Take(std::span<const std::uint8_t> datagram, std::int64_t now_us, const SourcePacketSink& sink) noexcept;
   void TellClock() noexcept;
@@ -111,7 +112,8 @@ class LiveSource {
   void Send(const Slot& slot, const OutputPlace& place, Outlet& outlet) noexcept;
 
   struct AtomicCounts {
-    std::atomic<std::int64_t> received = 0, lost = 0, late = 0, duplicate = 0, rejected = 0, marked = 0, erased = 0, malformed = 0, sent = 0, send_drops = 0, not_recorded = 0;
+    std::atomic<std::int64_t> received = 0, lost = 0, late = 0, duplicate = 0, rejected = 0, marked = 0, erased = 0,
+                              malformed = 0, sent = 0, send_drops = 0, not_recorded = 0;
   };
 
   Options options_;

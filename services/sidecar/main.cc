@@ -13,12 +13,15 @@ namespace {
 
 std::vector<server::ConfigKey> ConfigKeys() {
   std::vector<server::ConfigKey> keys = server::CommonConfigKeys();
-  keys.push_back({"relay", "name", std::string(), "Name of this sidecar among those that share the store; empty: the machine's. Rooms are resumed under it."});
+  keys.push_back({"relay", "name", std::string(),
+                  "Name of this sidecar among those that share the store; empty: the machine's. Rooms are resumed under it."});
   keys.push_back({"media", "host", std::string("127.0.0.1"), "Address that takes the sources' RTP, in digits."});
   keys.push_back({"media", "port_min", std::int64_t{0}, "Lowest UDP port for sources; 0: any free port."});
   keys.push_back({"media", "port_max", std::int64_t{0}, "Highest UDP port for sources."});
-  keys.push_back({"failure", "on_failure", std::string("silence"), "What listeners get where a packet cannot be marked: silence."});
-  keys.push_back({"spool", "max_bytes", std::int64_t{256 << 20}, "Sealed reference that may wait for the store, in memory, in bytes."});
+  keys.push_back(
+      {"failure", "on_failure", std::string("silence"), "What listeners get where a packet cannot be marked: silence."});
+  keys.push_back(
+      {"spool", "max_bytes", std::int64_t{256 << 20}, "Sealed reference that may wait for the store, in memory, in bytes."});
   return keys;
 }
 
@@ -35,19 +38,23 @@ Result<Sidecar::Options> OptionsFrom(const server::Config& config) {
   const std::int64_t port_min = config.Integer("media", "port_min");
   const std::int64_t port_max = config.Integer("media", "port_max");
   if (port_min < 0 || port_max > 65535 || port_min > port_max || (port_min == 0 && port_max != 0)) {
-    return Fail(ErrorCode::kInvalidArgument, "media.port_min, media.port_max: wanted 1 <= port_min <= port_max <= 65535, or 0 for both, got " +
-                                                 std::to_string(port_min) + " and " + std::to_string(port_max));
+    return Fail(ErrorCode::kInvalidArgument,
+                "media.port_min, media.port_max: wanted 1 <= port_min <= port_max <= 65535, or 0 for both, got " +
+                    std::to_string(port_min) + " and " + std::to_string(port_max));
   }
   options.port_min = static_cast<int>(port_min);
   options.port_max = static_cast<int>(port_max);
   if (config.Text("failure", "on_failure") != "silence") {
-    return Fail(ErrorCode::kInvalidArgument, "failure.on_failure: this version knows silence alone, got '" + config.Text("failure", "on_failure") + "'");
+    return Fail(ErrorCode::kInvalidArgument,
+                "failure.on_failure: this version knows silence alone, got '" + config.Text("failure", "on_failure") + "'");
   }
   const std::int64_t max_bytes = config.Integer("spool", "max_bytes");
-  if (max_bytes < 1) return Fail(ErrorCode::kInvalidArgument, "spool.max_bytes: wanted 1 or more, got " + std::to_string(max_bytes));
+  if (max_bytes < 1)
+    return Fail(ErrorCode::kInvalidArgument, "spool.max_bytes: wanted 1 or more, got " + std::to_string(max_bytes));
   options.recorder.max_bytes = static_cast<std::size_t>(max_bytes);
   const std::int64_t days = config.Integer("retention", "days");
-  if (days < 1 || days > 3650) return Fail(ErrorCode::kInvalidArgument, "retention.days: wanted 1 to 3650, got " + std::to_string(days));
+  if (days < 1 || days > 3650)
+    return Fail(ErrorCode::kInvalidArgument, "retention.days: wanted 1 to 3650, got " + std::to_string(days));
   options.retention_days = static_cast<int>(days);
   if (auto host = UdpSocket::Bind(options.media_host, 0); !host) return Pass(host);
   return options;
@@ -55,10 +62,12 @@ Result<Sidecar::Options> OptionsFrom(const server::Config& config) {
 
 Result<MasterKey> ReadMasterKey(const server::Config& config) {
   const std::string& path = config.Text("key", "file");
-  if (path.empty()) return Fail(ErrorCode::kInvalidArgument, "key.file: wanted the master key's file, got none; `earmark keys create` makes one");
+  if (path.empty())
+    return Fail(ErrorCode::kInvalidArgument, "key.file: wanted the master key's file, got none; `earmark keys create` makes one");
   auto key = ReadKeyFile(path);
   if (!key && key.error().code == ErrorCode::kNotFound) {
-    return Fail(ErrorCode::kInvalidArgument, path + ": there is no master key; `earmark keys create --key " + path + "` makes one");
+    return Fail(ErrorCode::kInvalidArgument,
+                path + ": there is no master key; `earmark keys create --key " + path + "` makes one");
   }
   return key;
 }
@@ -71,7 +80,9 @@ int Refuse(const Error& error) {
 // Keeps the gauges up to date, about once a second.
 void TellMetrics(Sidecar& sidecar, server::Metrics& metrics) {
   const Sidecar::Totals totals = sidecar.Count();
-  const auto set = [&](const char* name, const char* help, std::int64_t value) { metrics.Gauge(name, help).Set(static_cast<double>(value)); };
+  const auto set = [&](const char* name, const char* help, std::int64_t value) {
+    metrics.Gauge(name, help).Set(static_cast<double>(value));
+  };
   set("earmark_rooms", "Streams that are open here.", totals.rooms);
   set("earmark_sources", "Sources of those.", totals.sources);
   set("earmark_listeners", "Open grants of those.", totals.listeners);
@@ -84,8 +95,9 @@ void TellMetrics(Sidecar& sidecar, server::Metrics& metrics) {
 
 int Main(int argc, char** argv) {
   server::InstallSignalHandlers();
-  const server::ProgramInfo program{
-      .name = "earmark-sidecar", .version = EARMARK_VERSION, .purpose = "Marks live rooms beside a media relay, one copy for each listener."};
+  const server::ProgramInfo program{.name = "earmark-sidecar",
+                                    .version = EARMARK_VERSION,
+                                    .purpose = "Marks live rooms beside a media relay, one copy for each listener."};
   server::Invocation invocation = server::ReadInvocation(program, ConfigKeys(), argc, argv);
   if (!invocation.config) return invocation.exit_code;
   if (sodium_init() < 0) return Refuse({ErrorCode::kInternal, "the system gives no random numbers; libsodium cannot start"});

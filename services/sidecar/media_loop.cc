@@ -24,7 +24,8 @@ Result<std::unique_ptr<MediaLoop>> MediaLoop::Start() {
   if (!v4) return Pass(v4);
   auto v6 = UdpSocket::ForSending(AF_INET6);
   const int epoll_fd = ::epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_fd < 0) return Fail(ErrorCode::kResourceExhausted, "cannot wait for packets: " + std::generic_category().message(errno));
+  if (epoll_fd < 0)
+    return Fail(ErrorCode::kResourceExhausted, "cannot wait for packets: " + std::generic_category().message(errno));
   return std::unique_ptr<MediaLoop>(new MediaLoop(epoll_fd, std::move(*v4), v6 ? std::move(*v6) : UdpSocket()));
 }
 
@@ -81,7 +82,8 @@ void MediaLoop::Run() noexcept {
   auto next_tick = steady_clock::now() + kTick;
   while (!stopping_) {
     const auto until_tick = std::chrono::ceil<milliseconds>(next_tick - steady_clock::now()).count();
-    const int num_events = ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), static_cast<int>(std::max<std::int64_t>(0, until_tick)));
+    const int num_events = ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()),
+                                        static_cast<int>(std::max<std::int64_t>(0, until_tick)));
     const Sources& sources = reader_.Look();
     for (int i = 0; i < num_events; ++i) {
       const auto found = sources.find(static_cast<std::int64_t>(events[static_cast<std::size_t>(i)].data.u64));

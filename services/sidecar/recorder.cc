@@ -11,14 +11,19 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kSealerSleep{10};    // the media thread wakes nobody
-constexpr milliseconds kIdle{1000};         // a source that paused: what there is goes to the store
+constexpr milliseconds kSealerSleep{10};  // the media thread wakes nobody
+constexpr milliseconds kIdle{1000};       // a source that paused: what there is goes to the store
 constexpr milliseconds kRetry{500};
 
 }  // namespace
 
 Recorder::Recorder(StorePool& pool, const Options& options)
-    : pool_(pool), options_(options), queue_(options.max_slots), calls_queue_(options.max_slots), sealer_([this] { Seal(); }), writer_([this] { Write(); }) {}
+    : pool_(pool),
+      options_(options),
+      queue_(options.max_slots),
+      calls_queue_(options.max_slots),
+      sealer_([this] { Seal(); }),
+      writer_([this] { Write(); }) {}
 
 Recorder::~Recorder() {
   {
@@ -34,8 +39,9 @@ std::int64_t Recorder::Open(const Recording& recording) {
   const std::lock_guard lock(mutex_);
   const std::int64_t number = ++last_recording_;
   Sealing sealing{.what = recording, .recorder = nullptr, .last_slot = steady_clock::now()};
-  sealing.recorder = std::make_unique<ReferenceRecorder>(recording.stream_id, recording.format, recording.seal_key, recording.source, options_.packets_per_chunk,
-                                                         [this, number](ReferenceChunk chunk) { return Enqueue(number, std::move(chunk)); });
+  sealing.recorder = std::make_unique<ReferenceRecorder>(
+      recording.stream_id, recording.format, recording.seal_key, recording.source, options_.packets_per_chunk,
+      [this, number](ReferenceChunk chunk) { return Enqueue(number, std::move(chunk)); });
   sealing_.emplace(number, std::move(sealing));
   return number;
 }
@@ -53,13 +59,15 @@ void Recorder::Close(std::int64_t recording, milliseconds patience) {
 Result<void> Recorder::WaitUntilStored(const std::string& stream_id, milliseconds patience) {
   std::unique_lock lock(mutex_);
   const bool stored = changed_.wait_for(lock, patience, [&] {
-    return std::none_of(waiting_.begin(), waiting_.end(), [&](const WaitingChunk& chunk) { return chunk.what.stream_id == stream_id; });
+    return std::none_of(waiting_.begin(), waiting_.end(),
+                        [&](const WaitingChunk& chunk) { return chunk.what.stream_id == stream_id; });
   });
   if (stored) return {};
   return Fail(ErrorCode::kUnavailable, "stream '" + stream_id + "': the store has not yet taken all of its reference; try again");
 }
 
-bool Recorder::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) {
+bool Recorder::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples,
+                                std::span<const std::uint8_t> opus, bool erased) {
   const std::lock_guard lock(calls_mutex_);
   return calls_queue_.PushSourcePacket(recording, packet, offset_samples, opus, erased);
 }
@@ -142,7 +150,8 @@ void Recorder::Write() {
 // False: the store cannot be reached or has no room; to be tried again.
 bool Recorder::Store(const WaitingChunk& waiting) {
   auto store = pool_.Borrow();
-  const auto stored = store ? (*store)->AppendReference(waiting.what.stream_id, waiting.chunk, waiting.what.epoch) : Result<void>(Pass(store));
+  const auto stored =
+      store ? (*store)->AppendReference(waiting.what.stream_id, waiting.chunk, waiting.what.epoch) : Result<void>(Pass(store));
   if (stored) {
     waiting.what.counts->stored += waiting.chunk.num_packets;
     return true;

@@ -33,8 +33,9 @@ struct ReferenceCounts {
 class Recorder {
  public:
   struct Options {
-    std::size_t max_slots = 1024;             // between media and sealing, and as many between calls and sealing: 10 s of two sources
-    std::size_t max_bytes = 256 << 20;        // of sealed chunks that wait for the store
+    // between media and sealing, and as many between calls and sealing: 10 s of two sources
+    std::size_t max_slots = 1024;
+    std::size_t max_bytes = 256 << 20;              // of sealed chunks that wait for the store
     int packets_per_chunk = 2 * kPacketsPerSecond;  // what a kill may lose
   };
   // `pool` outlives it.
@@ -58,7 +59,8 @@ class Recorder {
 
   SlotQueue& queue() { return queue_; }  // Push is for one thread
   // The way in for calls, of many threads; as SlotQueue::PushSourcePacket, but may wait for another of them.
-  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased);
+  bool PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus,
+                        bool erased);
   std::size_t bytes_waiting() const;
 
  private:

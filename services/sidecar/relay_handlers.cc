@@ -23,7 +23,9 @@ constexpr std::uint32_t kMaxRetentionDays = 3650;
 constexpr std::uint32_t kDefaultPayloadType = 111;
 constexpr std::uint32_t kDefaultRedPayloadType = 63;
 
-Result<void> Want(bool right, const std::string& message) { return right ? Result<void>() : Result<void>(Fail(ErrorCode::kInvalidArgument, message)); }
+Result<void> Want(bool right, const std::string& message) {
+  return right ? Result<void>() : Result<void>(Fail(ErrorCode::kInvalidArgument, message));
+}
 
 void FillTime(std::int64_t unix_us, google::protobuf::Timestamp& time) {
   time.set_seconds(unix_us / 1'000'000);
@@ -103,22 +105,32 @@ void Fill(const Sidecar::StatsView& view, v1::StreamStats& stats) {
 Result<std::optional<StreamFormat>> FormatOf(const v1::OpenStreamRequest& request) {
   if (!request.has_format()) return std::optional<StreamFormat>();
   const v1::StreamFormat& wanted = request.format();
-  const bool known = wanted.marking() == v1::REENCODE || wanted.marking() == v1::IN_PACKET || wanted.marking() == v1::MARKING_UNSPECIFIED;
-  if (auto right = Want(known, "format.marking: wanted REENCODE or IN_PACKET, got " + std::to_string(wanted.marking())); !right) return Pass(right);
-  const bool reencode = wanted.marking() == v1::REENCODE || (wanted.marking() == v1::MARKING_UNSPECIFIED && wanted.bitrate_bps() != 0);
+  const bool known =
+      wanted.marking() == v1::REENCODE || wanted.marking() == v1::IN_PACKET || wanted.marking() == v1::MARKING_UNSPECIFIED;
+  if (auto right = Want(known, "format.marking: wanted REENCODE or IN_PACKET, got " + std::to_string(wanted.marking())); !right)
+    return Pass(right);
+  const bool reencode =
+      wanted.marking() == v1::REENCODE || (wanted.marking() == v1::MARKING_UNSPECIFIED && wanted.bitrate_bps() != 0);
   StreamFormat format = reencode ? StreamFormat() : SourcePacketsFormat();
   if (wanted.num_channels() != 0) format.num_channels = static_cast<int>(wanted.num_channels());
   format.bitrate_bps = static_cast<int>(std::min(wanted.bitrate_bps(), 1'000'000U));
   if (wanted.has_strength()) format.strength = static_cast<int>(std::min(wanted.strength(), 1000U));
-  if (auto right = Want(reencode || wanted.bitrate_bps() == 0, "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps())); !right) return Pass(right);
-  if (auto right = Want(!reencode || !wanted.has_strength(), "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength())); !right) return Pass(right);
+  if (auto right = Want(reencode || wanted.bitrate_bps() == 0,
+                        "format.bitrate_bps: wanted none with marking IN_PACKET, got " + std::to_string(wanted.bitrate_bps()));
+      !right)
+    return Pass(right);
+  if (auto right = Want(!reencode || !wanted.has_strength(),
+                        "format.strength: wanted with marking IN_PACKET alone, got " + std::to_string(wanted.strength()));
+      !right)
+    return Pass(right);
   if (auto valid = Validate(format); !valid) return Pass(valid);
   return std::optional<StreamFormat>(format);
 }
 
 // Runs a call once under its idempotency key.
 template <typename Request, typename Response, typename Call>
-grpc::Status Change(Sidecar& sidecar, KeyLocks& locks, const char* scope, const Request& request, Response& response, const Call& call) {
+grpc::Status Change(Sidecar& sidecar, KeyLocks& locks, const char* scope, const Request& request, Response& response,
+                    const Call& call) {
   const auto lock = locks.Lock(request.idempotency_key());
   auto store = sidecar.pool().Borrow();
   if (!store) return ToStatus(store.error());
@@ -130,7 +142,8 @@ grpc::Status Change(Sidecar& sidecar, KeyLocks& locks, const char* scope, const 
 grpc::Status RelayHandlers::OpenStream(grpc::ServerContext*, const v1::OpenStreamRequest* request, v1::Stream* stream) {
   return Change(sidecar_, key_locks_, "OpenStream", *request, *stream, [&]() -> Result<void> {
     const std::uint32_t days = request->retention_days();
-    if (auto right = Want(days <= kMaxRetentionDays, "retention_days: wanted 0 to 3650, got " + std::to_string(days)); !right) return right;
+    if (auto right = Want(days <= kMaxRetentionDays, "retention_days: wanted 0 to 3650, got " + std::to_string(days)); !right)
+      return right;
     auto format = FormatOf(*request);
     if (!format) return Pass(format);
     auto view = sidecar_.OpenStream(request->stream_id(), static_cast<int>(days), *format);
@@ -156,8 +169,12 @@ grpc::Status RelayHandlers::GetStream(grpc::ServerContext*, const v1::GetStreamR
 }
 
 // A page token is the number of streams that the pages before it told of, counted from the oldest: those that were opened in between move nothing.
-grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStreamsRequest* request, v1::ListStreamsResponse* response) {
-  if (auto right = Want(request->page_size() <= kMaxPageSize, "page_size: wanted 0 to 1000, got " + std::to_string(request->page_size())); !right) return ToStatus(right);
+grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStreamsRequest* request,
+                                        v1::ListStreamsResponse* response) {
+  if (auto right =
+          Want(request->page_size() <= kMaxPageSize, "page_size: wanted 0 to 1000, got " + std::to_string(request->page_size()));
+      !right)
+    return ToStatus(right);
   auto views = sidecar_.ListStreams();
   if (!views) return ToStatus(views);
   std::size_t end = views->size();
@@ -165,7 +182,8 @@ grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStre
   if (!token.empty()) {
     const auto parsed = std::from_chars(token.data(), token.data() + token.size(), end);
     const bool whole = parsed.ec == std::errc() && parsed.ptr == token.data() + token.size() && end <= views->size();
-    if (auto right = Want(whole, "page_token: wanted next_page_token of the answer before, got another text"); !right) return ToStatus(right);
+    if (auto right = Want(whole, "page_token: wanted next_page_token of the answer before, got another text"); !right)
+      return ToStatus(right);
   }
   const std::size_t size = request->page_size() == 0 ? kDefaultPageSize : request->page_size();
   const std::size_t begin = end - std::min(end, size);
@@ -174,11 +192,13 @@ grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStre
   return grpc::Status::OK;
 }
 
-grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceRequest* request, v1::AddSourceResponse* response) {
+grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceRequest* request,
+                                      v1::AddSourceResponse* response) {
   return Change(sidecar_, key_locks_, "AddSource", *request, *response, [&]() -> Result<void> {
     const std::uint32_t payload_type = request->has_payload_type() ? request->payload_type() : kDefaultPayloadType;
     const std::uint32_t red = request->has_red_payload_type() ? request->red_payload_type() : kDefaultRedPayloadType;
-    auto port = sidecar_.AddSource(request->stream_id(), request->source(), static_cast<int>(std::min(payload_type, 1000U)), static_cast<int>(std::min(red, 1000U)));
+    auto port = sidecar_.AddSource(request->stream_id(), request->source(), static_cast<int>(std::min(payload_type, 1000U)),
+                                   static_cast<int>(std::min(red, 1000U)));
     if (!port) return Pass(port);
     response->set_rtp_host(sidecar_.media_host());
     response->set_rtp_port(static_cast<std::uint32_t>(*port));
@@ -186,17 +206,24 @@ grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceR
   });
 }
 
-grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext*, const v1::RemoveSourceRequest* request, v1::RemoveSourceResponse* response) {
-  return Change(sidecar_, key_locks_, "RemoveSource", *request, *response, [&] { return sidecar_.RemoveSource(request->stream_id(), request->source()); });
+grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext*, const v1::RemoveSourceRequest* request,
+                                         v1::RemoveSourceResponse* response) {
+  return Change(sidecar_, key_locks_, "RemoveSource", *request, *response,
+                [&] { return sidecar_.RemoveSource(request->stream_id(), request->source()); });
 }
 
 grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* request, v1::GrantResponse* response) {
   return Change(sidecar_, key_locks_, "Grant", *request, *response, [&]() -> Result<void> {
     const v1::Destination& destination = request->destination();
-    if (auto right = Want(!request->has_destination() || !destination.host().empty(), "destination.host: wanted an address, got none"); !right) return right;
+    if (auto right =
+            Want(!request->has_destination() || !destination.host().empty(), "destination.host: wanted an address, got none");
+        !right)
+      return right;
     const std::uint32_t payload_type = destination.has_payload_type() ? destination.payload_type() : kDefaultPayloadType;
     auto grant = sidecar_.AddGrant(request->stream_id(), request->account(),
-                                   {.host = destination.host(), .port = static_cast<int>(std::min(destination.port(), 100'000U)), .payload_type = static_cast<int>(std::min(payload_type, 1000U))});
+                                   {.host = destination.host(),
+                                    .port = static_cast<int>(std::min(destination.port(), 100'000U)),
+                                    .payload_type = static_cast<int>(std::min(payload_type, 1000U))});
     if (!grant) return Pass(grant);
     response->set_grant_id(grant->grant_id);
     FillSsrcs(grant->sources, *response);
@@ -208,7 +235,8 @@ grpc::Status RelayHandlers::Revoke(grpc::ServerContext*, const v1::RevokeRequest
   return Change(sidecar_, key_locks_, "Revoke", *request, *response, [&] { return sidecar_.Revoke(request->grant_id()); });
 }
 
-grpc::Status RelayHandlers::WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request, grpc::ServerWriter<v1::StreamStats>* writer) {
+grpc::Status RelayHandlers::WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request,
+                                       grpc::ServerWriter<v1::StreamStats>* writer) {
   auto last_told = std::chrono::steady_clock::time_point();
   std::size_t num_sources = 0;
   for (bool first = true; !context->IsCancelled() && !draining_; first = false) {

@@ -10,7 +10,8 @@
 
 namespace earmark {
 
-class RelayHandlers final : public v1::Relay::WithCallbackMethod_Variants<v1::Relay::WithCallbackMethod_Choices<v1::Relay::Service>> {
+class RelayHandlers final
+    : public v1::Relay::WithCallbackMethod_Variants<v1::Relay::WithCallbackMethod_Choices<v1::Relay::Service>> {
  public:
   explicit RelayHandlers(Sidecar& sidecar) : sidecar_(sidecar), calls_(sidecar) {}
 
@@ -23,14 +24,21 @@ class RelayHandlers final : public v1::Relay::WithCallbackMethod_Variants<v1::Re
   grpc::Status OpenStream(grpc::ServerContext* context, const v1::OpenStreamRequest* request, v1::Stream* stream) override;
   grpc::Status CloseStream(grpc::ServerContext* context, const v1::CloseStreamRequest* request, v1::Stream* stream) override;
   grpc::Status GetStream(grpc::ServerContext* context, const v1::GetStreamRequest* request, v1::Stream* stream) override;
-  grpc::Status ListStreams(grpc::ServerContext* context, const v1::ListStreamsRequest* request, v1::ListStreamsResponse* response) override;
-  grpc::Status AddSource(grpc::ServerContext* context, const v1::AddSourceRequest* request, v1::AddSourceResponse* response) override;
-  grpc::Status RemoveSource(grpc::ServerContext* context, const v1::RemoveSourceRequest* request, v1::RemoveSourceResponse* response) override;
+  grpc::Status ListStreams(grpc::ServerContext* context, const v1::ListStreamsRequest* request,
+                           v1::ListStreamsResponse* response) override;
+  grpc::Status AddSource(grpc::ServerContext* context, const v1::AddSourceRequest* request,
+                         v1::AddSourceResponse* response) override;
+  grpc::Status RemoveSource(grpc::ServerContext* context, const v1::RemoveSourceRequest* request,
+                            v1::RemoveSourceResponse* response) override;
   grpc::Status Grant(grpc::ServerContext* context, const v1::GrantRequest* request, v1::GrantResponse* response) override;
   grpc::Status Revoke(grpc::ServerContext* context, const v1::RevokeRequest* request, v1::RevokeResponse* response) override;
-  grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request, grpc::ServerWriter<v1::StreamStats>* writer) override;
-  grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* Variants(grpc::CallbackServerContext* context) override { return calls_.Variants(context); }
-  grpc::ServerWriteReactor<v1::ChoiceBlock>* Choices(grpc::CallbackServerContext* context, const v1::ChoicesRequest* request) override {
+  grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request,
+                          grpc::ServerWriter<v1::StreamStats>* writer) override;
+  grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* Variants(grpc::CallbackServerContext* context) override {
+    return calls_.Variants(context);
+  }
+  grpc::ServerWriteReactor<v1::ChoiceBlock>* Choices(grpc::CallbackServerContext* context,
+                                                     const v1::ChoicesRequest* request) override {
     return calls_.Choices(context, *request);
   }
 

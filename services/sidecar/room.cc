@@ -12,8 +12,15 @@ constexpr int kMaxPayloadType = 127;
 
 }  // namespace
 
-Room::Room(const StreamRecord& record, const StreamKeys& keys, std::int64_t epoch, std::int64_t now_us, MediaLoop& media, Recorder& recorder)
-    : record_(record), keys_(keys), epoch_(epoch), clock_(now_us), media_(media), recorder_(recorder), audience_(record.format.num_variants, kMaxListeners) {}
+Room::Room(const StreamRecord& record, const StreamKeys& keys, std::int64_t epoch, std::int64_t now_us, MediaLoop& media,
+           Recorder& recorder)
+    : record_(record),
+      keys_(keys),
+      epoch_(epoch),
+      clock_(now_us),
+      media_(media),
+      recorder_(recorder),
+      audience_(record.format.num_variants, kMaxListeners) {}
 
 Room::~Room() {
   for (auto& [grant_id, listener] : listeners_) *listener.presence = Presence::kElsewhere;
@@ -27,8 +34,12 @@ Room::~Room() {
 }
 
 std::int64_t Room::OpenRecording(int number) {
-  return recorder_.Open(
-      {.stream_id = record_.id, .format = record_.format, .seal_key = keys_.seal, .source = number, .epoch = epoch_, .counts = reference_counts_});
+  return recorder_.Open({.stream_id = record_.id,
+                         .format = record_.format,
+                         .seal_key = keys_.seal,
+                         .source = number,
+                         .epoch = epoch_,
+                         .counts = reference_counts_});
 }
 
 Result<void> Room::AddSource(const std::string& name, const SourceSettings& settings, UdpSocket socket) {
@@ -73,7 +84,8 @@ Result<std::shared_ptr<CalledSource>> Room::AddCalledSource(const std::string& n
   const std::int64_t recording = OpenRecording(number);
   const auto earlier = called_ends_.find(name);
   const std::int64_t first_packet = earlier == called_ends_.end() ? 0 : earlier->second;
-  auto called = CalledSource::Create({.format = record_.format, .recording = recording, .first_packet = first_packet}, keys_, clock_, recorder_);
+  auto called = CalledSource::Create({.format = record_.format, .recording = recording, .first_packet = first_packet}, keys_,
+                                     clock_, recorder_);
   if (!called) {
     recorder_.Close(recording, std::chrono::milliseconds(0));
     return Pass(called);
@@ -110,7 +122,8 @@ Result<void> Room::CloseSources(std::chrono::milliseconds patience) {
 std::vector<Room::SourceView> Room::Sources() const {
   std::vector<SourceView> views;
   for (const auto& [name, source] : sources_) {
-    views.push_back({.name = name, .port = source.port, .counts = source.called ? source.called->counts() : source.live->counts()});
+    views.push_back(
+        {.name = name, .port = source.port, .counts = source.called ? source.called->counts() : source.live->counts()});
   }
   return views;
 }
@@ -118,32 +131,38 @@ std::vector<Room::SourceView> Room::Sources() const {
 FanoutTarget Room::TargetOf(const Listener& listener, const std::string& source) {
   return {.listener = listener.id,
           .destination = *listener.destination,
-          .projection = OutputProjection::Derive(listener.delivery.seed, source, static_cast<std::uint8_t>(listener.delivery.payload_type))};
+          .projection = OutputProjection::Derive(listener.delivery.seed, source,
+                                                 static_cast<std::uint8_t>(listener.delivery.payload_type))};
 }
 
 void Room::PublishTargets(Source& source) {
   auto targets = std::make_shared<SourceTargets>();
-  for (const auto& [id, target] : source.targets) (target.destination.family() == AF_INET ? targets->v4 : targets->v6).push_back(target);
+  for (const auto& [id, target] : source.targets)
+    (target.destination.family() == AF_INET ? targets->v4 : targets->v6).push_back(target);
   source.live->SetTargets(std::move(targets));
 }
 
 Result<void> Room::CheckDelivery(const Delivery& delivery) const {
   if (!delivery.is_sent()) {
     if (record_.format.kind == ReferenceKind::kSourcePackets) return {};
-    return Fail(ErrorCode::kFailedPrecondition, "destination: wanted one, got none; what a room marked REENCODE sends can only come from the sidecar");
+    return Fail(ErrorCode::kFailedPrecondition,
+                "destination: wanted one, got none; what a room marked REENCODE sends can only come from the sidecar");
   }
   if (auto destination = Destination::Parse(delivery.host, delivery.port); !destination) return Pass(destination);
   if (delivery.payload_type < 0 || delivery.payload_type > kMaxPayloadType) {
-    return Fail(ErrorCode::kInvalidArgument, "destination.payload_type: wanted 0 to 127, got " + std::to_string(delivery.payload_type));
+    return Fail(ErrorCode::kInvalidArgument,
+                "destination.payload_type: wanted 0 to 127, got " + std::to_string(delivery.payload_type));
   }
   const bool taken = std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& listener) {
     return listener.second.delivery.host == delivery.host && listener.second.delivery.port == delivery.port;
   });
   if (!taken) return {};
-  return Fail(ErrorCode::kAlreadyExists, "destination: another grant of the stream has " + delivery.host + " port " + std::to_string(delivery.port));
+  return Fail(ErrorCode::kAlreadyExists,
+              "destination: another grant of the stream has " + delivery.host + " port " + std::to_string(delivery.port));
 }
 
-Result<std::vector<Room::SourceSsrc>> Room::AddListener(const std::string& grant_id, const std::string& account, const Delivery& delivery) {
+Result<std::vector<Room::SourceSsrc>> Room::AddListener(const std::string& grant_id, const std::string& account,
+                                                        const Delivery& delivery) {
   if (auto checked = CheckDelivery(delivery); !checked) return Pass(checked);
   if (num_listeners() >= kMaxListeners) {
     return Fail(ErrorCode::kResourceExhausted, "listeners: at most " + std::to_string(kMaxListeners) + " fit in a room");
@@ -205,9 +224,11 @@ std::map<std::string, std::vector<Room::SourceSsrc>> Room::SsrcsByGrant() const 
 Result<ChoiceReader> Room::Choices(const std::string& grant_id, std::int64_t from_symbol) const {
   if (auto checked = CheckKind(); !checked) return Pass(checked);
   const auto found = listeners_.find(grant_id);
-  if (found == listeners_.end()) return Fail(ErrorCode::kNotFound, "grant '" + grant_id + "': the stream has no open one of this id");
+  if (found == listeners_.end())
+    return Fail(ErrorCode::kNotFound, "grant '" + grant_id + "': the stream has no open one of this id");
   const Listener& listener = found->second;
-  return ChoiceReader(TraceCode(keys_.code, listener.account, record_.format.num_variants), record_.format, clock_, listener.presence, from_symbol);
+  return ChoiceReader(TraceCode(keys_.code, listener.account, record_.format.num_variants), record_.format, clock_,
+                      listener.presence, from_symbol);
 }
 
 }  // namespace earmark

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "db/stream_store.h"
-#include "dsp/tracing/code_key.h"
 #include "dsp/tracing/audience.h"
+#include "dsp/tracing/code_key.h"
 #include "services/sidecar/called_source.h"
 #include "services/sidecar/choice_reader.h"
 #include "services/sidecar/live_source.h"
@@ -38,7 +38,8 @@ class Room {
   static constexpr int kMaxListeners = 20000;
 
   // `now_us`: stream time at this moment.
-  Room(const StreamRecord& record, const StreamKeys& keys, std::int64_t epoch, std::int64_t now_us, MediaLoop& media, Recorder& recorder);
+  Room(const StreamRecord& record, const StreamKeys& keys, std::int64_t epoch, std::int64_t now_us, MediaLoop& media,
+       Recorder& recorder);
   ~Room();  // stops all media; what is not recorded by then is lost: CloseSources first
 
   const StreamRecord& record() const { return record_; }
@@ -127,7 +128,7 @@ class Room {
   Audience audience_;
   std::map<std::string, Source> sources_;            // by name
   std::map<std::string, std::int64_t> called_ends_;  // CalledSource::end_packet of those that went, by name
-  std::map<std::string, Listener> listeners_;  // by grant
+  std::map<std::string, Listener> listeners_;        // by grant
 };
 
 }  // namespace earmark

@@ -61,7 +61,9 @@ struct SourceSettingsRecord {
 };
 
 std::string ToJson(const SourceSettingsRecord& settings) {
-  return nlohmann::json{{"port", settings.port}, {"payload_type", settings.payload_type}, {"red_payload_type", settings.red_payload_type}}.dump();
+  return nlohmann::json{
+      {"port", settings.port}, {"payload_type", settings.payload_type}, {"red_payload_type", settings.red_payload_type}}
+      .dump();
 }
 
 SourceSettingsRecord SettingsFromJson(const std::string& text) {
@@ -109,7 +111,8 @@ Lease Sidecar::OwnLease() const { return {.owner = options_.name + "/" + instanc
 
 // ---- streams
 
-Result<Sidecar::StreamView> Sidecar::OpenStream(const std::string& stream_id, int retention_days, std::optional<StreamFormat> format) {
+Result<Sidecar::StreamView> Sidecar::OpenStream(const std::string& stream_id, int retention_days,
+                                                std::optional<StreamFormat> format) {
   StreamRecord record;
   record.id = stream_id;
   record.format = format.value_or(SourcePacketsFormat());
@@ -141,7 +144,9 @@ Result<Room*> Sidecar::FindRoom(const std::string& stream_id) {
   if (!store) return Pass(store);
   auto record = (*store)->GetStream(stream_id);
   if (!record) return Pass(record);
-  const std::string why = record->state == StreamState::kComplete ? "it is closed" : record->live ? "another sidecar has it" : "it was marked from a file";
+  const std::string why = record->state == StreamState::kComplete ? "it is closed"
+                          : record->live                          ? "another sidecar has it"
+                                                                  : "it was marked from a file";
   return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "': " + why);
 }
 
@@ -165,7 +170,8 @@ Result<Sidecar::StreamView> Sidecar::CloseStream(const std::string& stream_id) {
   if (auto stored = (*room)->CloseSources(kClosePatience); !stored) return Pass(stored);
   auto record = (*store)->GetStream(stream_id);
   if (!record) return Pass(record);
-  if (auto completed = (*store)->CompleteStream(stream_id, record->num_packets * kPacketSamples, (*room)->epoch()); !completed) return Pass(completed);
+  if (auto completed = (*store)->CompleteStream(stream_id, record->num_packets * kPacketSamples, (*room)->epoch()); !completed)
+    return Pass(completed);
   Forget(stream_id);
   record = (*store)->GetStream(stream_id);
   if (!record) return Pass(record);
@@ -221,29 +227,34 @@ Result<UdpSocket> Sidecar::BindPort(int wanted) const {
     auto socket = UdpSocket::Bind(options_.media_host, port);
     if (socket || socket.error().code != ErrorCode::kAlreadyExists) return socket;
   }
-  return Fail(ErrorCode::kResourceExhausted, "media.port_min to media.port_max: every UDP port from " + std::to_string(options_.port_min) + " to " +
-                                                 std::to_string(options_.port_max) + " of " + options_.media_host + " is in use");
+  return Fail(ErrorCode::kResourceExhausted, "media.port_min to media.port_max: every UDP port from " +
+                                                 std::to_string(options_.port_min) + " to " + std::to_string(options_.port_max) +
+                                                 " of " + options_.media_host + " is in use");
 }
 
 Result<int> Sidecar::AddSource(const std::string& stream_id, const std::string& source, int payload_type, int red_payload_type) {
   if (auto checked = CheckPayloadType("payload_type", payload_type); !checked) return Pass(checked);
   if (auto checked = CheckPayloadType("red_payload_type", red_payload_type); !checked) return Pass(checked);
   if (payload_type == red_payload_type) {
-    return Fail(ErrorCode::kInvalidArgument, "payload_type: wanted another one than red_payload_type, got " + std::to_string(payload_type) + " for both");
+    return Fail(ErrorCode::kInvalidArgument,
+                "payload_type: wanted another one than red_payload_type, got " + std::to_string(payload_type) + " for both");
   }
   const std::lock_guard lock(mutex_);
   auto room = FindRoom(stream_id);
   if (!room) return Pass(room);
-  if ((*room)->HasSource(source)) return Fail(ErrorCode::kAlreadyExists, "source '" + source + "': the stream has one of this name");
+  if ((*room)->HasSource(source))
+    return Fail(ErrorCode::kAlreadyExists, "source '" + source + "': the stream has one of this name");
   auto socket = BindPort(0);
   if (!socket) return Pass(socket);
   const int port = socket->port();
   auto store = pool_.Borrow();
   if (!store) return Pass(store);
-  const std::string settings = ToJson(SourceSettingsRecord{.port = port, .payload_type = payload_type, .red_payload_type = red_payload_type});
+  const std::string settings =
+      ToJson(SourceSettingsRecord{.port = port, .payload_type = payload_type, .red_payload_type = red_payload_type});
   auto number = (*store)->PutSource(stream_id, (*room)->epoch(), source, settings);
   if (!number) return Pass(number);
-  auto added = (*room)->AddSource(source, {.number = *number, .payload_type = payload_type, .red_payload_type = red_payload_type}, std::move(*socket));
+  auto added = (*room)->AddSource(source, {.number = *number, .payload_type = payload_type, .red_payload_type = red_payload_type},
+                                  std::move(*socket));
   if (!added) return Pass(added);
   return port;
 }
@@ -283,7 +294,8 @@ Result<void> Sidecar::RemoveCalledSource(const std::string& stream_id, const std
 // ---- listeners
 
 Result<ChoiceReader> Sidecar::Choices(const std::string& stream_id, const std::string& grant_id, std::int64_t from_symbol) {
-  if (from_symbol < 0) return Fail(ErrorCode::kInvalidArgument, "from_symbol: wanted 0 or more, got " + std::to_string(from_symbol));
+  if (from_symbol < 0)
+    return Fail(ErrorCode::kInvalidArgument, "from_symbol: wanted 0 or more, got " + std::to_string(from_symbol));
   const std::lock_guard lock(mutex_);
   auto room = FindRoom(stream_id);
   if (!room) return Pass(room);
@@ -307,7 +319,10 @@ Result<Sidecar::GrantView> Sidecar::AddGrant(const std::string& stream_id, const
   }
   const std::string grant_id = RandomHex();
   const std::int64_t now_us = (*room)->clock().NowUs();
-  const Grant grant{.account = account, .from_stream_us = std::max<std::int64_t>(0, now_us - kGrantMarginUs), .id = grant_id, .delivery = ToJson(delivery)};
+  const Grant grant{.account = account,
+                    .from_stream_us = std::max<std::int64_t>(0, now_us - kGrantMarginUs),
+                    .id = grant_id,
+                    .delivery = ToJson(delivery)};
   if (auto kept = (*store)->AddGrants(stream_id, std::span(&grant, 1)); !kept) return Pass(kept);
   auto sources = (*room)->AddListener(grant_id, account, delivery);
   if (!sources) {
@@ -333,7 +348,8 @@ Result<void> Sidecar::Revoke(const std::string& grant_id) {
   if (found->grant.to_stream_us != Grant::kOpenEnd) return {};
   auto room = FindRoom(found->stream_id);
   if (!room) return Pass(room);
-  return (*store)->CloseGrant(grant_id, (*room)->clock().NowUs() + kGrantMarginUs);  // the store was away when it was revoked first
+  // the store was away when it was revoked first
+  return (*store)->CloseGrant(grant_id, (*room)->clock().NowUs() + kGrantMarginUs);
 }
 
 Result<Sidecar::StatsView> Sidecar::Stats(const std::string& stream_id) {
@@ -432,9 +448,16 @@ void Sidecar::ResumeSources(Store& store, Room& room) {
     const SourceSettingsRecord settings = SettingsFromJson(source.settings);
     if (settings.port == 0) continue;
     auto socket = BindPort(settings.port);
-    const auto added = socket ? room.AddSource(source.name, {.number = source.source, .payload_type = settings.payload_type, .red_payload_type = settings.red_payload_type}, std::move(*socket))
-                              : Result<void>(Pass(socket));
-    if (!added) spdlog::error("stream '{}': source '{}' cannot be resumed; add it again: {}", room.record().id, source.name, added.error().message);
+    const auto added =
+        socket
+            ? room.AddSource(
+                  source.name,
+                  {.number = source.source, .payload_type = settings.payload_type, .red_payload_type = settings.red_payload_type},
+                  std::move(*socket))
+            : Result<void>(Pass(socket));
+    if (!added)
+      spdlog::error("stream '{}': source '{}' cannot be resumed; add it again: {}", room.record().id, source.name,
+                    added.error().message);
   }
 }
 

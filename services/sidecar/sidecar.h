@@ -27,7 +27,8 @@ class Sidecar {
  public:
   struct Options {
     std::string store_url;
-    std::string name;                      // of this sidecar among those that share the store: what it owned before a restart it takes up again
+    // of this sidecar among those that share the store: what it owned before a restart it takes up again
+    std::string name;
     std::string media_host = "127.0.0.1";  // where sources send to
     int port_min = 0;                      // both 0: any free port
     int port_max = 0;
@@ -86,7 +87,8 @@ class Sidecar {
   Result<StatsView> Stats(const std::string& stream_id);
 
   struct Totals {
-    std::int64_t rooms = 0, sources = 0, listeners = 0, packets_sent = 0, send_drops = 0, reference_stored = 0, reference_dropped = 0, reference_bytes_waiting = 0;
+    std::int64_t rooms = 0, sources = 0, listeners = 0, packets_sent = 0, send_drops = 0, reference_stored = 0,
+                 reference_dropped = 0, reference_bytes_waiting = 0;
   };
   Totals Count();
 

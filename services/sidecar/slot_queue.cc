@@ -18,7 +18,8 @@ Slot QueuedSlot::ToSlot() const noexcept {
   return slot;
 }
 
-bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot, std::span<const float> host, int num_channels) noexcept {
+bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot, std::span<const float> host,
+                     int num_channels) noexcept {
   QueuedSlot* const free = FreeOne();
   if (free == nullptr) return false;
   QueuedSlot& queued = *free;
@@ -39,7 +40,8 @@ bool SlotQueue::Push(std::int64_t recording, int num_variants, const Slot& slot,
   return true;
 }
 
-bool SlotQueue::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples, std::span<const std::uint8_t> opus, bool erased) noexcept {
+bool SlotQueue::PushSourcePacket(std::int64_t recording, std::int64_t packet, int offset_samples,
+                                 std::span<const std::uint8_t> opus, bool erased) noexcept {
   QueuedSlot* const free = FreeOne();
   if (free == nullptr || opus.size() > free->bytes.size()) return false;
   free->recording = recording;

@@ -28,7 +28,8 @@ UdpSocket::~UdpSocket() {
 
 Result<UdpSocket> UdpSocket::Bind(const std::string& host, int port) {
   auto address = Destination::Parse(host, port == 0 ? 1 : port);
-  if (!address) return Fail(ErrorCode::kInvalidArgument, "media.host: wanted an IPv4 or IPv6 address in digits, got '" + host + "'");
+  if (!address)
+    return Fail(ErrorCode::kInvalidArgument, "media.host: wanted an IPv4 or IPv6 address in digits, got '" + host + "'");
   sockaddr_storage bound{};
   std::copy_n(reinterpret_cast<const char*>(address->address()), address->size(), reinterpret_cast<char*>(&bound));
   if (port == 0) reinterpret_cast<sockaddr_in*>(&bound)->sin_port = 0;  // at the same place for both families

@@ -37,16 +37,20 @@ void MakeChecksumsRight(std::vector<std::uint8_t>& file) {
 }
 
 void ReadAll(earmark::OggOpusReader& reader) {
-  if (reader.num_channels() < 1 || reader.num_channels() > 2 || reader.pre_skip_samples() < 0 || reader.pre_skip_samples() > 65535) std::abort();
+  if (reader.num_channels() < 1 || reader.num_channels() > 2 || reader.pre_skip_samples() < 0 ||
+      reader.pre_skip_samples() > 65535)
+    std::abort();
   std::int64_t num_packets = 0;
   for (;;) {
     const auto packet = reader.Next();
     if (!packet || !*packet) {
-      if (const auto again = reader.Next(); again.has_value() != packet.has_value() || (again && *again)) std::abort();  // an end is the end
+      // an end is the end
+      if (const auto again = reader.Next(); again.has_value() != packet.has_value() || (again && *again)) std::abort();
       break;
     }
     ++num_packets;
-    (void)earmark::SplitOpusPacket(**packet);  // touches it, for the address sanitizer to look at; what is in it may still be no Opus
+    // touches it, for the address sanitizer to look at; what is in it may still be no Opus
+    (void)earmark::SplitOpusPacket(**packet);
   }
   if (reader.num_samples() < 0 || reader.num_samples() > num_packets * kMaxPacketSamples) std::abort();
 }

@@ -19,11 +19,13 @@ bool AlikeTaken(std::span<const std::uint8_t> source, std::span<const std::uint8
   const auto a = earmark::SplitOpusPacket(source);
   const auto b = earmark::SplitOpusPacket(variant);
   if (!a || !b) return !a && !b;
-  if (a->mode != b->mode || a->bandwidth != b->bandwidth || a->num_channels != b->num_channels || a->num_frames != b->num_frames || a->samples_per_frame != b->samples_per_frame) {
+  if (a->mode != b->mode || a->bandwidth != b->bandwidth || a->num_channels != b->num_channels ||
+      a->num_frames != b->num_frames || a->samples_per_frame != b->samples_per_frame) {
     return false;
   }
   for (std::size_t i = 0; i < static_cast<std::size_t>(a->num_frames); ++i) {
-    if (a->frames[i].size() != b->frames[i].size() || a->frames[i].data() - source.data() != b->frames[i].data() - variant.data()) return false;
+    if (a->frames[i].size() != b->frames[i].size() || a->frames[i].data() - source.data() != b->frames[i].data() - variant.data())
+      return false;
   }
   return true;
 }

@@ -34,7 +34,8 @@ std::vector<std::uint8_t> Seal(const std::uint8_t* data, std::size_t size, const
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const earmark::Key key{std::span<const std::uint8_t, 32>(kKeyBytes)};
-  const auto chunk = earmark::ReferenceChunkData::Open(Seal(data, size, key), key, {.stream_id = "s", .source = 0, .first_packet = 0});
+  const auto chunk =
+      earmark::ReferenceChunkData::Open(Seal(data, size, key), key, {.stream_id = "s", .source = 0, .first_packet = 0});
   if (!chunk) return 0;
   volatile std::uint8_t last = 0;  // touch every byte, for the address sanitizer to look at
   for (int p = 0; p < chunk->num_packets(); ++p) {
@@ -47,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (int i = 0; i < chunk->num_source_packets(); ++i) {
     const earmark::SourcePacketRecord record = chunk->SourcePacketAt(i);
     const int start = record.packet * earmark::kPacketSamples + record.offset_samples;
-    if (record.packet >= chunk->num_packets() || record.offset_samples < 0 || start <= last_start || record.opus.empty()) std::abort();
+    if (record.packet >= chunk->num_packets() || record.offset_samples < 0 || start <= last_start || record.opus.empty())
+      std::abort();
     last_start = start;
     for (const std::uint8_t byte : record.opus) last = byte;
   }

@@ -19,9 +19,11 @@ using Catch::Matchers::Contains;
 // Breaks off the first upload and the first watch, as a server that restarts does.
 class TestDetection final : public v1::Detection::Service {
  public:
-  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader, v1::Scan* scan) override {
+  grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
+                          v1::Scan* scan) override {
     const auto token = context->client_metadata().find("authorization");
-    if (token == context->client_metadata().end() || token->second != "Bearer secret") return {grpc::StatusCode::UNAUTHENTICATED, "token: wanted one"};
+    if (token == context->client_metadata().end() || token->second != "Bearer secret")
+      return {grpc::StatusCode::UNAUTHENTICATED, "token: wanted one"};
     v1::SubmitScanRequest request;
     reader->Read(&request);
     headers.push_back(request.header());
@@ -32,7 +34,8 @@ class TestDetection final : public v1::Detection::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request, grpc::ServerWriter<v1::Progress>* writer) override {
+  grpc::Status WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request,
+                         grpc::ServerWriter<v1::Progress>* writer) override {
     ++num_watches;
     v1::Progress progress;
     progress.set_state(v1::RUNNING);
@@ -84,7 +87,8 @@ class Connection {
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&service);
     server_ = builder.BuildAndStart();
-    auto created = Client::Create({.server = "127.0.0.1:" + std::to_string(port), .token_file = {}, .token = token, .ca_file = {}});
+    auto created =
+        Client::Create({.server = "127.0.0.1:" + std::to_string(port), .token_file = {}, .token = token, .ca_file = {}});
     REQUIRE(created);
     client = std::move(*created);
   }
@@ -103,7 +107,8 @@ const Progress kGoOn = [](const char*, double) { return true; };
 
 class TemporaryClip {
  public:
-  explicit TemporaryClip(const std::string& bytes) : path_(std::filesystem::temp_directory_path() / ("earmark-clip-" + std::to_string(getpid()))) {
+  explicit TemporaryClip(const std::string& bytes)
+      : path_(std::filesystem::temp_directory_path() / ("earmark-clip-" + std::to_string(getpid()))) {
     std::ofstream(path_, std::ios::binary) << bytes;
   }
   TemporaryClip(const TemporaryClip&) = delete;
@@ -119,7 +124,8 @@ TEST_CASE("Client: an upload that breaks off is tried again under the same key",
   Connection connection;
   const std::string bytes(1'500'000, 'x');
   const TemporaryClip clip(bytes);
-  const auto scan = connection.client->Submit({.path = clip.path(), .name = "clip.mp4", .stream = "room", .case_label = "17"}, kGoOn);
+  const auto scan =
+      connection.client->Submit({.path = clip.path(), .name = "clip.mp4", .stream = "room", .case_label = "17"}, kGoOn);
   REQUIRE(scan);
   CHECK(scan->id == "scan-1");
   CHECK(connection.service.data == bytes);

@@ -28,20 +28,26 @@ using Catch::Matchers::Contains;
 
 // A store with the stream "room", heard by account-0 to account-99, and the service on it; workers where the test starts them.
 struct TestService {
-  TestService() : master{.key = TestKey(9), .id = KeyId(TestKey(9))}, store(Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))), pool(folder.Url()) {
+  TestService()
+      : master{.key = TestKey(9), .id = KeyId(TestKey(9))},
+        store(Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))),
+        pool(folder.Url()) {
     std::vector<std::string> accounts;
     for (int i = 0; i < 100; ++i) accounts.push_back("account-" + std::to_string(i));
     MonoMemoryReader host(SpeechLike(14, 11));
-    (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
+    (void)Get(
+        RegisterStream(*store, master, host, {.stream_id = "room", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
     server::Config config(DetectdConfigKeys());
-    for (const char* setting : {"auth.required=false", "listen.grpc=127.0.0.1:0", "listen.http=127.0.0.1:0"}) REQUIRE(config.SetFromOption(setting));
+    for (const char* setting : {"auth.required=false", "listen.grpc=127.0.0.1:0", "listen.http=127.0.0.1:0"})
+      REQUIRE(config.SetFromOption(setting));
     frontend = Get(server::Frontend::Start(config, {{v1::Detection::service_full_name(), &service}}, {}, metrics));
     stub = v1::Detection::NewStub(grpc::CreateChannel(frontend->grpc_address().ToString(), grpc::InsecureChannelCredentials()));
   }
   ~TestService() { drain.Raise(); }
 
   std::unique_ptr<ScanWorkers> StartWorkers(std::int64_t lease_us = 10'000'000) {
-    return std::make_unique<ScanWorkers>(WorkerOptions{.store_url = folder.Url(), .num_workers = 1, .lease_us = lease_us}, master, metrics);
+    return std::make_unique<ScanWorkers>(WorkerOptions{.store_url = folder.Url(), .num_workers = 1, .lease_us = lease_us}, master,
+                                         metrics);
   }
 
   // Bytes of a WAV file with six seconds of this account's copy.
@@ -170,7 +176,8 @@ TEST_CASE("Detectd: bytes that are no recording give the finding unreadable; a w
   CHECK_THAT(done.finding().reason(), Contains("garbage"));
 }
 
-TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; one that kills them all is given up", "[detectd]") {
+TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; one that kills them all is given up",
+          "[detectd]") {
   TestService test;
   REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());
   const auto claimed = Get(test.store->ClaimScan("dies", 1000));

@@ -47,7 +47,8 @@ std::size_t WriteSource(const std::string& path, const Source& source, std::span
   std::size_t num_bytes = 0;
   std::int64_t num_samples = -312;
   for (std::size_t at = 0; at + block <= host.size(); at += block) {
-    const int size = opus_encode_float(encoder, host.data() + at, source.frame_samples, packet.data(), static_cast<opus_int32>(packet.size()));
+    const int size =
+        opus_encode_float(encoder, host.data() + at, source.frame_samples, packet.data(), static_cast<opus_int32>(packet.size()));
     REQUIRE(size > 0);
     REQUIRE(ogg->Write(std::span(packet).first(static_cast<std::size_t>(size))));
     num_bytes += static_cast<std::size_t>(size);
@@ -75,14 +76,16 @@ class Archive {
   }
 
   // From sound that was never packets: encoded once.
-  StreamRecord RegisterSound(const std::string& name, std::span<const float> host, int num_channels, int bitrate_bps, int strength) {
+  StreamRecord RegisterSound(const std::string& name, std::span<const float> host, int num_channels, int bitrate_bps,
+                             int strength) {
     auto wav = Get(WavWriter::Create(folder.File(name + ".wav"), kSampleRateHz, num_channels));
     REQUIRE(wav->Write(host));
     REQUIRE(wav->Finish());
     auto reader = Get(AudioReader::Open(folder.File(name + ".wav")));
     StreamFormat format = SourcePacketsFormat(bitrate_bps);
     format.strength = strength;
-    (void)Get(RegisterStream(*store, master, *reader, {.stream_id = name, .format = format, .accounts = accounts, .input_digest = ""}, {}));
+    (void)Get(RegisterStream(*store, master, *reader,
+                             {.stream_id = name, .format = format, .accounts = accounts, .input_digest = ""}, {}));
     return Get(store->GetStream(name));
   }
 
@@ -127,13 +130,14 @@ void CheckNames(const ScanReport& report, const std::string& account) {
 TEST_CASE("PacketMarking: copies of every kind of source name their account, and the source itself nobody", "[packet_marking]") {
   const auto speech = SpeechLike(14, 21);
   const auto music = Interleaved(MusicLike(14, 22), Scaled(MusicLike(14, 23), 0.7));
-  const std::vector<Source> sources = {{.name = "celt"},
-                                       {.name = "celt-10ms", .frame_samples = 480},
-                                       {.name = "celt-60ms", .frame_samples = 2880},
-                                       {.name = "music", .bitrate_bps = 96000, .num_channels = 2},
-                                       {.name = "hybrid", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000},
-                                       {.name = "hybrid-fec", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000, .loss_percent = 10},
-                                       {.name = "silk", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 16000, .strength = 80}};
+  const std::vector<Source> sources = {
+      {.name = "celt"},
+      {.name = "celt-10ms", .frame_samples = 480},
+      {.name = "celt-60ms", .frame_samples = 2880},
+      {.name = "music", .bitrate_bps = 96000, .num_channels = 2},
+      {.name = "hybrid", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000},
+      {.name = "hybrid-fec", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 32000, .loss_percent = 10},
+      {.name = "silk", .application = OPUS_APPLICATION_VOIP, .bitrate_bps = 16000, .strength = 80}};
   for (const Source& source : sources) {
     CAPTURE(source.name);
     Archive archive;
@@ -159,7 +163,8 @@ TEST_CASE("PacketMarking: sound is encoded once, and its copies name their accou
   for (const Case& each : {Case{"talk", 1, 32000, 50}, Case{"music", 2, 64000, 50}, Case{"narrow", 1, 16000, 80}}) {
     CAPTURE(each.name);
     Archive archive;
-    const auto host = each.num_channels == 2 ? Interleaved(MusicLike(kHostS, 32), Scaled(MusicLike(kHostS, 33), 0.7)) : SpeechLike(kHostS, 31);
+    const auto host =
+        each.num_channels == 2 ? Interleaved(MusicLike(kHostS, 32), Scaled(MusicLike(kHostS, 33), 0.7)) : SpeechLike(kHostS, 31);
     const StreamRecord stream = archive.RegisterSound(each.name, host, each.num_channels, each.bitrate_bps, each.strength);
     CHECK(stream.num_samples == kHostS * kSampleRateHz);
     std::size_t stored = 0;
@@ -193,7 +198,8 @@ TEST_CASE("PacketMarking: copies differ from the source in a few bits, and not i
   const StreamRecord stream = Get(archive.store->GetStream("celt"));
   std::vector<std::vector<std::uint8_t>> source;
   auto reader = Get(OggOpusReader::Open(archive.folder.File("celt.opus")));
-  for (auto packet = Get(reader->Next()); packet; packet = Get(reader->Next())) source.emplace_back(packet->begin(), packet->end());
+  for (auto packet = Get(reader->Next()); packet; packet = Get(reader->Next()))
+    source.emplace_back(packet->begin(), packet->end());
   std::size_t at = 0;
   int changed = 0;
   const auto compare = [&](std::span<const std::uint8_t> packet) -> Result<void> {
@@ -210,9 +216,11 @@ TEST_CASE("PacketMarking: copies differ from the source in a few bits, and not i
 
 TEST_CASE("PacketMarking: a source without room for a mark is refused, and leaves nothing in the store", "[packet_marking]") {
   Archive archive;
-  CHECK_THROWS_WITH(archive.Register({.name = "silence"}, std::vector<float>(48000 * 3, 0.0F)), Catch::Contains("room for a mark"));
+  CHECK_THROWS_WITH(archive.Register({.name = "silence"}, std::vector<float>(48000 * 3, 0.0F)),
+                    Catch::Contains("room for a mark"));
   CHECK_FALSE(archive.store->GetStream("silence"));
-  CHECK_THROWS_WITH(archive.RegisterSound("quiet", std::vector<float>(48000 * 3, 0.0F), 1, 32000, 50), Catch::Contains("room for a mark"));
+  CHECK_THROWS_WITH(archive.RegisterSound("quiet", std::vector<float>(48000 * 3, 0.0F), 1, 32000, 50),
+                    Catch::Contains("room for a mark"));
   CHECK_FALSE(archive.store->GetStream("quiet"));
 }
 
@@ -234,7 +242,8 @@ TEST_CASE("PacketMarking: somebody without a grant gets no copy", "[packet_marki
   Archive archive;
   (void)archive.Register({.name = "celt"}, SpeechLike(2, 27));
   const StreamRecord stream = Get(archive.store->GetStream("celt"));
-  const auto written = ChoosePackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), "stranger", [](auto) { return Result<void>(); }, {});
+  const auto written = ChoosePackets(*archive.store, stream, Get(KeysOf(stream, archive.master)), "stranger",
+                                     [](auto) { return Result<void>(); }, {});
   REQUIRE_FALSE(written);
   CHECK(written.error().code == ErrorCode::kNotFound);
 }

@@ -19,7 +19,8 @@ using std::chrono::seconds;
 struct Stream {
   Stream() {
     StreamRecord record{.id = "room", .format = {}, .key_id = "key", .input_digest = ""};
-    if (!Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))->CreateStream(record, {})) throw std::runtime_error("CreateStream");
+    if (!Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate))->CreateStream(record, {}))
+      throw std::runtime_error("CreateStream");
     recording.counts = std::make_shared<ReferenceCounts>();
   }
 
@@ -31,13 +32,16 @@ struct Stream {
   }
   std::int64_t NumStored() {
     std::int64_t packets = 0;
-    for (const ReferenceChunk& chunk : Get(Get(OpenStore(folder.Url(), OpenMode::kReadWrite))->ReadReference("room", 0, 0, 1'000'000))) packets += chunk.num_packets;
+    for (const ReferenceChunk& chunk :
+         Get(Get(OpenStore(folder.Url(), OpenMode::kReadWrite))->ReadReference("room", 0, 0, 1'000'000)))
+      packets += chunk.num_packets;
     return packets;
   }
 
   TempFolder folder;
   StreamKeys keys = TestKeys();
-  Recorder::Recording recording{.stream_id = "room", .format = {}, .seal_key = keys.seal, .source = 0, .epoch = kFirstEpoch, .counts = {}};
+  Recorder::Recording recording{
+      .stream_id = "room", .format = {}, .seal_key = keys.seal, .source = 0, .epoch = kFirstEpoch, .counts = {}};
   std::vector<float> host = SpeechLike(10, 4);
   StreamMarker marker = Get(StreamMarker::Create({}, keys));
 };

@@ -383,7 +383,8 @@ TEST_CASE("Relay calls: a relay that calls again at once goes on behind what it 
   std::int64_t last_symbol = -1;
   for (int call = 0; call < 3; ++call) {
     Patching patching(relay, "room", "mic");
-    for (std::uint32_t i = 0; i < 11; ++i) {  // all told less than a second, which is how far ahead of the clock a source may be
+    // all told less than a second, which is how far ahead of the clock a source may be
+    for (std::uint32_t i = 0; i < 11; ++i) {
       const auto slot = *patching.Ask(i, 960 * i, packets[i]);
       CHECK(slot.symbol() > last_symbol);
       last_symbol = slot.symbol();

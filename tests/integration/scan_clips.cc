@@ -1,6 +1,6 @@
 // Clips as people make them: cut and joined, with holes, of several listeners' copies, on one channel of two, in the middle of something else.
-#include <catch2/catch.hpp>
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -25,7 +25,9 @@ struct Room {
     std::vector<std::string> accounts;
     for (int i = 0; i < kNumAccounts; ++i) accounts.push_back("account-" + std::to_string(i));
     MonoMemoryReader host(SpeechLike(kHostS, 31));
-    (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = SourcePacketsFormat(64000), .accounts = accounts, .input_digest = ""}, {}));
+    (void)Get(RegisterStream(
+        *store, master, host,
+        {.stream_id = "room", .format = SourcePacketsFormat(64000), .accounts = accounts, .input_digest = ""}, {}));
     ann = CopyOf("account-7");
     ben = CopyOf("account-8");
   }
@@ -35,10 +37,12 @@ struct Room {
     const StreamRecord stream = Get(store->GetStream("room"));
     Listener listener(1);
     std::vector<float> sound;
-    const auto chosen = ChoosePackets(*store, stream, Get(KeysOf(stream, master)), account, [&](std::span<const std::uint8_t> packet) -> Result<void> {
-      listener.Play(packet, sound);
-      return {};
-    }, {});
+    const auto chosen = ChoosePackets(*store, stream, Get(KeysOf(stream, master)), account,
+                                      [&](std::span<const std::uint8_t> packet) -> Result<void> {
+                                        listener.Play(packet, sound);
+                                        return {};
+                                      },
+                                      {});
     if (!chosen) throw std::runtime_error(chosen.error().message);
     return HalveRate(sound);
   }
@@ -57,7 +61,9 @@ Room& TheRoom() {
   return room;
 }
 
-std::vector<float> Part(const std::vector<float>& x, double from_s, double to_s) { return CutSeconds(x, from_s, to_s, kDetectRateHz); }
+std::vector<float> Part(const std::vector<float>& x, double from_s, double to_s) {
+  return CutSeconds(x, from_s, to_s, kDetectRateHz);
+}
 
 std::vector<float> Joined(const std::vector<std::vector<float>>& parts) {
   std::vector<float> all;
@@ -74,7 +80,8 @@ double DigitsOf(const ScanReport& report, const std::string& account) {
 }
 
 const Accusation& Of(const ScanReport& report, const std::string& account) {
-  const auto found = std::find_if(report.accusations.begin(), report.accusations.end(), [&](const Accusation& a) { return a.account == account; });
+  const auto found = std::find_if(report.accusations.begin(), report.accusations.end(),
+                                  [&](const Accusation& a) { return a.account == account; });
   if (found == report.accusations.end()) throw std::runtime_error(account + " is not named: " + ToJson(report));
   return *found;
 }
@@ -93,7 +100,8 @@ TEST_CASE("Scan: four pieces of a second and a half keep their digits in any ord
   std::vector<double> digits;
   for (const auto& order : std::vector<std::vector<int>>{{0, 1, 2, 3}, {2, 0, 3, 1}, {3, 2, 1, 0}}) {
     std::vector<std::vector<float>> pieces;
-    for (const int i : order) pieces.push_back(Part(room.ann, starts[static_cast<std::size_t>(i)], starts[static_cast<std::size_t>(i)] + 1.5));
+    for (const int i : order)
+      pieces.push_back(Part(room.ann, starts[static_cast<std::size_t>(i)], starts[static_cast<std::size_t>(i)] + 1.5));
     const ScanReport report = room.Scan(Joined(pieces));
     CheckNamesOnly(report, {"account-7"});
     digits.push_back(DigitsOf(report, "account-7"));
@@ -167,12 +175,14 @@ TEST_CASE("Scan: an account is told with all of its copy, also where the reader 
 TEST_CASE("Scan: a quiet leak in the middle of other talk is found", "[scan_clips]") {
   Room& room = TheRoom();
   const auto talk = HalveRate(SpeechLike(90, 5001));
-  CheckNamesOnly(room.Scan(Joined({Part(talk, 0, 50.3), Scaled(Part(room.ann, 12, 27), 0.316), Part(talk, 50.3, 90)})), {"account-7"});
+  CheckNamesOnly(room.Scan(Joined({Part(talk, 0, 50.3), Scaled(Part(room.ann, 12, 27), 0.316), Part(talk, 50.3, 90)})),
+                 {"account-7"});
 }
 
 // Two channels as DecodedClip has them.
 struct Stereo {
-  Stereo(const std::vector<float>& left, const std::vector<float>& right) : sides{std::vector<float>(left.size()), std::vector<float>(left.size()), left, right} {
+  Stereo(const std::vector<float>& left, const std::vector<float>& right)
+      : sides{std::vector<float>(left.size()), std::vector<float>(left.size()), left, right} {
     for (std::size_t i = 0; i < left.size(); ++i) {
       sides[0][i] = 0.5F * (left[i] + right[i]);
       sides[1][i] = 0.5F * (left[i] - right[i]);

@@ -1,8 +1,6 @@
 // From a recording to a name: streams are marked into a store, copies are leaked, and the scan names the right account and nobody else.
 //
 // Chance of failing: each scan may name an innocent account with chance 1e-6 by the bound it is given; there are fewer than 30 here.
-#include "services/common/scan/scan.h"
-
 #include <catch2/catch.hpp>
 #include <memory>
 #include <set>
@@ -12,6 +10,7 @@
 #include "dsp/reference/reference_chunk.h"
 #include "services/common/marking.h"
 #include "services/common/reference_recorder.h"
+#include "services/common/scan/scan.h"
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"
@@ -58,9 +57,12 @@ struct Archive {
     std::vector<std::string> accounts;
     for (int i = 0; i < kNumAccounts; ++i) accounts.push_back(AccountName(i));
     MemoryReader speech(SpeechHost(), 1);
-    (void)Get(RegisterStream(*store, master, speech, {.stream_id = "speech", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
+    (void)Get(RegisterStream(*store, master, speech,
+                             {.stream_id = "speech", .format = {}, .accounts = accounts, .input_digest = ""}, {}));
     MemoryReader music(MusicHost(), 2);
-    (void)Get(RegisterStream(*store, master, music, {.stream_id = "music", .format = {.bitrate_bps = 48000}, .accounts = accounts, .input_digest = ""}, {}));
+    (void)Get(RegisterStream(*store, master, music,
+                             {.stream_id = "music", .format = {.bitrate_bps = 48000}, .accounts = accounts, .input_digest = ""},
+                             {}));
   }
 
   // What the account's player put out: mono, 24 kHz.
@@ -77,7 +79,9 @@ struct Archive {
     return HalveRate(MonoOf(sound, stream.format.num_channels));
   }
 
-  ScanReport Scan(std::span<const float> clip, const ScanOptions& options = {}) { return Get(ScanClip(*store, master, clip, options, {})); }
+  ScanReport Scan(std::span<const float> clip, const ScanOptions& options = {}) {
+    return Get(ScanClip(*store, master, clip, options, {}));
+  }
 
   TempFolder folder;
   MasterKey master;
@@ -108,8 +112,10 @@ TEST_CASE("Scanning: four seconds of a copy name its account and no other", "[sc
     int account;
     double start_s;
   };
-  for (const Leak& leak : {Leak{"speech", 137, 5.013}, Leak{"speech", 1999, 0.0}, Leak{"speech", 0, 11.4}, Leak{"music", 42, 3.7}}) {
-    const auto clip = CutSeconds(archive.CopyOf(AccountName(leak.account), leak.stream), leak.start_s, leak.start_s + 4, kDetectRateHz);
+  for (const Leak& leak :
+       {Leak{"speech", 137, 5.013}, Leak{"speech", 1999, 0.0}, Leak{"speech", 0, 11.4}, Leak{"music", 42, 3.7}}) {
+    const auto clip =
+        CutSeconds(archive.CopyOf(AccountName(leak.account), leak.stream), leak.start_s, leak.start_s + 4, kDetectRateHz);
     const ScanReport report = archive.Scan(clip);
     INFO(ToJson(report));
     REQUIRE(report.verdict == Verdict::kAccused);
@@ -169,9 +175,7 @@ TEST_CASE("Scanning: audio without a listener's mark names nobody", "[scanning]"
     CheckRefused(archive, CutSeconds(copy, 5, 5.3, kDetectRateHz), "too short to search: 0.30 s");
     CheckRefused(archive, std::vector<float>(1, 0.5F), "too short to search");
   }
-  SECTION("full scale and constant") {
-    CheckNobody(archive.Scan(std::vector<float>(3 * kDetectRateHz, 1.0F)));
-  }
+  SECTION("full scale and constant") { CheckNobody(archive.Scan(std::vector<float>(3 * kDetectRateHz, 1.0F))); }
 }
 
 TEST_CASE("Scanning: with the wrong master key nothing is searched, and that is said", "[scanning]") {
@@ -188,7 +192,9 @@ TEST_CASE("Scanning: streams under another key are told as not searched", "[scan
   auto store = Get(OpenStore(folder.Url(), OpenMode::kReadWriteCreate));
   for (const std::uint8_t seed : {1, 2, 3}) {
     MemoryReader host(SpeechLike(5, seed), 1);
-    (void)Get(RegisterStream(*store, TestMaster(seed < 3 ? 1 : 2), host, {.stream_id = "room-" + std::to_string(seed), .format = {}, .accounts = {"ann"}, .input_digest = ""}, {}));
+    (void)Get(RegisterStream(*store, TestMaster(seed < 3 ? 1 : 2), host,
+                             {.stream_id = "room-" + std::to_string(seed), .format = {}, .accounts = {"ann"}, .input_digest = ""},
+                             {}));
   }
   const ScanReport report = Get(ScanClip(*store, TestMaster(1), HalveRate(SpeechLike(4, 77)), {}, {}));
   CHECK(report.verdict == Verdict::kUnknownAudio);
@@ -209,11 +215,12 @@ TEST_CASE("Scanning: a forged master key under the right name cannot open the re
 
 std::vector<ReferenceChunk> ChunksOf(Store& store, const StreamRecord& stream) {
   auto chunks = Get(store.ReadReference(stream.id, 0, 0, stream.num_packets));
-  const auto visited = store.VisitFingerprints(stream.id, [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
-    for (auto& chunk : chunks) {
-      if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
-    }
-  });
+  const auto visited = store.VisitFingerprints(
+      stream.id, [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
+        for (auto& chunk : chunks) {
+          if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
+        }
+      });
   if (!visited) throw std::runtime_error(visited.error().message);
   return chunks;
 }
@@ -225,14 +232,18 @@ TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and 
   MemoryReader host(SpeechLike(34, 91), 1);
   std::vector<std::string> accounts;
   for (int i = 0; i < kNumAccounts; ++i) accounts.push_back(AccountName(i));
-  (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = SourcePacketsFormat(64000), .accounts = accounts, .input_digest = ""}, {}));
+  (void)Get(RegisterStream(*store, master, host,
+                           {.stream_id = "room", .format = SourcePacketsFormat(64000), .accounts = accounts, .input_digest = ""},
+                           {}));
   const StreamRecord stream = Get(store->GetStream("room"));
   Listener listener(1);
   std::vector<float> sound;
-  REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), AccountName(7), [&](std::span<const std::uint8_t> packet) -> Result<void> {
-    listener.Play(packet, sound);
-    return {};
-  }, {}));
+  REQUIRE(ChoosePackets(*store, stream, Get(KeysOf(stream, master)), AccountName(7),
+                        [&](std::span<const std::uint8_t> packet) -> Result<void> {
+                          listener.Play(packet, sound);
+                          return {};
+                        },
+                        {}));
   const auto clip = CutSeconds(HalveRate(sound), 2, 32, kDetectRateHz);
   const ScanReport whole = Get(ScanClip(*store, master, clip, {}, {}));
   REQUIRE(whole.accusations.size() == 1);
@@ -275,11 +286,12 @@ TEST_CASE("Scanning: a copy that leaked under somebody else's name does not accu
   for (int i = 0; i < kNumAccounts; ++i) innocent.push_back({.account = "innocent-" + std::to_string(i)});
   REQUIRE(store->CreateStream(stream, innocent));
   auto chunks = Get(archive.store->ReadReference("speech", 0, 0, stream.num_packets));
-  REQUIRE(archive.store->VisitFingerprints("speech", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
-    for (auto& chunk : chunks) {
-      if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
-    }
-  }));
+  REQUIRE(archive.store->VisitFingerprints(
+      "speech", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
+        for (auto& chunk : chunks) {
+          if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
+        }
+      }));
   for (const auto& chunk : chunks) REQUIRE(store->AppendReference("speech", chunk));
   REQUIRE(store->CompleteStream("speech", stream.num_samples));
 
@@ -321,7 +333,8 @@ TEST_CASE("Scanning: music made of one loop, ten times over, names the account",
   std::vector<float> host;
   for (int i = 0; i < 10; ++i) host.insert(host.end(), bar.begin(), bar.end());
   MemoryReader reader(host, 1);
-  (void)Get(RegisterStream(*store, master, reader, {.stream_id = "loop", .format = {}, .accounts = {"a", "b", "c"}, .input_digest = ""}, {}));
+  (void)Get(RegisterStream(*store, master, reader,
+                           {.stream_id = "loop", .format = {}, .accounts = {"a", "b", "c"}, .input_digest = ""}, {}));
   const StreamRecord stream = Get(store->GetStream("loop"));
   Listener listener(1);
   std::vector<float> sound;
@@ -339,7 +352,8 @@ TEST_CASE("Scanning: music made of one loop, ten times over, names the account",
     // The price of not knowing which repeat it is: each of them counts.
     CHECK(report.candidates == 3);
     CHECK(report.trials > report.candidates);
-    CHECK(report.accusations[0].log10_bound == Approx(report.accusations[0].log10_p + std::log10(static_cast<double>(report.trials))));
+    CHECK(report.accusations[0].log10_bound ==
+          Approx(report.accusations[0].log10_p + std::log10(static_cast<double>(report.trials))));
   }
 }
 
@@ -395,7 +409,7 @@ TEST_CASE("Scanning: two speakers at once carry one code, and both are read", "[
   }
   CHECK(heard == std::set<int>{0, 1});
   CHECK(report.trials == kNumAccounts);  // one hypothesis, not two
-  CHECK(report.symbols_used < 120);    // a symbol that both carry is one
+  CHECK(report.symbols_used < 120);      // a symbol that both carry is one
 }
 
 TEST_CASE("Scanning: two speakers mixed from different listeners' copies accuse no third account", "[scanning]") {
@@ -426,7 +440,8 @@ TEST_CASE("Scanning: only accounts that were there at the time are candidates", 
   const MasterKey master = TestMaster(30);
   MemoryReader host(SpeechLike(10, 90), 1);
   // Copies of all of it, for accounts that were there for a part in the store that is searched.
-  (void)Get(RegisterStream(*store, master, host, {.stream_id = "room", .format = {}, .accounts = {"early", "late", "there"}, .input_digest = ""}, {}));
+  (void)Get(RegisterStream(*store, master, host,
+                           {.stream_id = "room", .format = {}, .accounts = {"early", "late", "there"}, .input_digest = ""}, {}));
   const std::vector<Grant> grants = {{.account = "host"},
                                      {.account = "early", .from_stream_us = 0, .to_stream_us = 3'000'000},
                                      {.account = "late", .from_stream_us = 9'000'000},
@@ -440,10 +455,12 @@ TEST_CASE("Scanning: only accounts that were there at the time are candidates", 
   const auto clip_of = [&](const std::string& account) {
     Listener listener(1);
     std::vector<float> sound;
-    REQUIRE(ChoosePackets(*store, stream, keys, account, [&](std::span<const std::uint8_t> packet) -> Result<void> {
-      listener.Play(packet, sound);
-      return {};
-    }, {}));
+    REQUIRE(ChoosePackets(*store, stream, keys, account,
+                          [&](std::span<const std::uint8_t> packet) -> Result<void> {
+                            listener.Play(packet, sound);
+                            return {};
+                          },
+                          {}));
     return CutSeconds(HalveRate(sound), 4, 8, kDetectRateHz);
   };
   const ScanReport there = Get(ScanClip(*part, master, clip_of("there"), {}, {}));
@@ -472,7 +489,8 @@ TEST_CASE("Scanning: too little evidence is no accusation, and says how much wou
 TEST_CASE("Scanning: a bound that is no probability is refused", "[scanning]") {
   Archive& archive = TheArchive();
   for (const double bound : {0.0, 1.0, -1.0, 2.0, std::nan("")}) {
-    const auto report = ScanClip(*archive.store, archive.master, std::span<const float>(), {.stream = {}, .max_false_accusation = bound}, {});
+    const auto report =
+        ScanClip(*archive.store, archive.master, std::span<const float>(), {.stream = {}, .max_false_accusation = bound}, {});
     REQUIRE_FALSE(report);
     CHECK(report.error().code == ErrorCode::kInvalidArgument);
   }
@@ -488,7 +506,8 @@ TEST_CASE("Scanning: cancelling a scan is an error of its own", "[scanning]") {
   Archive& archive = TheArchive();
   const auto clip = CutSeconds(archive.CopyOf(AccountName(8), "speech"), 4, 8, kDetectRateHz);
   for (const std::string stop_at : {"searching", "reading", "scoring"}) {
-    const auto report = ScanClip(*archive.store, archive.master, clip, {}, [&](const char* stage, double) { return stage != stop_at; });
+    const auto report =
+        ScanClip(*archive.store, archive.master, clip, {}, [&](const char* stage, double) { return stage != stop_at; });
     REQUIRE_FALSE(report);
     CHECK(report.error().code == ErrorCode::kCancelled);
   }

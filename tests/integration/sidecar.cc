@@ -27,13 +27,17 @@ MasterKey TestMaster(std::uint8_t seed) { return {.key = TestKey(seed), .id = Ke
 
 const StreamFormat kInPacket = {.packets_per_symbol = 1, .kind = ReferenceKind::kSourcePackets, .code_version = 2};
 
-Sidecar::Options OptionsOf(const TempFolder& folder, const std::string& name = "test") { return {.store_url = folder.Url(), .name = name}; }
+Sidecar::Options OptionsOf(const TempFolder& folder, const std::string& name = "test") {
+  return {.store_url = folder.Url(), .name = name};
+}
 
 // Sends speech as RTP, in real time: 64 kb/s, variable in length.
 class Speaker {
  public:
   explicit Speaker(int seed, int packet_samples = kPacketSamples)
-      : sound_(SpeechLike(10, static_cast<std::uint32_t>(seed))), ssrc_(static_cast<std::uint32_t>(seed)), packet_samples_(static_cast<std::size_t>(packet_samples)) {
+      : sound_(SpeechLike(10, static_cast<std::uint32_t>(seed))),
+        ssrc_(static_cast<std::uint32_t>(seed)),
+        packet_samples_(static_cast<std::size_t>(packet_samples)) {
     int error = OPUS_OK;
     encoder_.reset(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_AUDIO, &error));
     REQUIRE(error == OPUS_OK);
@@ -50,15 +54,21 @@ class Speaker {
 
  private:
   void Send(int port) {
-    const auto block = std::span(sound_).subspan(sequence_ % (sound_.size() / packet_samples_) * packet_samples_, packet_samples_);
+    const auto block =
+        std::span(sound_).subspan(sequence_ % (sound_.size() / packet_samples_) * packet_samples_, packet_samples_);
     std::vector<std::uint8_t> datagram(2000);
-    WriteRtpHeader({.payload_type = 111, .sequence = sequence_, .timestamp = static_cast<std::uint32_t>(packet_samples_ * sequence_), .ssrc = ssrc_},
+    WriteRtpHeader({.payload_type = 111,
+                    .sequence = sequence_,
+                    .timestamp = static_cast<std::uint32_t>(packet_samples_ * sequence_),
+                    .ssrc = ssrc_},
                    std::span<std::uint8_t, kRtpHeaderBytes>(datagram.data(), kRtpHeaderBytes));
-    const int num_bytes = opus_encode_float(encoder_.get(), block.data(), static_cast<int>(packet_samples_), datagram.data() + kRtpHeaderBytes, 1900);
+    const int num_bytes = opus_encode_float(encoder_.get(), block.data(), static_cast<int>(packet_samples_),
+                                            datagram.data() + kRtpHeaderBytes, 1900);
     REQUIRE(num_bytes > 0);
     datagram.resize(kRtpHeaderBytes + static_cast<std::size_t>(num_bytes));
     const Destination to = Get(Destination::Parse("127.0.0.1", port));
-    REQUIRE(::sendto(socket_.fd(), datagram.data(), datagram.size(), 0, to.address(), to.size()) == static_cast<ssize_t>(datagram.size()));
+    REQUIRE(::sendto(socket_.fd(), datagram.data(), datagram.size(), 0, to.address(), to.size()) ==
+            static_cast<ssize_t>(datagram.size()));
     ++sequence_;
   }
 
@@ -161,7 +171,8 @@ TEST_CASE("Sidecar: a source's own packets reach every listener with a few bytes
     int different = 0;
     for (std::size_t i = 0; i < num_packets; ++i) {
       CHECK(to_ann[i].header.sequence == static_cast<std::uint16_t>(to_ann[0].header.sequence + i));
-      CHECK(to_ann[i].header.timestamp == static_cast<std::uint32_t>(to_ann[0].header.timestamp + i * static_cast<std::size_t>(packet_samples)));
+      CHECK(to_ann[i].header.timestamp ==
+            static_cast<std::uint32_t>(to_ann[0].header.timestamp + i * static_cast<std::size_t>(packet_samples)));
       CHECK(to_ann[i].payload.size() == to_bob[i].payload.size());
       different += to_ann[i].payload != to_bob[i].payload ? 1 : 0;
     }
@@ -235,7 +246,8 @@ TEST_CASE("Sidecar: rubbish on a source's port is counted and does no harm", "[s
   (void)Get(sidecar->AddGrant("room", "ann", ann.delivery()));
   auto socket = Get(UdpSocket::ForSending(AF_INET));
   const Destination to = Get(Destination::Parse("127.0.0.1", port));
-  const std::vector<std::vector<std::uint8_t>> rubbish = {{}, {0}, {0x80, 111}, std::vector<std::uint8_t>(3000, 0x80), std::vector<std::uint8_t>(100, 0xFF)};
+  const std::vector<std::vector<std::uint8_t>> rubbish = {
+      {}, {0}, {0x80, 111}, std::vector<std::uint8_t>(3000, 0x80), std::vector<std::uint8_t>(100, 0xFF)};
   for (const auto& bytes : rubbish) ::sendto(socket.fd(), bytes.data(), bytes.size(), 0, to.address(), to.size());
   Speaker(7).Speak(port, 30);
   CHECK(ann.Take().size() >= 26);

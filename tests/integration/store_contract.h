@@ -636,7 +636,8 @@ inline std::vector<Case> GrantCases() {
          RequireOk(store->CreateStream(MakeStream("s"), in_s));
          RequireOk(store->CreateStream(MakeStream("t"), in_t));
          FindingRecord finding = MakeFinding(
-             "accused", {{.account = "ann", .stream = "s"}, {.account = "ann", .stream = "t"}, {.account = "dee", .stream = "x"}});
+             "accused",
+             {{.account = "ann", .stream = "s"}, {.account = "ann", .stream = "t"}, {.account = "dee", .stream = "x"}});
          for (int scan = 0; scan < 3; ++scan) RequireOk(store->AddFinding(finding));  // of one clip
          finding.clip_sha256.assign(64, 'b');
          finding.accusations.resize(1);
@@ -649,12 +650,14 @@ inline std::vector<Case> GrantCases() {
       {"Store: listeners of a stream are its accounts, however many grants they have",
        [](Database& db) {
          auto store = db.Open();
-         const std::vector<Grant> in_s = {{.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
+         const std::vector<Grant> in_s = {
+             {.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
          const std::vector<Grant> in_t = {{.account = "ann"}};
          RequireOk(store->CreateStream(MakeStream("s"), in_s));
          RequireOk(store->CreateStream(MakeStream("t"), in_t));
          RequireOk(store->CreateStream(MakeStream("empty"), {}));
-         CHECK(RequireValue(store->CountListeners()) == std::map<std::string, ListenerCount>{{"s", {.num_listeners = 2}}, {"t", {.num_listeners = 1}}});
+         CHECK(RequireValue(store->CountListeners()) ==
+               std::map<std::string, ListenerCount>{{"s", {.num_listeners = 2}}, {"t", {.num_listeners = 1}}});
          RequireOk(store->RevokeGrants("s", std::vector<std::string>{"ann"}));
          RequireOk(store->AddGrants("s", std::vector<Grant>{{.account = "bob", .from_stream_us = 7}}));
          RequireOk(store->RevokeGrants("t", std::vector<std::string>{"ann"}));
@@ -665,7 +668,8 @@ inline std::vector<Case> GrantCases() {
       {"Store: a revoked grant stays in the lists, with the time",
        [](Database& db) {
          auto store = db.Open();
-         const std::vector<Grant> grants = {{.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
+         const std::vector<Grant> grants = {
+             {.account = "ann", .to_stream_us = 5}, {.account = "ann", .from_stream_us = 5}, {.account = "bob"}};
          RequireOk(store->CreateStream(MakeStream("s"), grants));
          RequireOk(store->CreateStream(MakeStream("t"), grants));
          CHECK(RequireValue(store->RevokeGrants("s", std::vector<std::string>{"ann", "ann"})) == 1);
@@ -687,7 +691,8 @@ inline std::vector<Case> GrantCases() {
          const std::vector<Grant> grants = {{.account = "ann"}, {.account = "bob", .to_stream_us = 9}, {.account = "bob"}};
          RequireOk(store->CreateStream(MakeStream("s"), grants));
          RequireOk(store->RevokeGrants("s", std::vector<std::string>{"ann", "bob"}));
-         RequireOk(store->AddGrants("s", std::vector<Grant>{grants[1], grants[1], {.account = "cy"}, {.account = "ann", .from_stream_us = 3}}));
+         RequireOk(store->AddGrants(
+             "s", std::vector<Grant>{grants[1], grants[1], {.account = "cy"}, {.account = "ann", .from_stream_us = 3}}));
          const auto now = AllGrants(*store, "s");
          REQUIRE(now.size() == 5);
          CHECK(now[0].revoked_unix_us > 0);
@@ -959,7 +964,9 @@ inline std::vector<Case> LeakCases() {
          const auto one = add("spring", {{"ann", "s", -9, -5}, {"bob", "s", -20, -16}});
          const auto two = add("autumn", {{"ann", "s", -30, -26}});
          const auto three = add("", {{"ann", "t", -12, -8}});
-         const auto line = [](const Leak& leak) { return std::tuple(leak.account, leak.stream, leak.finding_id, leak.log10_bound); };
+         const auto line = [](const Leak& leak) {
+           return std::tuple(leak.account, leak.stream, leak.finding_id, leak.log10_bound);
+         };
          using Lines = std::vector<std::tuple<std::string, std::string, std::int64_t, double>>;
          const auto leaks = [&](const LeakFilter& filter) {
            Lines lines;
@@ -1244,7 +1251,8 @@ inline std::vector<Case> ConnectionCases() {
 
 inline std::vector<Case> StoreContract() {
   std::vector<Case> all;
-  for (const auto& cases : {StreamCases(), ReferenceCases(), LiveCases(), GrantCases(), FindingCases(), LeakCases(), JobCases(), AnswerCases(), ConnectionCases()}) {
+  for (const auto& cases : {StreamCases(), ReferenceCases(), LiveCases(), GrantCases(), FindingCases(), LeakCases(), JobCases(),
+                            AnswerCases(), ConnectionCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

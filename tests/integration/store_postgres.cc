@@ -114,8 +114,9 @@ TEST_CASE("Store: several that open an empty database at once make one schema", 
 TEST_CASE("Store: a wrong password, database or port is one line without the password", "[store_postgres]") {
   const std::string url = ServerUrl();
   const std::string host = url.substr(url.find('@') + 1);
-  for (const std::string& bad : std::vector<std::string>{"postgresql://earmark:wr0ng@" + host + "/postgres", "postgresql://earmark:wr0ng@127.0.0.1:1/postgres",
-                                 "postgresql://nobody:wr0ng@" + host + "/none"}) {
+  for (const std::string& bad : std::vector<std::string>{"postgresql://earmark:wr0ng@" + host + "/postgres",
+                                                         "postgresql://earmark:wr0ng@127.0.0.1:1/postgres",
+                                                         "postgresql://nobody:wr0ng@" + host + "/none"}) {
     const auto opened = OpenStore(bad, OpenMode::kReadWriteCreate);
     RequireError(opened, ErrorCode::kUnavailable);
     CHECK(opened.error().message.find("wr0ng") == std::string::npos);
@@ -126,7 +127,8 @@ TEST_CASE("Store: a connection that the server ended is made anew", "[store_post
   PostgresDatabase database;
   auto store = database.Open();
   RequireOk(store->CreateStream(MakeStream("s"), {}));
-  RunSql(ServerUrl() + "/postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()");
+  RunSql(ServerUrl() + "/postgres",
+         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()");
   RequireOk(store->AppendReference("s", MakeChunk(0)));
   CHECK(store_contract::AllChunks(*store, "s").size() == 1);
 }
@@ -141,7 +143,8 @@ TEST_CASE("JobQueue: many workers at once finish every scan once", "[store_postg
   for (int w = 0; w < 4; ++w) {
     workers.emplace_back([&, w] {
       auto mine = OpenStore(database.Url(), OpenMode::kReadWrite).value();
-      for (auto scan = mine->ClaimScan("w" + std::to_string(w), kLeaseUs).value(); scan; scan = mine->ClaimScan("w" + std::to_string(w), kLeaseUs).value()) {
+      for (auto scan = mine->ClaimScan("w" + std::to_string(w), kLeaseUs).value(); scan;
+           scan = mine->ClaimScan("w" + std::to_string(w), kLeaseUs).value()) {
         finished += mine->FinishScan(scan->id, scan->attempt, MakeFinding("no_accusation", {})) ? 1 : 0;
       }
     });

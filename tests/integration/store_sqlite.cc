@@ -51,7 +51,8 @@ std::unique_ptr<Store> MakeStore(const TempFolder& folder) {
 
 // One that waits 20 ms for other writers.
 std::unique_ptr<Store> OpenImpatient(const TempFolder& folder) {
-  return std::make_unique<SqlStore>(RequireValue(ConnectSqlite(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20))));
+  return std::make_unique<SqlStore>(
+      RequireValue(ConnectSqlite(folder.File("store.db"), OpenMode::kReadWrite, std::chrono::milliseconds(20))));
 }
 
 std::string ReadFile(const std::string& path) {
@@ -107,8 +108,7 @@ TEST_CASE("Store: SQLite keeps the contract", "[store_sqlite]") {
 // ---- the URL
 
 TEST_CASE("Store: a URL of another engine or of none is refused, and its password is not repeated", "[store_sqlite]") {
-  for (const char* url : {"mysql://me:secret@host/db", "",
-                          "/secret/store.db", "SQLITE:/secret", "sqlite", "\nsecret\n:x"}) {
+  for (const char* url : {"mysql://me:secret@host/db", "", "/secret/store.db", "SQLITE:/secret", "sqlite", "\nsecret\n:x"}) {
     INFO(url);
     const auto refused = OpenStore(url, OpenMode::kReadWriteCreate);
     RequireError(refused, ErrorCode::kInvalidArgument);
@@ -319,7 +319,8 @@ TEST_CASE("Store: one of the first release is brought up to date with all its da
   CHECK_FALSE(stream.live);
   CHECK(AllChunks(*store, "old").size() == 1);
   CHECK(store_contract::Fingerprints(*store, "old").size() == 1);
-  CHECK(AllGrants(*store, "old") == std::vector<Grant>{{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6}});
+  CHECK(AllGrants(*store, "old") ==
+        std::vector<Grant>{{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6}});
   const auto findings = RequireValue(store->ListFindings({}));
   REQUIRE(findings.size() == 1);
   CHECK(findings[0].id == 3);
@@ -354,7 +355,11 @@ TEST_CASE("Store: one of the second schema keeps its streams and may get those o
   MakeStoreOfSchema2(folder.File("store.db"));
   auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
   const StreamRecord host = RequireValue(store->GetStream("host"));
-  CHECK(host.format == StreamFormat{.num_variants = 8, .packets_per_symbol = 3, .num_channels = 2, .bitrate_bps = 64000, .kind = ReferenceKind::kHostPackets});
+  CHECK(host.format == StreamFormat{.num_variants = 8,
+                                    .packets_per_symbol = 3,
+                                    .num_channels = 2,
+                                    .bitrate_bps = 64000,
+                                    .kind = ReferenceKind::kHostPackets});
   CHECK(host.live);
   CHECK(host.owner == "sidecar");
   CHECK(host.epoch == 4);
@@ -388,7 +393,8 @@ TEST_CASE("Store: the grants of one of the fourth schema are not revoked, and ca
   const TempFolder folder;
   MakeStoreOfSchema4(folder.File("store.db"));
   auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
-  const std::vector<Grant> grants = {{.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6, .id = "grant-1", .delivery = "{}"}};
+  const std::vector<Grant> grants = {
+      {.account = "ann"}, {.account = "bob", .from_stream_us = 5, .to_stream_us = 6, .id = "grant-1", .delivery = "{}"}};
   CHECK(AllGrants(*store, "old") == grants);
   CHECK(RequireValue(store->RevokeGrants("old", std::vector<std::string>{"ann"})) == 1);
   CHECK(AllGrants(*store, "old")[0].revoked_unix_us > 2000);

@@ -71,7 +71,8 @@ Tally Count(const ScoreDistribution& claim, const Scorer& scorer, const char* pr
   std::vector<std::int64_t> limits;
   for (int digits = 1; digits <= kDeepest; ++digits) {
     limits.push_back(claim.LeastScore(-digits));
-    tally.expected[static_cast<std::size_t>(digits - 1)] = static_cast<double>(trials) * std::pow(10, claim.Log10Tail(limits.back()));
+    tally.expected[static_cast<std::size_t>(digits - 1)] =
+        static_cast<double>(trials) * std::pow(10, claim.Log10Tail(limits.back()));
   }
   constexpr std::int64_t kBatch = 50'000;
   for (std::int64_t first = 0; first < trials; first += kBatch) {
@@ -128,7 +129,9 @@ struct Material {
 };
 
 std::vector<float> Clean() { return TheStudio().Leak("leaker"); }
-std::vector<float> NoisyAndQuiet() { return Scaled(WithNoise(LowPassed(TheStudio().Leak("leaker"), 5000, kSampleRateHz), 12, 1), 0.3); }
+std::vector<float> NoisyAndQuiet() {
+  return Scaled(WithNoise(LowPassed(TheStudio().Leak("leaker"), 5000, kSampleRateHz), 12, 1), 0.3);
+}
 std::vector<float> Transcoded() { return ThroughOpus(TheStudio().Leak("another leaker"), 16000); }
 std::vector<float> BuriedInNoise() { return WithNoise(TheStudio().Leak("leaker"), 3, 2); }
 // The host itself, in stream time: nobody's copy.
@@ -140,23 +143,32 @@ std::vector<float> Unmarked() {
 }
 
 TEST_CASE("Calibration: innocent accounts score as rarely as claimed, down to one in a million", "[calibration]") {
-  const Material materials[] = {{"clean", Clean}, {"noisy", NoisyAndQuiet}, {"transcoded", Transcoded}, {"buried", BuriedInNoise}, {"unmarked", Unmarked},
-                                {"packets", [] { return ThePackets().Leak("leaker"); }, ThePackets},
-                                {"noisy packets", [] { return WithNoise(ThePackets().Leak("leaker"), 8, 3); }, ThePackets},
-                                {"voice packets, transcoded", [] { return ThroughOpus(TheVoicePackets().Leak("leaker"), 16000); }, TheVoicePackets}};
+  const Material materials[] = {
+      {"clean", Clean},
+      {"noisy", NoisyAndQuiet},
+      {"transcoded", Transcoded},
+      {"buried", BuriedInNoise},
+      {"unmarked", Unmarked},
+      {"packets", [] { return ThePackets().Leak("leaker"); }, ThePackets},
+      {"noisy packets", [] { return WithNoise(ThePackets().Leak("leaker"), 8, 3); }, ThePackets},
+      {"voice packets, transcoded", [] { return ThroughOpus(TheVoicePackets().Leak("leaker"), 16000); }, TheVoicePackets}};
   Tally all;
   for (const Material& material : materials) {
     const ScoreTable table = material.studio().Read(material.degrade());
     REQUIRE(table.symbols.size() > 20);
     const Tally tally = Count(
-        ScoreDistribution(table), [&](std::span<const std::string> names) { return AccountScorer(material.studio().code_key(), names).Score(table).value(); },
+        ScoreDistribution(table),
+        [&](std::span<const std::string> names) {
+          return AccountScorer(material.studio().code_key(), names).Score(table).value();
+        },
         material.name, kTrialsPerTable);
     INFO(material.name << ":" << tally.Text());
     CHECK(tally.Agrees());
     all.Add(tally);
   }
   INFO("all:" << all.Text());
-  std::printf("calibration, %lld phantoms:%s\n", static_cast<long long>(kTrialsPerTable) * static_cast<long long>(std::size(materials)), all.Text().c_str());
+  std::printf("calibration, %lld phantoms:%s\n",
+              static_cast<long long>(kTrialsPerTable) * static_cast<long long>(std::size(materials)), all.Text().c_str());
   CHECK(all.expected.back() >= kLeastExpected);
   CHECK(all.Agrees());
 }
@@ -196,7 +208,9 @@ TEST_CASE("Calibration: an alignment chosen by looking at the code fails the tes
 
 TEST_CASE("Calibration: a tail computed from other scores than those summed fails the test", "[calibration]") {
   const ScoreTable table = TheStudio().Read(NoisyAndQuiet());
-  const auto honest = [&](std::span<const std::string> names) { return AccountScorer(TheStudio().code_key(), names).Score(table).value(); };
+  const auto honest = [&](std::span<const std::string> names) {
+    return AccountScorer(TheStudio().code_key(), names).Score(table).value();
+  };
   SECTION("a quarter of the symbols counted double") {
     ScoreTable lie = table;
     for (std::size_t i = 0; i < lie.symbols.size(); i += 4) {

@@ -63,7 +63,8 @@ void CheckSame(const Reading& a, const Reading& b) {
   for (std::size_t i = 0; i < a.likelihoods.symbols.size(); ++i) {
     CHECK(a.likelihoods.symbols[i].symbol == b.likelihoods.symbols[i].symbol);
     for (std::size_t k = 0; k < 4; ++k) {
-      CHECK(std::bit_cast<std::uint32_t>(a.likelihoods.symbols[i].log_likelihood[k]) == std::bit_cast<std::uint32_t>(b.likelihoods.symbols[i].log_likelihood[k]));
+      CHECK(std::bit_cast<std::uint32_t>(a.likelihoods.symbols[i].log_likelihood[k]) ==
+            std::bit_cast<std::uint32_t>(b.likelihoods.symbols[i].log_likelihood[k]));
     }
   }
 }
@@ -72,7 +73,8 @@ TEST_CASE("CodeBlind: other codes change no match, no alignment and no likelihoo
   for (const std::uint64_t seed : {1U, 2U}) {
     const MarkedStream stream = MarkStream(SpeechLike(9, 100 + seed), StreamFormat{}, TestKeys());
     const auto copy = stream.CopyOf("leaker");
-    for (const auto& clip : {HalveRate(CutSeconds(copy, 2.5, 7.5, kSampleRateHz)), HalveRate(WithNoise(CutSeconds(copy, 2.5, 7.5, kSampleRateHz), 10, seed))}) {
+    for (const auto& clip : {HalveRate(CutSeconds(copy, 2.5, 7.5, kSampleRateHz)),
+                             HalveRate(WithNoise(CutSeconds(copy, 2.5, 7.5, kSampleRateHz), 10, seed))}) {
       const Reading reading = ReadClip(stream, clip);
       REQUIRE_FALSE(reading.pieces.empty());
       REQUIRE_FALSE(reading.likelihoods.symbols.empty());
@@ -84,7 +86,8 @@ TEST_CASE("CodeBlind: other codes change no match, no alignment and no likelihoo
         // While the codes really are others.
         const std::vector<std::string> names = {"leaker"};
         const ScoreTable table = MakeScoreTable(reading.likelihoods);
-        CHECK(AccountScorer(stream.keys.code, names).Score(table).value() != AccountScorer(other_code, names).Score(table).value());
+        CHECK(AccountScorer(stream.keys.code, names).Score(table).value() !=
+              AccountScorer(other_code, names).Score(table).value());
       }
     }
   }
@@ -105,9 +108,14 @@ TEST_CASE("CodeBlind: who the other candidates are changes nobody's score", "[co
   CHECK(after[3] == before[2]);
 }
 
-constexpr const char* kScoringOrAfter[] = {"services/common/scan/scoring.h", "services/common/scan/scoring.cc", "services/common/scan/account_stretch.h",
-                                           "services/common/scan/account_stretch.cc", "services/common/scan/report.h", "services/common/scan/report.cc",
-                                           "services/common/scan/scan.h", "services/common/scan/scan.cc"};
+constexpr const char* kScoringOrAfter[] = {"services/common/scan/scoring.h",
+                                           "services/common/scan/scoring.cc",
+                                           "services/common/scan/account_stretch.h",
+                                           "services/common/scan/account_stretch.cc",
+                                           "services/common/scan/report.h",
+                                           "services/common/scan/report.cc",
+                                           "services/common/scan/scan.h",
+                                           "services/common/scan/scan.cc"};
 
 // The files of a scan that may know codes and accounts.
 bool IsScoringOrAfter(const std::string& path) {
@@ -147,7 +155,8 @@ TEST_CASE("CodeBlind: nothing that searches, aligns or reads can reach a code", 
         if (file.path.starts_with("dsp/")) CHECK_FALSE(include.starts_with("db/"));
       }
       const std::string text = WithoutComments(file.text);
-      for (const char* word : {"TraceCode", "CodeKey", "DeriveGrantKey", "DeriveStreamKey", "DeriveKey", "AccountScorer", "keys.code", "code_key", "account", "Grant"}) {
+      for (const char* word : {"TraceCode", "CodeKey", "DeriveGrantKey", "DeriveStreamKey", "DeriveKey", "AccountScorer",
+                               "keys.code", "code_key", "account", "Grant"}) {
         INFO(word);
         CHECK(text.find(word) == std::string::npos);
       }

@@ -29,7 +29,9 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
   std::vector<std::string> outsiders;
   for (int i = 0; i < kNumScans; ++i) outsiders.push_back("outsider-" + std::to_string(i));
   MonoMemoryReader host(SpeechLike(20, 51));
-  (void)Get(RegisterStream(*sealed, master, host, {.stream_id = "room", .format = SourcePacketsFormat(48000), .accounts = outsiders, .input_digest = ""}, {}));
+  (void)Get(RegisterStream(*sealed, master, host,
+                           {.stream_id = "room", .format = SourcePacketsFormat(48000), .accounts = outsiders, .input_digest = ""},
+                           {}));
   const StreamRecord stream = Get(sealed->GetStream("room"));
 
   // The same stream, with other listeners.
@@ -38,11 +40,13 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
   for (int i = 0; i < kNumCandidates; ++i) grants.push_back({.account = "candidate-" + std::to_string(i)});
   REQUIRE(searched->CreateStream(stream, grants));
   auto chunks = Get(sealed->ReadReference("room", 0, 0, stream.num_packets));
-  REQUIRE(sealed->VisitFingerprints("room", [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
-    for (auto& chunk : chunks) {
-      if (chunk.first_packet == first_packet) chunk.fingerprint.assign(bytes.begin(), bytes.end());
-    }
-  }));
+  REQUIRE(sealed->VisitFingerprints("room",
+                                    [&](std::string_view, int, std::int64_t first_packet, std::span<const std::uint8_t> bytes) {
+                                      for (auto& chunk : chunks) {
+                                        if (chunk.first_packet == first_packet)
+                                          chunk.fingerprint.assign(bytes.begin(), bytes.end());
+                                      }
+                                    }));
   for (const ReferenceChunk& chunk : chunks) REQUIRE(searched->AppendReference("room", chunk));
 
   for (const double bound : {0.1, 0.3}) {
@@ -53,10 +57,12 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
       const std::string& account = outsiders[static_cast<std::size_t>(i + (bound > 0.2 ? 1 : 0))];
       Listener listener(1);
       std::vector<float> sound;
-      REQUIRE(ChoosePackets(*sealed, stream, Get(KeysOf(stream, master)), account, [&](std::span<const std::uint8_t> packet) -> Result<void> {
-        listener.Play(packet, sound);
-        return {};
-      }, {}));
+      REQUIRE(ChoosePackets(*sealed, stream, Get(KeysOf(stream, master)), account,
+                            [&](std::span<const std::uint8_t> packet) -> Result<void> {
+                              listener.Play(packet, sound);
+                              return {};
+                            },
+                            {}));
       const double start_s = 8 * random.Uniform();
       const double seconds = 2 + 6 * random.Uniform();
       auto clip = CutSeconds(HalveRate(sound), start_s, start_s + seconds, kDetectRateHz);
@@ -68,8 +74,8 @@ TEST_CASE("A scan accuses innocents no more often than it says", "[family_wise]"
     // The bound allows a share `bound` of the scans; more than that by three and a half deviations comes once in 4,000 runs with other seeds.
     constexpr int kScans = kNumScans / 2;
     const double allowed = bound * kScans;
-    std::printf("bound %.1f: %d of %d scans accuse somebody innocent, %.0f are allowed; %.1f trials a scan\n", bound, accused, kScans, allowed,
-                static_cast<double>(trials) / kScans);
+    std::printf("bound %.1f: %d of %d scans accuse somebody innocent, %.0f are allowed; %.1f trials a scan\n", bound, accused,
+                kScans, allowed, static_cast<double>(trials) / kScans);
     CHECK(accused <= allowed + 3.5 * std::sqrt(allowed * (1 - bound)));
     CHECK(trials >= kScans * kNumCandidates);  // it was searched and scored at all
   }

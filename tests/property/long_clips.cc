@@ -7,8 +7,8 @@
 #include <cmath>
 #include <vector>
 
-#include "dsp/tracing/trace_code.h"
 #include "dsp/scoring/account_scorer.h"
+#include "dsp/tracing/trace_code.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/random.h"
 #include "tests/support/synthetic_audio.h"
@@ -19,7 +19,8 @@ namespace {
 constexpr char kLeaker[] = "leaker";
 
 const MarkedStream& ThePackets() {
-  static const MarkedStream stream = MarkSource(SpeechLike(14, 81), OPUS_APPLICATION_AUDIO, 64000, SourcePacketsFormat(), TestKeys(4));
+  static const MarkedStream stream =
+      MarkSource(SpeechLike(14, 81), OPUS_APPLICATION_AUDIO, 64000, SourcePacketsFormat(), TestKeys(4));
   return stream;
 }
 
@@ -34,7 +35,8 @@ std::vector<SymbolLikelihood> Readings(std::span<const float> at_48khz) {
   const auto pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
   auto read = Get(ReadSymbols(stream.format, clip, pieces, stream.Variants())).symbols;
   TraceCode code(stream.keys.code, kLeaker, stream.format.num_variants);
-  for (SymbolLikelihood& symbol : read) std::swap(symbol.log_likelihood[0], symbol.log_likelihood[static_cast<std::size_t>(code.VariantAt(symbol.symbol))]);
+  for (SymbolLikelihood& symbol : read)
+    std::swap(symbol.log_likelihood[0], symbol.log_likelihood[static_cast<std::size_t>(code.VariantAt(symbol.symbol))]);
   return read;
 }
 
@@ -64,7 +66,9 @@ TEST_CASE("LongClips: from ten seconds to three hours, evidence grows", "[long_c
     const char* name;
     std::vector<float> audio;
   };
-  const Quality qualities[] = {{"clean", copy}, {"noise", WithNoise(copy, -6, 4)}, {"Opus at 12 kb/s in noise", ThroughOpus(WithNoise(copy, 0, 5), 12000)}};
+  const Quality qualities[] = {{"clean", copy},
+                               {"noise", WithNoise(copy, -6, 4)},
+                               {"Opus at 12 kb/s in noise", ThroughOpus(WithNoise(copy, 0, 5), 12000)}};
   for (const Quality& quality : qualities) {
     const auto readings = Readings(quality.audio);
     REQUIRE(readings.size() > 500);
@@ -72,7 +76,8 @@ TEST_CASE("LongClips: from ten seconds to three hours, evidence grows", "[long_c
     for (const double seconds : {10, 30, 55, 65, 120, 300, 600, 1800, 5400, 10800}) {
       const ScoreTable table = MakeScoreTable(Clip(readings, seconds));
       const double log10_p = LeakersLog10P(table);
-      INFO(quality.name << ", " << seconds << " s: " << log10_p << " after " << before << ", " << table.symbols.size() << " symbols");
+      INFO(quality.name << ", " << seconds << " s: " << log10_p << " after " << before << ", " << table.symbols.size()
+                        << " symbols");
       CHECK(log10_p < before + 1);
       if (seconds >= 1800) CHECK(log10_p < 1.9 * before);
       before = log10_p;

@@ -21,13 +21,17 @@ inline CeltLayout CeltLayoutOf(std::uint8_t toc) {
   constexpr std::array<int, 4> kEndBands = {13, 17, 19, 21};
   const int config = toc >> 3;
   REQUIRE(config >= 16);
-  return {.num_channels = (toc & 4) != 0 ? 2 : 1, .frame_size_log2 = config & 3, .first_band = 0, .end_band = kEndBands[static_cast<std::size_t>((config - 16) / 4)]};
+  return {.num_channels = (toc & 4) != 0 ? 2 : 1,
+          .frame_size_log2 = config & 3,
+          .first_band = 0,
+          .end_band = kEndBands[static_cast<std::size_t>((config - 16) / 4)]};
 }
 
 // A decoder whose state can be put back.
 class RewindingDecoder {
  public:
-  explicit RewindingDecoder(int num_channels) : state_(static_cast<std::size_t>(opus_decoder_get_size(num_channels))), num_channels_(num_channels) {
+  explicit RewindingDecoder(int num_channels)
+      : state_(static_cast<std::size_t>(opus_decoder_get_size(num_channels))), num_channels_(num_channels) {
     REQUIRE(opus_decoder_init(Get(), 48000, num_channels) == OPUS_OK);
   }
   // What the packet sounds like after all so far. The state stays as it was.
@@ -65,7 +69,8 @@ struct FieldCheck {
 
 // A band's part of the sound is what its level multiplies. So two different changes of one field change the sound in the same way, to known and different
 // amounts: which shows that the field is a level, has so many bits, and stands just there. The packet is of one frame; the field has two bits at least.
-inline FieldCheck CheckField(RewindingDecoder& decoder, const std::vector<std::uint8_t>& packet, const CeltFront& front, int band, int channel, std::mt19937& random) {
+inline FieldCheck CheckField(RewindingDecoder& decoder, const std::vector<std::uint8_t>& packet, const CeltFront& front, int band,
+                             int channel, std::mt19937& random) {
   const int bits = front.num_fine_bits[static_cast<std::size_t>(band)];
   const int at = front.first_fine_bit[static_cast<std::size_t>(band)] + channel * bits;
   const int was = ReadRawBits(std::span(packet).subspan(1), at, bits);
@@ -96,8 +101,9 @@ inline FieldCheck CheckField(RewindingDecoder& decoder, const std::vector<std::u
   const double ratio = std::sqrt(aa / bb) / std::abs(gain(one) / gain(other));
   const bool agrees = likeness > 0.9999 && std::abs(ratio - 1) < 0.003;
   return {.verdict = agrees ? FieldVerdict::kAgrees : FieldVerdict::kDisagrees,
-          .what = std::to_string(bits) + " bits, from " + std::to_string(was) + " to " + std::to_string(one) + " and " + std::to_string(other) + ", likeness " + std::to_string(likeness) +
-                  ", ratio to what was expected " + std::to_string(ratio)};
+          .what = std::to_string(bits) + " bits, from " + std::to_string(was) + " to " + std::to_string(one) + " and " +
+                  std::to_string(other) + ", likeness " + std::to_string(likeness) + ", ratio to what was expected " +
+                  std::to_string(ratio)};
 }
 
 }  // namespace earmark

@@ -16,14 +16,14 @@
 
 #include "dsp/core/resample.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/tracing/code_key.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/marking/stream_marker.h"
-#include "dsp/tracing/trace_code.h"
 #include "dsp/reading/symbol_reader.h"
 #include "dsp/reference/reference_chunk.h"
 #include "dsp/reference/variant_decoder.h"
 #include "dsp/search/aligner.h"
+#include "dsp/tracing/code_key.h"
+#include "dsp/tracing/trace_code.h"
 
 namespace earmark {
 
@@ -41,11 +41,13 @@ inline Key TestKey(std::uint8_t first) {
 }
 
 inline CodeKey TestCodeKey(std::uint8_t seed) { return CodeKey(TestKey(seed)); }
-inline StreamKeys TestKeys(std::uint8_t seed = 1, std::string_view stream = "stream") { return DeriveStreamKeys(TestKey(seed), stream, {}); }
+inline StreamKeys TestKeys(std::uint8_t seed = 1, std::string_view stream = "stream") {
+  return DeriveStreamKeys(TestKey(seed), stream, {});
+}
 
 // The aligner's verdict on a stretch of its clip.
-inline Result<std::optional<Alignment>> VerifyStretch(const Aligner& aligner, double clip_start_s, double clip_end_s, double stream_start_s, bool all_speeds,
-                                                      const StreamAudioLoader& load) {
+inline Result<std::optional<Alignment>> VerifyStretch(const Aligner& aligner, double clip_start_s, double clip_end_s,
+                                                      double stream_start_s, bool all_speeds, const StreamAudioLoader& load) {
   Aligner::Stretch stretch = aligner.Prepare(clip_start_s, clip_end_s);
   return Aligner::Verify(stretch, stream_start_s, all_speeds, load);
 }
@@ -62,7 +64,8 @@ class Listener {
   void Play(std::span<const std::uint8_t> packet, std::vector<float>& out) {
     const auto at = out.size();
     out.resize(at + static_cast<std::size_t>(kPacketSamples * num_channels_));
-    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), out.data() + at, kPacketSamples, 0);
+    const int got = opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), out.data() + at,
+                                      kPacketSamples, 0);
     if (got != kPacketSamples) throw std::runtime_error("opus_decode_float");
   }
 
@@ -90,21 +93,24 @@ struct MarkedStream {
   std::vector<std::vector<std::uint8_t>> source_packets;  // of kind kSourcePackets, 20 ms each
 
   ChunkLoader Chunks() const {
-    return [this](std::int64_t first_packet, std::int64_t end_packet) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
-      std::vector<std::shared_ptr<const LocatedChunk>> found;
-      for (std::size_t i = 0; i < chunks.size(); ++i) {
-        const auto first = static_cast<std::int64_t>(i) * kPacketsPerChunk;
-        const LocatedChunk chunk{.first_packet = first, .data = chunks[i]};
-        if (first < end_packet && chunk.end_packet() > first_packet) found.push_back(std::make_shared<LocatedChunk>(chunk));
-      }
-      return found;
-    };
+    return
+        [this](std::int64_t first_packet, std::int64_t end_packet) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+          std::vector<std::shared_ptr<const LocatedChunk>> found;
+          for (std::size_t i = 0; i < chunks.size(); ++i) {
+            const auto first = static_cast<std::int64_t>(i) * kPacketsPerChunk;
+            const LocatedChunk chunk{.first_packet = first, .data = chunks[i]};
+            if (first < end_packet && chunk.end_packet() > first_packet) found.push_back(std::make_shared<LocatedChunk>(chunk));
+          }
+          return found;
+        };
   }
   VariantAudio Decode(std::int64_t first_packet, std::int64_t end_packet) const {
     return Get(DecodeVariants(format, keys.carrier, Chunks(), first_packet, end_packet, format.num_variants));
   }
   VariantLoader Variants() const {
-    return [this](std::int64_t first, std::int64_t end) { return DecodeVariants(format, keys.carrier, Chunks(), first, end, format.num_variants); };
+    return [this](std::int64_t first, std::int64_t end) {
+      return DecodeVariants(format, keys.carrier, Chunks(), first, end, format.num_variants);
+    };
   }
   StreamAudioLoader Audio() const {
     return [this](double start_s, double end_s) -> Result<StreamAudio> {
@@ -165,21 +171,25 @@ inline MarkedStream MarkStream(std::span<const float> host, const StreamFormat& 
 }
 
 // A stream whose packets are a source's own: `host` as libopus encodes it in packets of 20 ms.
-inline MarkedStream MarkSource(std::span<const float> host, int application, int bitrate_bps, const StreamFormat& format, const StreamKeys& keys) {
+inline MarkedStream MarkSource(std::span<const float> host, int application, int bitrate_bps, const StreamFormat& format,
+                               const StreamKeys& keys) {
   MarkedStream stream{.format = format, .keys = keys, .chunks = {}, .source_packets = {}};
   int error = OPUS_OK;
-  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(opus_encoder_create(kSampleRateHz, format.num_channels, application, &error), opus_encoder_destroy);
+  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(
+      opus_encoder_create(kSampleRateHz, format.num_channels, application, &error), opus_encoder_destroy);
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(bitrate_bps));
   const auto block = static_cast<std::size_t>(kPacketSamples * format.num_channels);
   auto builder = ReferenceChunkBuilder::ForSourcePackets();
   const auto seal = [&] {
-    const ChunkContext context{.stream_id = "stream", .source = 0, .first_packet = static_cast<std::int64_t>(stream.chunks.size()) * kPacketsPerChunk};
+    const ChunkContext context{
+        .stream_id = "stream", .source = 0, .first_packet = static_cast<std::int64_t>(stream.chunks.size()) * kPacketsPerChunk};
     const auto sealed = builder.Seal(keys.seal, context);
     stream.chunks.push_back(Get(ReferenceChunkData::Open(sealed, keys.seal, context)));
   };
   for (std::size_t at = 0; at + block <= host.size(); at += block) {
     std::vector<std::uint8_t> packet(1500);
-    packet.resize(static_cast<std::size_t>(opus_encode_float(encoder.get(), host.data() + at, kPacketSamples, packet.data(), 1500)));
+    packet.resize(
+        static_cast<std::size_t>(opus_encode_float(encoder.get(), host.data() + at, kPacketSamples, packet.data(), 1500)));
     if (!builder.AddSourcePacket(builder.num_packets(), 0, packet)) throw std::runtime_error("AddSourcePacket");
     stream.source_packets.push_back(std::move(packet));
     ++stream.num_packets;

@@ -15,7 +15,10 @@ class MonoMemoryReader final : public AudioReader {
  public:
   // Samples at 48 kHz.
   explicit MonoMemoryReader(std::vector<float> samples) : samples_(std::move(samples)) {
-    info_ = {.sample_rate_hz = kSampleRateHz, .num_channels = 1, .duration_s = static_cast<double>(samples_.size()) / kSampleRateHz, .format = "memory"};
+    info_ = {.sample_rate_hz = kSampleRateHz,
+             .num_channels = 1,
+             .duration_s = static_cast<double>(samples_.size()) / kSampleRateHz,
+             .format = "memory"};
   }
   const AudioInfo& info() const override { return info_; }
   int num_channels() const override { return 1; }

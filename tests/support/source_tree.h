@@ -32,7 +32,8 @@ struct SourceFile {
 inline std::vector<SourceFile> FilesUnder(const std::string& folder, const std::vector<std::string>& extensions) {
   std::vector<SourceFile> files;
   const auto root = RepositoryRoot();
-  for (auto it = std::filesystem::recursive_directory_iterator(root / folder); it != std::filesystem::recursive_directory_iterator(); ++it) {
+  for (auto it = std::filesystem::recursive_directory_iterator(root / folder);
+       it != std::filesystem::recursive_directory_iterator(); ++it) {
     const std::string name = it->path().filename().string();
     if (it->is_directory() && (name == ".git" || name == "build" || name == "__pycache__")) it.disable_recursion_pending();
     if (!it->is_regular_file()) continue;
@@ -40,7 +41,8 @@ inline std::vector<SourceFile> FilesUnder(const std::string& folder, const std::
     for (const std::string& extension : extensions) wanted = wanted || name.ends_with(extension);
     if (!wanted) continue;
     std::ifstream file(it->path(), std::ios::binary);
-    files.push_back({.path = std::filesystem::relative(it->path(), root).string(), .text = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()}});
+    files.push_back({.path = std::filesystem::relative(it->path(), root).string(),
+                     .text = {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()}});
   }
   return files;
 }

@@ -39,8 +39,8 @@ void Append(std::vector<float>& clip, const std::vector<float>& more) { clip.ins
 double Seconds(const std::vector<float>& clip) { return static_cast<double>(clip.size()) / kDetectRateHz; }
 
 // Verify from a rough idea that is 40 ms off, then Track over the whole clip.
-std::vector<Alignment> Align(const std::vector<float>& clip, const std::vector<float>& stream, double rough_stream_s, double probe_start_s = 0,
-                             double probe_s = 4) {
+std::vector<Alignment> Align(const std::vector<float>& clip, const std::vector<float>& stream, double rough_stream_s,
+                             double probe_start_s = 0, double probe_s = 4) {
   const Aligner aligner(clip);
   const double end_s = std::min(Seconds(clip), probe_start_s + probe_s);
   const auto seed = Get(VerifyStretch(aligner, probe_start_s, end_s, rough_stream_s + 0.04, true, LoaderOf(stream)));
@@ -82,7 +82,8 @@ TEST_CASE("Aligner: speed and drift are followed", "[aligner]") {
     double covered = 0;
     for (const Alignment& piece : pieces) {
       covered += piece.clip_end_s - piece.clip_start_s;
-      for (const double at_s : {piece.clip_start_s, piece.clip_end_s}) CHECK(std::abs(piece.StreamTime(at_s) - (9.3 + at_s * speed)) < 1 * kSampleS);
+      for (const double at_s : {piece.clip_start_s, piece.clip_end_s})
+        CHECK(std::abs(piece.StreamTime(at_s) - (9.3 + at_s * speed)) < 1 * kSampleS);
     }
     CHECK(covered > 7.5);
   }
@@ -129,7 +130,8 @@ TEST_CASE("Aligner: sound that comes again at once is not followed to where it c
   // An echo as loud as the sound itself, before and behind it: every block stands out at three lags.
   std::vector<float> stream(TheStream().size());
   const auto echo = static_cast<std::size_t>(0.4 * kDetectRateHz);
-  for (std::size_t n = echo; n + echo < stream.size(); ++n) stream[n] = TheStream()[n] + TheStream()[n - echo] + TheStream()[n + echo];
+  for (std::size_t n = echo; n + echo < stream.size(); ++n)
+    stream[n] = TheStream()[n] + TheStream()[n - echo] + TheStream()[n + echo];
   for (const double start_s : {8.0, 15.5}) {
     const auto pieces = Align(ClipOf(stream, start_s, 2), stream, start_s);
     REQUIRE(pieces.size() == 1);
@@ -150,7 +152,8 @@ TEST_CASE("Aligner: what lies outside the matching part of a clip is left to oth
   CHECK(pieces.front().clip_start_s > 5.2);
   CHECK(pieces.back().clip_end_s < 11.8);
   double inside = 0;
-  for (const Alignment& piece : pieces) inside += std::max(0.0, std::min(11.0, piece.clip_end_s) - std::max(6.0, piece.clip_start_s));
+  for (const Alignment& piece : pieces)
+    inside += std::max(0.0, std::min(11.0, piece.clip_end_s) - std::max(6.0, piece.clip_start_s));
   CHECK(inside > 4);
 }
 
@@ -179,7 +182,8 @@ TEST_CASE("Aligner: gain, polarity and filters do not matter", "[aligner]") {
 TEST_CASE("Aligner: other sound is refused", "[aligner]") {
   // Verify tries 11 speeds × 25 slopes × 14,400 lags; its threshold makes chance matches rarer than 1e-6 for speech-like sound. Seeds are fixed.
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
-    for (const auto& clip : {HalveRate(SpeechLike(4, 500 + seed)), HalveRate(MusicLike(4, 600 + seed)), WhiteNoise(4 * kDetectRateHz, 0.1, seed)}) {
+    for (const auto& clip :
+         {HalveRate(SpeechLike(4, 500 + seed)), HalveRate(MusicLike(4, 600 + seed)), WhiteNoise(4 * kDetectRateHz, 0.1, seed)}) {
       CHECK_FALSE(Get(VerifyStretch(Aligner(clip), 0, 4, 10, true, LoaderOf(TheStream()))));
     }
   }
@@ -187,7 +191,8 @@ TEST_CASE("Aligner: other sound is refused", "[aligner]") {
 
 TEST_CASE("Aligner: a stream with silent pauses is not followed into other sound", "[aligner]") {
   auto stream = TheStream();
-  for (double at_s = 2; at_s < 40; at_s += 3) std::fill_n(stream.begin() + static_cast<std::ptrdiff_t>(at_s * kDetectRateHz), kDetectRateHz, 0.0F);
+  for (double at_s = 2; at_s < 40; at_s += 3)
+    std::fill_n(stream.begin() + static_cast<std::ptrdiff_t>(at_s * kDetectRateHz), kDetectRateHz, 0.0F);
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     auto clip = HalveRate(SpeechLike(15, 520 + seed));
     Append(clip, ClipOf(stream, 15, 6));
@@ -257,7 +262,8 @@ TEST_CASE("Aligner: clips too short or silent to say anything are refused", "[al
   }
   const std::vector<float> silence(4 * kDetectRateHz, 0.0F);
   CHECK_FALSE(Get(VerifyStretch(Aligner(silence), 0, 4, 10, true, LoaderOf(TheStream()))));
-  CHECK(Get(Aligner(silence).Track({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, LoaderOf(TheStream()))).empty());
+  CHECK(Get(Aligner(silence).Track({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, LoaderOf(TheStream())))
+            .empty());
   const std::vector<float> silent_stream(20 * kDetectRateHz, 0.0F);
   const auto clip = ClipOf(TheStream(), 10, 4);
   CHECK_FALSE(Get(VerifyStretch(Aligner(clip), 0, 4, 10, true, LoaderOf(silent_stream))));

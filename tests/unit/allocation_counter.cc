@@ -6,7 +6,6 @@
 #include <memory>
 #include <vector>
 
-
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define EARMARK_SANITIZER_HOOKS 1
 #elif defined(__has_feature)
@@ -22,11 +21,12 @@ thread_local std::int64_t num_allocations = 0;
 #ifdef EARMARK_SANITIZER_HOOKS
 
 // sanitizer/allocator_interface.h, which g++'s package lacks.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t), void (*free_hook)(const volatile void*));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t),
+                                                         void (*free_hook)(const volatile void*));
 
 namespace {
-[[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t) { ++num_allocations; },
-                                                                                 [](const volatile void*) {});
+[[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t) { ++num_allocations; }, [](const volatile void*) {});
 }  // namespace
 
 #else

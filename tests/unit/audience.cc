@@ -32,9 +32,10 @@ TEST_CASE("Audience: every listener gets the variants of its trace code", "[audi
     const auto check = [&](std::int64_t symbol) {
       const auto view = reader.VariantsAt(symbol);
       equal = equal && view.variants.size() == 50 && view.listeners.size() == 50;
-      for (std::size_t i = 0; i < 50; ++i) equal = equal && view.listeners[i] == static_cast<ListenerId>(i) + 1 && view.variants[i] == codes[i].VariantAt(symbol);
+      for (std::size_t i = 0; i < 50; ++i)
+        equal = equal && view.listeners[i] == static_cast<ListenerId>(i) + 1 && view.variants[i] == codes[i].VariantAt(symbol);
     };
-    for (std::int64_t symbol = 0; symbol < 2000; ++symbol) check(symbol);                // in sequence
+    for (std::int64_t symbol = 0; symbol < 2000; ++symbol) check(symbol);                  // in sequence
     for (std::int64_t symbol = 5'000'000; symbol < 5'001'000; symbol += 7) check(symbol);  // with gaps
     for (int i = 0; i < 1000; ++i) check(random.Below(i % 2 == 0 ? 3000 : 100'000'000'000));
     CHECK(equal);

@@ -1,8 +1,9 @@
 #include "dsp/scoring/block_scores.h"
 
+#include <hwy/targets.h>
+
 #include <array>
 #include <catch2/catch.hpp>
-#include <hwy/targets.h>
 #include <vector>
 
 #include "dsp/tracing/trace_code.h"
@@ -33,7 +34,8 @@ ScoreTable RandomTable(int num_variants, const std::vector<std::int64_t>& symbol
   for (const std::int64_t symbol : symbols) {
     SymbolScores scores{.symbol = symbol, .steps = {}};
     for (int k = 0; k < num_variants; ++k) {
-      scores.steps[static_cast<std::size_t>(k)] = static_cast<std::int16_t>(static_cast<int>(random.Below(static_cast<std::uint64_t>(2 * most + 1))) - most);
+      scores.steps[static_cast<std::size_t>(k)] =
+          static_cast<std::int16_t>(static_cast<int>(random.Below(static_cast<std::uint64_t>(2 * most + 1))) - most);
     }
     table.symbols.push_back(scores);
   }
@@ -52,7 +54,9 @@ std::int32_t NaiveScore(const ScoreTable& table, const std::uint8_t* keystream) 
   std::int32_t score = 0;
   for (const SymbolScores& symbol : table.symbols) {
     const std::int64_t bit = symbol.symbol * bits;
-    score += symbol.steps[static_cast<std::size_t>(keystream[bit / 8] >> (bit % 8)) & static_cast<std::size_t>(table.num_variants - 1)];
+    score +=
+        symbol
+            .steps[static_cast<std::size_t>(keystream[bit / 8] >> (bit % 8)) & static_cast<std::size_t>(table.num_variants - 1)];
   }
   return score;
 }
@@ -96,7 +100,8 @@ TEST_CASE("Block scores: holes, and symbols at the ends of nibbles, bytes and bl
     const std::int64_t per_block = SymbolsPerBlock(q);
     CheckTable(RandomTable(q, {0}, 1000, random), random);
     CheckTable(RandomTable(q, {per_block - 1}, 1000, random), random);
-    CheckTable(RandomTable(q, {0, per_block - 1, per_block, 2 * per_block - 1, 2 * per_block + per_block / 2}, 1000, random), random);
+    CheckTable(RandomTable(q, {0, per_block - 1, per_block, 2 * per_block - 1, 2 * per_block + per_block / 2}, 1000, random),
+               random);
     for (const std::uint64_t one_in : {2, 7, 50}) {
       std::vector<std::int64_t> symbols;
       for (const std::int64_t s : SymbolsOfBlocks(q, 4)) {

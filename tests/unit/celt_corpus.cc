@@ -52,7 +52,8 @@ struct EncoderDeleter {
 };
 
 std::vector<Packet> Encode(const Setting& setting, std::span<const float> mono) {
-  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(kSampleRateHz, setting.num_channels, setting.application, nullptr));
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(
+      opus_encoder_create(kSampleRateHz, setting.num_channels, setting.application, nullptr));
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(1000 * setting.kilobits));
   opus_encoder_ctl(encoder.get(), OPUS_SET_VBR(setting.vbr ? 1 : 0));
   std::vector<float> sound(mono.begin(), mono.end());
@@ -65,7 +66,8 @@ std::vector<Packet> Encode(const Setting& setting, std::span<const float> mono) 
   std::vector<Packet> packets;
   for (std::size_t at = 0; at + step <= sound.size(); at += step) {
     Packet packet(1500);
-    packet.resize(static_cast<std::size_t>(std::max(0, opus_encode_float(encoder.get(), &sound[at], setting.packet_samples, packet.data(), 1500))));
+    packet.resize(static_cast<std::size_t>(
+        std::max(0, opus_encode_float(encoder.get(), &sound[at], setting.packet_samples, packet.data(), 1500))));
     packets.push_back(packet);
   }
   return packets;
@@ -77,7 +79,8 @@ void CheckOne(RewindingDecoder& decoder, const Packet& packet, int num_since_los
   RangeDecoder range(frame);
   const auto front = ParseCeltFront(CeltLayoutOf(packet[0]), range);
   totals.num_refused += front ? 0 : 1;
-  if (!front || front->silence || front->transient) return;  // transients may end in noise whose amount depends on the level: [anti-collapse]
+  // transients may end in noise whose amount depends on the level: [anti-collapse]
+  if (!front || front->silence || front->transient) return;
   std::vector<int> bands;
   for (int b = 0; b < celt::kNumBands; ++b) {
     if (front->num_fine_bits[static_cast<std::size_t>(b)] >= 2) bands.push_back(b);
@@ -88,7 +91,8 @@ void CheckOne(RewindingDecoder& decoder, const Packet& packet, int num_since_los
   const FieldCheck outcome = CheckField(decoder, packet, *front, band, channel, random);
   if (outcome.verdict == FieldVerdict::kDisagrees) {
     ++totals.num_disagree;
-    totals.last_disagreement = "band " + std::to_string(band) + " channel " + std::to_string(channel) + ": " + outcome.what + "; packets since a loss " + std::to_string(num_since_loss);
+    totals.last_disagreement = "band " + std::to_string(band) + " channel " + std::to_string(channel) + ": " + outcome.what +
+                               "; packets since a loss " + std::to_string(num_since_loss);
   }
   totals.num_faint += outcome.verdict == FieldVerdict::kTooFaint ? 1 : 0;
   if (outcome.verdict != FieldVerdict::kAgrees) return;
@@ -135,13 +139,15 @@ std::vector<std::vector<float>> Recordings() {
 
 std::string Summary(const Totals& totals) {
   std::ostringstream text;
-  text << totals.num_packets << " packets, " << totals.num_lost << " of them lost; " << totals.num_celt << " CELT, of which " << totals.num_refused << " were refused; fields: "
-       << totals.num_agree << " agree (" << totals.num_behind_loss << " right behind a loss), " << totals.num_disagree << " disagree, " << totals.num_faint << " too faint. "
+  text << totals.num_packets << " packets, " << totals.num_lost << " of them lost; " << totals.num_celt << " CELT, of which "
+       << totals.num_refused << " were refused; fields: " << totals.num_agree << " agree (" << totals.num_behind_loss
+       << " right behind a loss), " << totals.num_disagree << " disagree, " << totals.num_faint << " too faint. "
        << totals.last_disagreement;
   return text.str();
 }
 
-TEST_CASE("CeltFront: fine levels are where it says in what libopus makes of recordings, also behind lost packets", "[celt_corpus]") {
+TEST_CASE("CeltFront: fine levels are where it says in what libopus makes of recordings, also behind lost packets",
+          "[celt_corpus]") {
   Totals totals;
   std::mt19937 random(1);
   int num_settings = 0;
@@ -151,7 +157,13 @@ TEST_CASE("CeltFront: fine levels are where it says in what libopus makes of rec
         for (const int application : {OPUS_APPLICATION_AUDIO, OPUS_APPLICATION_VOIP}) {
           const int channels = 1 + num_settings / 2 % 2;
           const int packet_samples = ++num_settings % 5 == 0 ? 480 : kPacketSamples;
-          CheckRecording(recording, {.num_channels = channels, .kilobits = kilobits, .vbr = vbr, .application = application, .packet_samples = packet_samples}, random, totals);
+          CheckRecording(recording,
+                         {.num_channels = channels,
+                          .kilobits = kilobits,
+                          .vbr = vbr,
+                          .application = application,
+                          .packet_samples = packet_samples},
+                         random, totals);
         }
       }
     }

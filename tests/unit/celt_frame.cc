@@ -2,9 +2,8 @@
 
 #include <opus/opus.h>
 
-#include <catch2/catch.hpp>
-
 #include <array>
+#include <catch2/catch.hpp>
 #include <random>
 #include <vector>
 
@@ -25,7 +24,8 @@ struct Source {
 
 std::vector<Packet> Encode(const Source& source, std::span<const float> mono) {
   int error = OPUS_OK;
-  OpusEncoder* const encoder = opus_encoder_create(48000, source.num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, &error);  // CELT at every rate
+  // CELT at every rate
+  OpusEncoder* const encoder = opus_encoder_create(48000, source.num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, &error);
   opus_encoder_ctl(encoder, OPUS_SET_BITRATE(source.bitrate_bps));
   opus_encoder_ctl(encoder, OPUS_SET_VBR(source.vbr ? 1 : 0));
   const auto frame = static_cast<std::size_t>(source.frame_ms * 48);
@@ -41,14 +41,17 @@ std::vector<Packet> Encode(const Source& source, std::span<const float> mono) {
       block[2 * i + 1] = 0.5F * mono[at + i] + 0.5F * mono[(at + i + 4711) % mono.size()];
     }
     Packet packet(1500);
-    packet.resize(static_cast<std::size_t>(opus_encode_float(encoder, block.data(), static_cast<int>(frame), packet.data(), 1500)));
+    packet.resize(
+        static_cast<std::size_t>(opus_encode_float(encoder, block.data(), static_cast<int>(frame), packet.data(), 1500)));
     packets.push_back(packet);
   }
   opus_encoder_destroy(encoder);
   return packets;
 }
 
-TEST_CASE("CeltFront: fine levels stand where it says, as wide as it says, in libopus's packets of every size, rate and channel count", "[celt_frame]") {
+TEST_CASE(
+    "CeltFront: fine levels stand where it says, as wide as it says, in libopus's packets of every size, rate and channel count",
+    "[celt_frame]") {
   const int channels = GENERATE(1, 2);
   const double frame_ms = GENERATE(2.5, 5.0, 10.0, 20.0);
   const int kilobits = GENERATE(16, 32, 64, 128, 256);
@@ -66,7 +69,8 @@ TEST_CASE("CeltFront: fine levels stand where it says, as wide as it says, in li
     if (packet.size() < 3) continue;
     const auto front = ParseCeltFront(CeltLayoutOf(packet[0]), range);
     REQUIRE(front);
-    if (p % 4 == 0 && !front->silence && !front->transient) {  // transients may end in noise whose amount depends on the level: [anti-collapse]
+    // transients may end in noise whose amount depends on the level: [anti-collapse]
+    if (p % 4 == 0 && !front->silence && !front->transient) {
       for (int band = 0; band < front->layout.end_band; ++band) {
         if (front->num_fine_bits[static_cast<std::size_t>(band)] < 2) continue;
         ++fields;
@@ -89,12 +93,16 @@ TEST_CASE("CeltFront: no bytes make the parser run away or read outside", "[celt
     Packet frame(random() % 64);
     for (auto& byte : frame) byte = static_cast<std::uint8_t>(random());
     RangeDecoder range(frame);
-    const CeltLayout layout{.num_channels = 1 + static_cast<int>(random() % 2), .frame_size_log2 = static_cast<int>(random() % 4), .first_band = random() % 4 == 0 ? 17 : 0, .end_band = 21};
+    const CeltLayout layout{.num_channels = 1 + static_cast<int>(random() % 2),
+                            .frame_size_log2 = static_cast<int>(random() % 4),
+                            .first_band = random() % 4 == 0 ? 17 : 0,
+                            .end_band = 21};
     const auto front = ParseCeltFront(layout, range);
     if (!front || front->silence) continue;
     for (std::size_t b = 0; b < celt::kNumBands; ++b) {
       const int bits = front->num_fine_bits[b];
-      if (bits > 8 || (bits > 0 && front->first_fine_bit[b] + layout.num_channels * bits > static_cast<int>(8 * frame.size()))) FAIL("outside the frame");
+      if (bits > 8 || (bits > 0 && front->first_fine_bit[b] + layout.num_channels * bits > static_cast<int>(8 * frame.size())))
+        FAIL("outside the frame");
     }
     CeltLevels levels;
     levels.Advance(*front, frame);

@@ -61,8 +61,10 @@ class TemporaryFilesIn {
   TemporaryFilesIn(const TemporaryFilesIn&) = delete;
   TemporaryFilesIn& operator=(const TemporaryFilesIn&) = delete;
   ~TemporaryFilesIn() {
-    if (was_.empty()) ::unsetenv("TMPDIR");
-    else ::setenv("TMPDIR", was_.c_str(), 1);
+    if (was_.empty())
+      ::unsetenv("TMPDIR");
+    else
+      ::setenv("TMPDIR", was_.c_str(), 1);
   }
 
  private:
@@ -76,7 +78,8 @@ TEST_CASE("RateHalver: pieces give what HalveRate gives of the whole", "[decoded
   RateHalver halver;
   std::vector<float> out;
   const auto take = [&](std::span<const float> samples) { out.insert(out.end(), samples.begin(), samples.end()); };
-  for (std::size_t begin = 0; begin < size; begin += piece) take(halver.Process(std::span(in).subspan(begin, std::min(piece, size - begin))));
+  for (std::size_t begin = 0; begin < size; begin += piece)
+    take(halver.Process(std::span(in).subspan(begin, std::min(piece, size - begin))));
   take(halver.Finish());
   CAPTURE(size, piece);
   CHECK((out == HalveRate(in)));
@@ -117,7 +120,8 @@ TEST_CASE("DecodedClip: the digest is that of the file", "[decoded_clip]") {
   CHECK(digest == expected);
 }
 
-TEST_CASE("DecodedClip: channels that are multiples of each other are one sound, in the mean or the difference", "[decoded_clip]") {
+TEST_CASE("DecodedClip: channels that are multiples of each other are one sound, in the mean or the difference",
+          "[decoded_clip]") {
   const TempFolder folder;
   const std::vector<float> sound = Noise(5 * kSampleRateHz);
   const std::vector<float> silence(sound.size());
@@ -163,8 +167,8 @@ TEST_CASE("DecodedClip: what another sound on one side must reach to count", "[d
     for (std::size_t i = 0; i < right.size(); ++i) right[i] += other[i];
     return DecodedClip::Decode(WriteStereo(folder, Times(gain, sound), right), KeepOn).value().signals().size();
   };
-  CHECK(num_signals(1, 0.03F) == 4);     // the difference is at -36 dB
-  CHECK(num_signals(1, 0.01F) == 1);     // at -46 dB
+  CHECK(num_signals(1, 0.03F) == 4);         // the difference is at -36 dB
+  CHECK(num_signals(1, 0.01F) == 1);         // at -46 dB
   CHECK(num_signals(0.002F, 0.0002F) == 1);  // at -26 dB, but below -70 dBFS
 }
 

@@ -78,7 +78,7 @@ FanoutTarget Target(ListenerId listener, const Destination& destination) {
 TEST_CASE("Fanout: every listener gets its own variant under its own header", "[fanout]") {
   for (const int family : {AF_INET, AF_INET6}) {
     const UdpSocket sender(family);
-    if (!sender.bound()) continue;  // no IPv6 here
+    if (!sender.bound()) continue;   // no IPv6 here
     constexpr int kListeners = 150;  // more than a batch
     std::vector<std::unique_ptr<UdpSocket>> receivers;
     Audience audience(4, kListeners);
@@ -106,7 +106,8 @@ TEST_CASE("Fanout: every listener gets its own variant under its own header", "[
         const RtpPacket got = Get(ParseRtp(*received));
         Bytes header(kRtpHeaderBytes);
         targets[i].projection.WriteHeader(place, std::span<std::uint8_t, kRtpHeaderBytes>(header));
-        right = right && std::equal(header.begin(), header.end(), received->begin()) && got.header.ssrc == targets[i].projection.ssrc();
+        right = right && std::equal(header.begin(), header.end(), received->begin()) &&
+                got.header.ssrc == targets[i].projection.ssrc();
         const auto& expected = packets.bytes[static_cast<std::size_t>(codes[i].VariantAt(packet / 2))];
         right = right && Bytes(got.payload.begin(), got.payload.end()) == expected && !receivers[i]->Receive();
       }
@@ -123,8 +124,10 @@ TEST_CASE("Fanout: who is not in the audience gets nothing, whatever else is the
   for (int i = 0; i < 4; ++i) ids.push_back(Get(audience.Add(TestCodeKey(1), std::to_string(i))));
   AudienceReader reader(audience);
   FanoutTargets targets;
-  for (const std::size_t i : {0U, 1U, 3U}) targets.push_back(Target(ids[i], receivers[i].destination()));  // the third is not a target yet
-  CHECK(audience.Remove(ids[1]));                                                                         // the second is one still
+  // the third is not a target yet
+  for (const std::size_t i : {0U, 1U, 3U}) targets.push_back(Target(ids[i], receivers[i].destination()));
+  // the second is one still
+  CHECK(audience.Remove(ids[1]));
   Fanout fanout;
   const Packets packets;
   const auto view = reader.VariantsAt(7);
@@ -166,12 +169,14 @@ TEST_CASE("Fanout: nothing allocates", "[fanout]") {
   const UdpSocket receiver;
   Audience audience(4, 100);
   FanoutTargets targets;
-  for (int i = 0; i < 100; ++i) targets.push_back(Target(Get(audience.Add(TestCodeKey(1), std::to_string(i))), receiver.destination()));
+  for (int i = 0; i < 100; ++i)
+    targets.push_back(Target(Get(audience.Add(TestCodeKey(1), std::to_string(i))), receiver.destination()));
   AudienceReader reader(audience);
   Fanout fanout;
   const Packets packets;
   const auto before = NumAllocations();
-  for (std::int64_t symbol = 0; symbol < 50; ++symbol) (void)fanout.Send(sender.fd(), targets, reader.VariantsAt(symbol), packets.slot, {});
+  for (std::int64_t symbol = 0; symbol < 50; ++symbol)
+    (void)fanout.Send(sender.fd(), targets, reader.VariantsAt(symbol), packets.slot, {});
   CHECK(NumAllocations() == before);
 }
 

@@ -2,10 +2,9 @@
 
 #include <opus/opus.h>
 
-#include <catch2/catch.hpp>
-
 #include <algorithm>
 #include <array>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -48,8 +47,8 @@ struct EncoderDeleter {
 
 std::vector<Bytes> Encode(const Setting& setting, std::span<const float> mono) {
   int error = OPUS_OK;
-  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(
-      opus_encoder_create(kSampleRateHz, setting.num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, &error));  // CELT at every rate
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(
+      kSampleRateHz, setting.num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, &error));  // CELT at every rate
   REQUIRE(error == OPUS_OK);
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(setting.kilobits * 1000));
   opus_encoder_ctl(encoder.get(), OPUS_SET_VBR(setting.vbr ? 1 : 0));
@@ -73,8 +72,8 @@ std::vector<Bytes> Encode(const Setting& setting, std::span<const float> mono) {
 }
 
 bool Equal(const CeltFront& a, const CeltFront& b) {
-  return a.silence == b.silence && a.transient == b.transient && a.intra == b.intra && a.coarse == b.coarse && a.num_fine_bits == b.num_fine_bits &&
-         a.first_fine_bit == b.first_fine_bit && a.num_coded_bands == b.num_coded_bands;
+  return a.silence == b.silence && a.transient == b.transient && a.intra == b.intra && a.coarse == b.coarse &&
+         a.num_fine_bits == b.num_fine_bits && a.first_fine_bit == b.first_fine_bit && a.num_coded_bands == b.num_coded_bands;
 }
 
 // A fine level of a packet: where it stands.
@@ -102,7 +101,10 @@ Parsed Parse(std::span<const std::uint8_t> packet) {
     for (int b = 0; front && b < celt::kNumBands; ++b) {
       const int bits = front->num_fine_bits[static_cast<std::size_t>(b)];
       for (int c = 0; bits > 0 && c < split->num_channels; ++c) {
-        parsed.fields.push_back({.frame = f, .band = b, .first_bit = front->first_fine_bit[static_cast<std::size_t>(b)] + c * bits, .num_bits = bits});
+        parsed.fields.push_back({.frame = f,
+                                 .band = b,
+                                 .first_bit = front->first_fine_bit[static_cast<std::size_t>(b)] + c * bits,
+                                 .num_bits = bits});
       }
     }
   }
@@ -111,14 +113,16 @@ Parsed Parse(std::span<const std::uint8_t> packet) {
 
 std::vector<int> FieldValues(const Parsed& parsed) {
   std::vector<int> values;
-  for (const Field& field : parsed.fields) values.push_back(ReadRawBits(parsed.split.frames[field.frame], field.first_bit, field.num_bits));
+  for (const Field& field : parsed.fields)
+    values.push_back(ReadRawBits(parsed.split.frames[field.frame], field.first_bit, field.num_bits));
   return values;
 }
 
 Bytes WithoutFields(Bytes packet, const Parsed& parsed, const std::uint8_t* start) {
   for (const Field& field : parsed.fields) {
     const auto frame = parsed.split.frames[field.frame];
-    WriteRawBits(std::span(packet).subspan(static_cast<std::size_t>(frame.data() - start), frame.size()), field.first_bit, field.num_bits, 0);
+    WriteRawBits(std::span(packet).subspan(static_cast<std::size_t>(frame.data() - start), frame.size()), field.first_bit,
+                 field.num_bits, 0);
   }
   return packet;
 }
@@ -132,7 +136,10 @@ Bytes Patched(const Bytes& packet, const Patch& patch) {
 // A listener, of whom only libopus's own word is wanted on what its range decoder ended with.
 class Listener {
  public:
-  explicit Listener(int num_channels) : num_channels_(num_channels), decoder_(opus_decoder_create(kSampleRateHz, num_channels, &error_)) { REQUIRE(error_ == OPUS_OK); }
+  explicit Listener(int num_channels)
+      : num_channels_(num_channels), decoder_(opus_decoder_create(kSampleRateHz, num_channels, &error_)) {
+    REQUIRE(error_ == OPUS_OK);
+  }
   opus_uint32 FinalRange(const Bytes& packet) {
     std::vector<float> sound(static_cast<std::size_t>(5760 * num_channels_));
     REQUIRE(opus_decode_float(decoder_.get(), packet.data(), static_cast<opus_int32>(packet.size()), sound.data(), 5760, 0) > 0);
@@ -156,26 +163,30 @@ struct Changes {
 };
 
 // Of a pair of variants, `up` being where the carrier's sign leads to.
-void CheckOpposite(const Parsed& source, const Parsed& plus, const Parsed& minus, const std::array<float, kNumBands>& signs, Changes& changes) {
+void CheckOpposite(const Parsed& source, const Parsed& plus, const Parsed& minus, const std::array<float, kNumBands>& signs,
+                   Changes& changes) {
   const auto was = FieldValues(source);
   const auto one = FieldValues(plus);
   const auto other = FieldValues(minus);
   for (std::size_t i = 0; i < was.size(); ++i) {
     const Field& field = source.fields[i];
-    const int turns = static_cast<int>(field.frame) * source.split.samples_per_frame / kPacketSamples;  // up and down in turn, each 20 ms of a packet
+    // up and down in turn, each 20 ms of a packet
+    const int turns = static_cast<int>(field.frame) * source.split.samples_per_frame / kPacketSamples;
     const int sign = static_cast<int>(signs[static_cast<std::size_t>(field.band)]) * (turns % 2 == 0 ? 1 : -1);
     const int up = sign * (one[i] - was[i]);
     const int down = sign * (was[i] - other[i]);
     const int end = (1 << field.num_bits) - 1;
     if (up < 0 || down < 0) FAIL("band " << field.band << " moves against its sign");
-    if (up != down && !(up < down && one[i] == (sign > 0 ? end : 0)) && !(down < up && other[i] == (sign > 0 ? 0 : end))) FAIL("band " << field.band << " moves by " << up << " and " << down);
+    if (up != down && !(up < down && one[i] == (sign > 0 ? end : 0)) && !(down < up && other[i] == (sign > 0 ? 0 : end)))
+      FAIL("band " << field.band << " moves by " << up << " and " << down);
     changes.num_moved += (up > 0 ? 1 : 0) + (down > 0 ? 1 : 0);
     changes.num_clamped += up != down ? 1 : 0;
   }
 }
 
 // Every claim about one packet's variants.
-void CheckPacket(const Bytes& packet, const PatchedPacket& patched, std::int64_t symbol, std::vector<Listener>& listeners, Changes& changes) {
+void CheckPacket(const Bytes& packet, const PatchedPacket& patched, std::int64_t symbol, std::vector<Listener>& listeners,
+                 Changes& changes) {
   const Parsed source = Parse(packet);
   const Bytes rest = WithoutFields(packet, source, packet.data());
   const opus_uint32 range = listeners.back().FinalRange(packet);
@@ -193,7 +204,8 @@ void CheckPacket(const Bytes& packet, const PatchedPacket& patched, std::int64_t
     if (WithoutFields(variants[v], parsed[v], variants[v].data()) != rest) FAIL("bits differ that are no fine level's");
     if (listeners[v].FinalRange(variants[v]) != range) FAIL("libopus reads other symbols");
   }
-  for (std::size_t j = 0; 2 * j < variants.size(); ++j) CheckOpposite(source, parsed[2 * j], parsed[2 * j + 1], signs[j], changes);
+  for (std::size_t j = 0; 2 * j < variants.size(); ++j)
+    CheckOpposite(source, parsed[2 * j], parsed[2 * j + 1], signs[j], changes);
 }
 
 Changes CheckAll(const std::vector<Bytes>& packets, const StreamFormat& format, double packet_ms) {
@@ -211,13 +223,16 @@ Changes CheckAll(const std::vector<Bytes>& packets, const StreamFormat& format, 
   return changes;
 }
 
-TEST_CASE("InPacketMarker: variants differ in fine levels alone, pairs of them in opposite directions, in packets of every size, rate and channel count", "[in_packet_marker]") {
+TEST_CASE(
+    "InPacketMarker: variants differ in fine levels alone, pairs of them in opposite directions, in packets of every size, rate and channel count",
+    "[in_packet_marker]") {
   const int channels = GENERATE(1, 2);
   const double packet_ms = GENERATE(2.5, 5.0, 10.0, 20.0, 40.0, 60.0);
   const int kilobits = GENERATE(16, 32, 64, 128, 256);
   const bool vbr = GENERATE(true, false);
   CAPTURE(channels, packet_ms, kilobits, vbr);
-  const auto packets = Encode({.num_channels = channels, .kilobits = kilobits, .vbr = vbr, .packet_ms = packet_ms}, SpeechLike(kSeconds, 3));
+  const auto packets =
+      Encode({.num_channels = channels, .kilobits = kilobits, .vbr = vbr, .packet_ms = packet_ms}, SpeechLike(kSeconds, 3));
   const Changes changes = CheckAll(packets, Format(kilobits == 64 ? 8 : 4, channels), packet_ms);
   if (kilobits >= 64 * channels && packet_ms >= 20) CHECK(changes.num_moved > 100);
   CHECK(changes.num_clamped <= changes.num_moved);
@@ -225,8 +240,10 @@ TEST_CASE("InPacketMarker: variants differ in fine levels alone, pairs of them i
 
 // Frames of several packets as one: code 1 if two are of one size, 2 if of two, 3 of more.
 Bytes Joined(std::span<const Bytes> packets) {
-  const std::unique_ptr<OpusRepacketizer, void (*)(OpusRepacketizer*)> joiner(opus_repacketizer_create(), opus_repacketizer_destroy);
-  for (const Bytes& packet : packets) REQUIRE(opus_repacketizer_cat(joiner.get(), packet.data(), static_cast<opus_int32>(packet.size())) == OPUS_OK);
+  const std::unique_ptr<OpusRepacketizer, void (*)(OpusRepacketizer*)> joiner(opus_repacketizer_create(),
+                                                                              opus_repacketizer_destroy);
+  for (const Bytes& packet : packets)
+    REQUIRE(opus_repacketizer_cat(joiner.get(), packet.data(), static_cast<opus_int32>(packet.size())) == OPUS_OK);
   Bytes joined(10000);
   const int size = opus_repacketizer_out(joiner.get(), joined.data(), 10000);
   REQUIRE(size > 0);
@@ -241,7 +258,8 @@ Bytes Padded(Bytes packet, std::size_t num_more_bytes) {
   return packet;
 }
 
-TEST_CASE("InPacketMarker: packets of several frames, in each of the ways to pack them, are marked in all their frames", "[in_packet_marker]") {
+TEST_CASE("InPacketMarker: packets of several frames, in each of the ways to pack them, are marked in all their frames",
+          "[in_packet_marker]") {
   const int channels = GENERATE(1, 2);
   const bool vbr = GENERATE(true, false);
   const auto singles = Encode({.num_channels = channels, .kilobits = 96, .vbr = vbr}, SpeechLike(1.2, 4));
@@ -293,11 +311,13 @@ std::string Text(const PatchedPacket& patched) {
 }
 
 // What the detector rests on: it starts anywhere in the reference.
-TEST_CASE("InPacketMarker: half a second after a late start, or behind a gap, it marks as one that heard all", "[in_packet_marker]") {
+TEST_CASE("InPacketMarker: half a second after a late start, or behind a gap, it marks as one that heard all",
+          "[in_packet_marker]") {
   const double packet_ms = GENERATE(2.5, 5.0, 10.0, 20.0, 60.0);
   const int channels = GENERATE(1, 2);
   CAPTURE(packet_ms, channels);
-  const auto packets = Encode({.num_channels = channels, .kilobits = packet_ms < 10 ? 256 : 128, .packet_ms = packet_ms}, SpeechLike(6, 6));
+  const auto packets =
+      Encode({.num_channels = channels, .kilobits = packet_ms < 10 ? 256 : 128, .packet_ms = packet_ms}, SpeechLike(6, 6));
   const auto at_s = [&](double seconds) { return static_cast<std::size_t>(1000 * seconds / packet_ms); };
   InPacketMarker whole(Format(4, channels), TestKey());
   InPacketMarker late(Format(4, channels), TestKey());
@@ -323,7 +343,8 @@ TEST_CASE("InPacketMarker: half a second after a late start, or behind a gap, it
 
 // A voice in packets of 20 ms, coded by SILK alone.
 std::vector<Bytes> EncodeSilk(std::span<const float> mono, int bitrate_bps) {
-  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_VOIP, nullptr));
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(
+      opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_VOIP, nullptr));
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(bitrate_bps));
   opus_encoder_ctl(encoder.get(), OPUS_SET_BANDWIDTH(OPUS_BANDWIDTH_WIDEBAND));
   opus_encoder_ctl(encoder.get(), OPUS_SET_SIGNAL(OPUS_SIGNAL_VOICE));
@@ -357,14 +378,16 @@ std::vector<double> LevelsDb(const std::vector<Bytes>& packets) {
   std::vector<float> sound(kPacketSamples);
   std::vector<double> levels;
   for (const Bytes& packet : packets) {
-    CHECK(opus_decode_float(decoder, packet.data(), static_cast<opus_int32>(packet.size()), sound.data(), kPacketSamples, 0) == kPacketSamples);
+    CHECK(opus_decode_float(decoder, packet.data(), static_cast<opus_int32>(packet.size()), sound.data(), kPacketSamples, 0) ==
+          kPacketSamples);
     levels.push_back(20 * std::log10(Rms(sound) + 1e-9));
   }
   opus_decoder_destroy(decoder);
   return levels;
 }
 
-TEST_CASE("InPacketMarker: whatever variants a listener gets of SILK packets, his levels are those of the source, within 2 dB", "[in_packet_marker]") {
+TEST_CASE("InPacketMarker: whatever variants a listener gets of SILK packets, his levels are those of the source, within 2 dB",
+          "[in_packet_marker]") {
   const int bitrate_bps = GENERATE(12000, 16000);
   CAPTURE(bitrate_bps);
   int num_frames = 0;
@@ -400,7 +423,8 @@ TEST_CASE("InPacketMarker: whatever variants a listener gets of SILK packets, hi
   CHECK(furthest < 4);
 }
 
-TEST_CASE("InPacketMarker: SILK frames that carry a moved gain on stay, and so do those next to a voiced one that moved", "[in_packet_marker]") {
+TEST_CASE("InPacketMarker: SILK frames that carry a moved gain on stay, and so do those next to a voiced one that moved",
+          "[in_packet_marker]") {
   const InPacketMarker::Options options;
   const std::int64_t first_slot = GENERATE(0, 1);
   InPacketMarker marker(Format(), TestKey());
@@ -447,7 +471,8 @@ TEST_CASE("InPacketMarker: the symbol is that of the slot in which a packet star
   const auto mark = [&](std::int64_t first_slot) {
     InPacketMarker marker(Format(), TestKey());
     std::string text;
-    for (std::size_t p = 0; p < packets.size(); ++p) text += Text(marker.Mark(first_slot + static_cast<std::int64_t>(p % 2), packets[p])) + "\n";
+    for (std::size_t p = 0; p < packets.size(); ++p)
+      text += Text(marker.Mark(first_slot + static_cast<std::int64_t>(p % 2), packets[p])) + "\n";
     return text;
   };
   CHECK(mark(1000) == mark(1000));
@@ -489,14 +514,16 @@ TEST_CASE("InPacketMarker: silence, and packets that say that nothing was sent, 
   std::int64_t slot = 0;
   for (const Bytes& packet : Encode({.num_channels = channels, .vbr = vbr}, nothing)) CHECK(marker.Mark(slot++, packet).erased);
   const auto toc = static_cast<std::uint8_t>(31 << 3 | (channels - 1) << 2);
-  for (const Bytes& packet : {Bytes{toc}, Bytes{toc, 0x55}, Bytes{static_cast<std::uint8_t>(toc | 1)}, Bytes{static_cast<std::uint8_t>(toc | 1), 1, 2}, Bytes{static_cast<std::uint8_t>(toc | 3), 3}}) {
+  for (const Bytes& packet : {Bytes{toc}, Bytes{toc, 0x55}, Bytes{static_cast<std::uint8_t>(toc | 1)},
+                              Bytes{static_cast<std::uint8_t>(toc | 1), 1, 2}, Bytes{static_cast<std::uint8_t>(toc | 3), 3}}) {
     REQUIRE(SplitOpusPacket(packet));
     CHECK(marker.Mark(slot++, packet).erased);
   }
 }
 
 TEST_CASE("InPacketMarker: discontinuous transmission is erased where nothing is sent", "[in_packet_marker]") {
-  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_VOIP, nullptr));
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(
+      opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_VOIP, nullptr));
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(24000));
   opus_encoder_ctl(encoder.get(), OPUS_SET_DTX(1));
   const std::vector<float> nothing(kPacketSamples, 0.0F);
@@ -504,7 +531,8 @@ TEST_CASE("InPacketMarker: discontinuous transmission is erased where nothing is
   int num_not_sent = 0;
   for (int p = 0; p < 100; ++p) {
     Bytes packet(1500);
-    packet.resize(static_cast<std::size_t>(opus_encode_float(encoder.get(), nothing.data(), kPacketSamples, packet.data(), 1500)));
+    packet.resize(
+        static_cast<std::size_t>(opus_encode_float(encoder.get(), nothing.data(), kPacketSamples, packet.data(), 1500)));
     const auto patched = marker.Mark(p, packet);
     if (packet.size() > 2) continue;
     ++num_not_sent;
@@ -513,8 +541,10 @@ TEST_CASE("InPacketMarker: discontinuous transmission is erased where nothing is
   CHECK(num_not_sent > 30);
 }
 
-TEST_CASE("InPacketMarker: what is no Opus packet is erased, and the next one is marked as if it had not been", "[in_packet_marker]") {
-  const std::vector<Bytes> wrong = {{}, {0xFF}, {0xFB, 0}, {0xFB, 49, 1, 2, 3}, {0xF9, 1, 2, 3}, {0xFA, 200, 1, 2}, {0xFB, 0x42, 255, 255, 1}};
+TEST_CASE("InPacketMarker: what is no Opus packet is erased, and the next one is marked as if it had not been",
+          "[in_packet_marker]") {
+  const std::vector<Bytes> wrong = {
+      {}, {0xFF}, {0xFB, 0}, {0xFB, 49, 1, 2, 3}, {0xF9, 1, 2, 3}, {0xFA, 200, 1, 2}, {0xFB, 0x42, 255, 255, 1}};
   const auto packets = Encode({}, SpeechLike(1, 10));
   InPacketMarker plain(Format(), TestKey());
   InPacketMarker disturbed(Format(), TestKey());
@@ -552,7 +582,8 @@ struct Vector {
 
 Bytes FromHex(const std::string& hex) {
   Bytes bytes;
-  for (std::size_t i = 0; i < hex.size(); i += 2) bytes.push_back(static_cast<std::uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (std::size_t i = 0; i < hex.size(); i += 2)
+    bytes.push_back(static_cast<std::uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -573,37 +604,32 @@ TEST_CASE("InPacketMarker: golden vectors of moves of 0.7 dB in every band", "[i
   options.max_step_db = 1.6F;
   options.first_band = 2;
   options.end_band = 19;
-  CheckVectors(options, {
-        {
-         "f8002da4d3640ebdc4f0092ae67bc6b3ee3b0609d8f7dbc761bc6421e076de492cb972bae9a4b51b6f69c43fa74d9cd96c5e80b98d4e00f1839bb2d702f35824ede4b47072fb"
-         "751c66421cfa1b061b91",
-         " 4b=b0 4c=19 4d=a6 4f=a1 | 4a=1d 4b=3c 4c=3c 4d=86 4f=81 | 4a=1d 4b=38 4c=1c 4d=a6 4f=a1 | 4b=b4 4c=39 4d=86 4f=81"},
-        {
-         "f8531f9d0e40382faedf4f735ea129b59ee8f38c60f868e5de131c772aa4ef0611e5f77418f7ae51dd5b41c1fd43c8b858898a048bd882d8105f82c85889e78629312aee7a4d"
-         "b5972d2842ced06e02a3",
-         " 4b=95 4c=f0 4d=46 4f=63 | 4a=43 4b=07 4c=90 4d=76 4f=e3 | 4a=43 4b=17 4c=f0 4d=66 4f=e3 | 4b=85 4c=90 4d=56 4f=63"},
-        {
-         "f85026391aa1afc8a9741838a34a33a8bc721d66af7819fab2267e27905a38fd091867e51d47cd3867591c902680f1232f26481592e9cb125035ab26a2806a0695925cd8fac5"
-         "0dd13503f9fd5a54edbb",
-         " 4b=b6 4c=7a 4d=52 4e=dd 4f=7b | 4b=fc 4c=3a 4d=56 4e=fd 4f=fb | 4b=f4 4c=7a 4d=56 4e=dd 4f=7b | 4b=be 4c=3a 4d=52 4e=fd 4f=fb"},
-        {
-         "f44e3418b3e33c89a7e280efdce137cd3fc285f8e11fe474c0c99fc626e56ced69541272b77db4fe210e1ceb027cb660289e9970e03c17df4e269fb8b863a578bacd99a41de0"
-         "d76d374f86854eb39816",
-         " 49=4a 4b=45 4c=0e | 4b=d5 4c=9e | 4b=45 4c=9e | 49=4a 4b=d5 4c=0e"},
-        {
-         "f45b6d4431c4bbc3a9375565ce497504b0e166ff1112ec31d3f8bc7f8f611da7b523b8bafeb5d4a69dbde6ebcf29281dabbcd89e6b309e502efb575b70abdd8581ea16ddef4c"
-         "9be2a17a8ec3f3318f2fbd",
-         " 4c=e3 4d=35 | 4b=c2 4c=b7 4d=21 | 4c=f7 4d=21 | 4b=c2 4c=a3 4d=35"},
-        {
-         "f4056f3047c4504a73281e8ff55045bcfec774a626dc9a91334cc96ca7af4d6ac4908d7b97c0fc7c464057a1d5c4164aeb2089d66ab86366cc8d7be494081a0a5f2e1a660f79"
-         "5cbcd987972ad5f52ca8f8",
-         " 4c=e5 | 4c=85 | 4c=e5 | 4c=85"},
-        {
-         "fa6a50e7f65e334b516990728f0db1dab91c995ce7343c397f4fd7fcb06dd40b39d2d509fa7b81554ae5e7b1a3f0366371efeeb564b73d750a2b94a5ef42aa556b676e4b547d"
-         "7ebaf90267b5ad5381cfab268ae9aee788fc8f3d381f13248230b6ac506852d392fd1b0b221b3fe3a2ef01f7886d129f75a9ae887f7667ca28fa1f02aff88234a179204bfff1"
-         "b9bd4bac121ff17b9b7b39c7354777ae4a74026de404dc650c3641f3d4d682176038c6ebb3ecd45d99cebf9fdd82b2dd5e211983fc431b77944693deac24d128bed9068666ab",
-         " 66=91 67=dc 68=a8 69=a9 cc=bf cd=67 ce=09 cf=06 | 66=93 67=f9 68=8d 69=8d cd=4b ce=14 cf=24 | 66=93 67=f8 68=89 69=a9 cd=4b ce=18 cf=06 | 66=91 67=dd 68=ac 69=8d cc=bf cd=67 ce=05 cf=24"},
-  });
+  CheckVectors(
+      options,
+      {
+          {"f8002da4d3640ebdc4f0092ae67bc6b3ee3b0609d8f7dbc761bc6421e076de492cb972bae9a4b51b6f69c43fa74d9cd96c5e80b98d4e00f1839bb2d702f35824ede4b47072fb"
+           "751c66421cfa1b061b91",
+           " 4b=b0 4c=19 4d=a6 4f=a1 | 4a=1d 4b=3c 4c=3c 4d=86 4f=81 | 4a=1d 4b=38 4c=1c 4d=a6 4f=a1 | 4b=b4 4c=39 4d=86 4f=81"},
+          {"f8531f9d0e40382faedf4f735ea129b59ee8f38c60f868e5de131c772aa4ef0611e5f77418f7ae51dd5b41c1fd43c8b858898a048bd882d8105f82c85889e78629312aee7a4d"
+           "b5972d2842ced06e02a3",
+           " 4b=95 4c=f0 4d=46 4f=63 | 4a=43 4b=07 4c=90 4d=76 4f=e3 | 4a=43 4b=17 4c=f0 4d=66 4f=e3 | 4b=85 4c=90 4d=56 4f=63"},
+          {"f85026391aa1afc8a9741838a34a33a8bc721d66af7819fab2267e27905a38fd091867e51d47cd3867591c902680f1232f26481592e9cb125035ab26a2806a0695925cd8fac5"
+           "0dd13503f9fd5a54edbb",
+           " 4b=b6 4c=7a 4d=52 4e=dd 4f=7b | 4b=fc 4c=3a 4d=56 4e=fd 4f=fb | 4b=f4 4c=7a 4d=56 4e=dd 4f=7b | 4b=be 4c=3a 4d=52 4e=fd 4f=fb"},
+          {"f44e3418b3e33c89a7e280efdce137cd3fc285f8e11fe474c0c99fc626e56ced69541272b77db4fe210e1ceb027cb660289e9970e03c17df4e269fb8b863a578bacd99a41de0"
+           "d76d374f86854eb39816",
+           " 49=4a 4b=45 4c=0e | 4b=d5 4c=9e | 4b=45 4c=9e | 49=4a 4b=d5 4c=0e"},
+          {"f45b6d4431c4bbc3a9375565ce497504b0e166ff1112ec31d3f8bc7f8f611da7b523b8bafeb5d4a69dbde6ebcf29281dabbcd89e6b309e502efb575b70abdd8581ea16ddef4c"
+           "9be2a17a8ec3f3318f2fbd",
+           " 4c=e3 4d=35 | 4b=c2 4c=b7 4d=21 | 4c=f7 4d=21 | 4b=c2 4c=a3 4d=35"},
+          {"f4056f3047c4504a73281e8ff55045bcfec774a626dc9a91334cc96ca7af4d6ac4908d7b97c0fc7c464057a1d5c4164aeb2089d66ab86366cc8d7be494081a0a5f2e1a660f79"
+           "5cbcd987972ad5f52ca8f8",
+           " 4c=e5 | 4c=85 | 4c=e5 | 4c=85"},
+          {"fa6a50e7f65e334b516990728f0db1dab91c995ce7343c397f4fd7fcb06dd40b39d2d509fa7b81554ae5e7b1a3f0366371efeeb564b73d750a2b94a5ef42aa556b676e4b547d"
+           "7ebaf90267b5ad5381cfab268ae9aee788fc8f3d381f13248230b6ac506852d392fd1b0b221b3fe3a2ef01f7886d129f75a9ae887f7667ca28fa1f02aff88234a179204bfff1"
+           "b9bd4bac121ff17b9b7b39c7354777ae4a74026de404dc650c3641f3d4d682176038c6ebb3ecd45d99cebf9fdd82b2dd5e211983fc431b77944693deac24d128bed9068666ab",
+           " 66=91 67=dc 68=a8 69=a9 cc=bf cd=67 ce=09 cf=06 | 66=93 67=f9 68=8d 69=8d cd=4b ce=14 cf=24 | 66=93 67=f8 68=89 69=a9 cd=4b ce=18 cf=06 | 66=91 67=dd 68=ac 69=8d cc=bf cd=67 ce=05 cf=24"},
+      });
 }
 
 }  // namespace

@@ -83,8 +83,10 @@ TEST_CASE("KeyFile: the id of a known key never changes", "[key_file]") {
 
 TEST_CASE("KeyFile: a key of zeros is refused", "[key_file]") {
   const TempFolder folder;
-  CheckFails(ReadKeyFile(WithMode(folder.File("k"), "earmark-key-1 " + std::string(64, '0') + "\n", 0600)), ErrorCode::kInvalidArgument, "a key of zeros");
-  CheckFails(ReadKeyFile(WithMode(folder.File("hole"), std::string(79, '\0'), 0600)), ErrorCode::kInvalidArgument, "not a key file");
+  CheckFails(ReadKeyFile(WithMode(folder.File("k"), "earmark-key-1 " + std::string(64, '0') + "\n", 0600)),
+             ErrorCode::kInvalidArgument, "a key of zeros");
+  CheckFails(ReadKeyFile(WithMode(folder.File("hole"), std::string(79, '\0'), 0600)), ErrorCode::kInvalidArgument,
+             "not a key file");
 }
 
 TEST_CASE("KeyFile: an existing file is never overwritten", "[key_file]") {

@@ -13,19 +13,22 @@ bool StartsWithAny(const std::string& text, const std::vector<std::string>& pref
   return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) { return text.starts_with(prefix); });
 }
 
-bool IsProject(const std::string& include) { return StartsWithAny(include, {"dsp/", "db/", "services/", "tools/", "proto/", "tests/"}); }
+bool IsProject(const std::string& include) {
+  return StartsWithAny(include, {"dsp/", "db/", "services/", "tools/", "proto/", "tests/"});
+}
 
 // A standard or POSIX header: no folder in its name (or sys/) and, with .h, one of the system's.
 bool IsSystem(const std::string& include) {
   if (include.starts_with("sys/") || include.starts_with("linux/")) return true;
   if (include.find('/') != std::string::npos) return false;
-  static const std::vector<std::string> kSystem = {"fcntl.h", "unistd.h", "signal.h", "poll.h", "errno.h", "pthread.h", "sched.h", "time.h", "dirent.h", "limits.h", "math.h", "getopt.h"};
+  static const std::vector<std::string> kSystem = {"fcntl.h", "unistd.h", "signal.h", "poll.h",   "errno.h", "pthread.h",
+                                                   "sched.h", "time.h",   "dirent.h", "limits.h", "math.h",  "getopt.h"};
   return include.find('.') == std::string::npos || std::find(kSystem.begin(), kSystem.end(), include) != kSystem.end();
 }
 
 // `except`: a folder below it that has rules of its own.
-void CheckFolder(const std::string& folder, const std::vector<std::string>& may_include_ours, const std::vector<std::string>& may_include_others,
-                 const std::string& except = "/") {
+void CheckFolder(const std::string& folder, const std::vector<std::string>& may_include_ours,
+                 const std::vector<std::string>& may_include_others, const std::string& except = "/") {
   const auto files = SourcesUnder(folder);
   CHECK(files.size() > 2);
   for (const SourceFile& file : files) {
@@ -39,7 +42,9 @@ void CheckFolder(const std::string& folder, const std::vector<std::string>& may_
 }
 
 TEST_CASE("Layering: dsp knows audio and cryptography, no stores, services or logs", "[layering]") {
-  CheckFolder("dsp", {"dsp/"}, {"opus/", "opus.h", "ogg/", "sndfile.h", "soxr.h", "fftw3.h", "sodium.h", "tl/expected.hpp", "libav", "libswresample/", "hwy/"});
+  CheckFolder("dsp", {"dsp/"},
+              {"opus/", "opus.h", "ogg/", "sndfile.h", "soxr.h", "fftw3.h", "sodium.h", "tl/expected.hpp", "libav",
+               "libswresample/", "hwy/"});
 }
 
 TEST_CASE("Layering: db knows dsp's value types alone", "[layering]") {
@@ -47,12 +52,14 @@ TEST_CASE("Layering: db knows dsp's value types alone", "[layering]") {
 }
 
 TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {
-  CheckFolder("services/common", {"services/common/", "dsp/", "db/"}, {"sodium.h", "nlohmann/", "spdlog/"}, "services/common/server/");
+  CheckFolder("services/common", {"services/common/", "dsp/", "db/"}, {"sodium.h", "nlohmann/", "spdlog/"},
+              "services/common/server/");
 }
 
 TEST_CASE("Layering: services/common/server is the daemons' frame and knows no store, audio or call of theirs", "[layering]") {
-  CheckFolder("services/common/server", {"services/common/server/", "dsp/core/result.h", "dsp/core/core_dumps.h"},
-              {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/", "arpa/"});
+  CheckFolder(
+      "services/common/server", {"services/common/server/", "dsp/core/result.h", "dsp/core/core_dumps.h"},
+      {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/", "arpa/"});
 }
 
 TEST_CASE("Layering: the API stands apart, and marking and scanning do not know it", "[layering]") {
@@ -61,7 +68,8 @@ TEST_CASE("Layering: the API stands apart, and marking and scanning do not know 
       for (const std::string& include : file.Includes()) {
         INFO(file.path << " includes " << include);
         CHECK_FALSE(StartsWithAny(include, {"earmark/v1/", "proto/"}));
-        if (!file.path.starts_with("services/common/server/")) CHECK_FALSE(StartsWithAny(include, {"services/common/server/", "grpc", "google/"}));
+        if (!file.path.starts_with("services/common/server/"))
+          CHECK_FALSE(StartsWithAny(include, {"services/common/server/", "grpc", "google/"}));
       }
     }
   }
@@ -76,7 +84,8 @@ TEST_CASE("Layering: the sidecar's media parts stand on dsp and what services sh
   }
 }
 
-TEST_CASE("Layering: the detection service stands on the shared calls, the store and the API, and knows no sidecar", "[layering]") {
+TEST_CASE("Layering: the detection service stands on the shared calls, the store and the API, and knows no sidecar",
+          "[layering]") {
   CheckFolder("services/detectd", {"services/detectd/", "services/common/", "dsp/", "db/"},
               {"earmark/v1/", "grpcpp/", "google/protobuf/", "nlohmann/", "spdlog/", "sodium.h"});
   for (const SourceFile& file : SourcesUnder("services/detectd")) {
@@ -134,7 +143,8 @@ TEST_CASE("Layering: nothing outside the repository is needed", "[layering]") {
   // Put together here so that this file does not find itself.
   const std::string shared = std::string("../") + "shared";
   const std::string work = std::string("/") + "work/";
-  for (const SourceFile& file : FilesUnder("", {".h", ".cc", ".in", ".txt", ".cmake", ".json", ".py", ".sh", ".sql", ".md", ".proto", ".toml", ".yml", ".yaml", "run", "test", "demo", "setup", "lab"})) {
+  for (const SourceFile& file : FilesUnder("", {".h", ".cc", ".in", ".txt", ".cmake", ".json", ".py", ".sh", ".sql", ".md",
+                                                ".proto", ".toml", ".yml", ".yaml", "run", "test", "demo", "setup", "lab"})) {
     INFO(file.path);
     CHECK(file.text.find(shared) == std::string::npos);
     CHECK(file.text.find(work) == std::string::npos);

@@ -6,8 +6,8 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
-#include "dsp/tracing/trace_code.h"
 #include "dsp/rtp/rtp_packet.h"
+#include "dsp/tracing/trace_code.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"
@@ -22,7 +22,8 @@ const StreamFormat kInPacket = {.packets_per_symbol = 1, .kind = ReferenceKind::
 // What a speaker's client sends: half a second of speech and more, at 64 kb/s, variable in length. (What is more than a second ahead of time is not believed.)
 std::vector<Bytes> SpokenPackets(int packet_samples, int num_channels = 1) {
   int error = OPUS_OK;
-  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(opus_encoder_create(kSampleRateHz, num_channels, OPUS_APPLICATION_AUDIO, &error), opus_encoder_destroy);
+  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(
+      opus_encoder_create(kSampleRateHz, num_channels, OPUS_APPLICATION_AUDIO, &error), opus_encoder_destroy);
   REQUIRE(error == OPUS_OK);
   REQUIRE(opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(64000)) == OPUS_OK);
   const auto mono = SpeechLike(1, 3);
@@ -31,7 +32,8 @@ std::vector<Bytes> SpokenPackets(int packet_samples, int num_channels = 1) {
   std::vector<Bytes> packets;
   for (int i = 0; (i + 1) * packet_samples <= 40 * kPacketSamples; ++i) {
     Bytes bytes(4000);
-    bytes.resize(static_cast<std::size_t>(opus_encode_float(encoder.get(), host.data() + i * packet_samples * num_channels, packet_samples, bytes.data(), 4000)));
+    bytes.resize(static_cast<std::size_t>(
+        opus_encode_float(encoder.get(), host.data() + i * packet_samples * num_channels, packet_samples, bytes.data(), 4000)));
     packets.push_back(bytes);
   }
   return packets;
@@ -42,7 +44,9 @@ class Scene {
  public:
   explicit Scene(const StreamFormat& format) : format_(format) {
     auto targets = std::make_shared<SourceTargets>();
-    targets->v4.push_back({.listener = Get(audience_.Add(keys.code, "ann")), .destination = Get(Destination::Parse("127.0.0.1", listener_.port())), .projection = projection});
+    targets->v4.push_back({.listener = Get(audience_.Add(keys.code, "ann")),
+                           .destination = Get(Destination::Parse("127.0.0.1", listener_.port())),
+                           .projection = projection});
     UdpSocket socket = Get(UdpSocket::Bind("127.0.0.1", 0));
     to_ = Get(Destination::Parse("127.0.0.1", socket.port()));
     source = Get(LiveSource::Create({.format = format, .recording = 7}, keys, std::move(socket), clock_, audience_, recorder));
@@ -58,7 +62,8 @@ class Scene {
   }
   void Arrive(std::uint16_t sequence, std::uint32_t timestamp, const Bytes& opus) {
     Bytes datagram(kRtpHeaderBytes);
-    WriteRtpHeader({.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = 7}, std::span<std::uint8_t, kRtpHeaderBytes>(datagram.data(), kRtpHeaderBytes));
+    WriteRtpHeader({.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = 7},
+                   std::span<std::uint8_t, kRtpHeaderBytes>(datagram.data(), kRtpHeaderBytes));
     datagram.insert(datagram.end(), opus.begin(), opus.end());
     Arrive(datagram);
   }
@@ -99,7 +104,8 @@ class Scene {
 // What `ann` is to get of a source's packets, each in its slot.
 class Expected {
  public:
-  Expected(const StreamFormat& format, const StreamKeys& keys) : marker_(format, keys.carrier), code_(keys.code, "ann", format.num_variants) {}
+  Expected(const StreamFormat& format, const StreamKeys& keys)
+      : marker_(format, keys.carrier), code_(keys.code, "ann", format.num_variants) {}
   Bytes Copy(std::int64_t packet, Bytes opus) {
     const PatchedPacket patched = marker_.Mark(packet, opus);
     if (!patched.erased) patched.patches[static_cast<std::size_t>(code_.VariantAt(packet))].Apply(opus);
@@ -136,7 +142,8 @@ TEST_CASE("LiveSource: a source's own packets go on with the listener's bytes, a
       INFO(samples << " samples, " << num_channels << " channels");
       Scene scene(kInPacket);
       const auto packets = SpokenPackets(samples, num_channels);
-      for (std::size_t i = 0; i < packets.size(); ++i) scene.Arrive(static_cast<std::uint16_t>(i), static_cast<std::uint32_t>(1000 + samples * static_cast<int>(i)), packets[i]);
+      for (std::size_t i = 0; i < packets.size(); ++i)
+        scene.Arrive(static_cast<std::uint16_t>(i), static_cast<std::uint32_t>(1000 + samples * static_cast<int>(i)), packets[i]);
       const auto heard = scene.Hear();
       REQUIRE(heard.size() == packets.size());
       Expected expected(kInPacket, scene.keys);
@@ -170,13 +177,15 @@ TEST_CASE("LiveSource: what cannot be marked, and what is no Opus, goes on as it
   Scene scene(kInPacket);
   const auto packets = SpokenPackets(kPacketSamples);
   const Bytes dtx = {packets[0][0]};
-  const Bytes silk(60, 0x08);                  // SILK, 20 ms
-  const Bytes no_opus = {0xFF, 0x00, 0x12};    // no frame count
+  const Bytes silk(60, 0x08);                // SILK, 20 ms
+  const Bytes no_opus = {0xFF, 0x00, 0x12};  // no frame count
   const std::vector<Bytes> sent = {packets[0], dtx, silk, no_opus, Bytes(1800, 0xFF), packets[1]};
-  for (std::size_t i = 0; i < sent.size(); ++i) scene.Arrive(static_cast<std::uint16_t>(i), static_cast<std::uint32_t>(960 * i), sent[i]);
+  for (std::size_t i = 0; i < sent.size(); ++i)
+    scene.Arrive(static_cast<std::uint16_t>(i), static_cast<std::uint32_t>(960 * i), sent[i]);
   const auto heard = scene.Hear();
   REQUIRE(heard.size() == sent.size());
-  for (std::size_t i = 0; i < heard.size(); ++i) CHECK(heard[i].position == heard[0].position + static_cast<std::int64_t>(i) * kPacketSamples);
+  for (std::size_t i = 0; i < heard.size(); ++i)
+    CHECK(heard[i].position == heard[0].position + static_cast<std::int64_t>(i) * kPacketSamples);
   for (const std::size_t i : {1U, 2U, 3U, 4U}) CHECK(heard[i].payload == sent[i]);
   const SourceCounts counts = scene.source->counts();
   CHECK(counts.malformed == 2);
@@ -187,7 +196,9 @@ TEST_CASE("LiveSource: what cannot be marked, and what is no Opus, goes on as it
 TEST_CASE("LiveSource: a source's own packets do not wait for one another, and late ones go on as they came", "[live_source]") {
   Scene scene(kInPacket);
   const auto packets = SpokenPackets(kPacketSamples);
-  const auto arrive = [&](std::size_t i) { scene.Arrive(static_cast<std::uint16_t>(65530 + i), static_cast<std::uint32_t>(960 * i), packets[i]); };
+  const auto arrive = [&](std::size_t i) {
+    scene.Arrive(static_cast<std::uint16_t>(65530 + i), static_cast<std::uint32_t>(960 * i), packets[i]);
+  };
   for (const std::size_t i : {0U, 1U, 2U}) arrive(i);
   const auto first = scene.Hear();
   REQUIRE(first.size() == 3);
@@ -208,7 +219,8 @@ TEST_CASE("LiveSource: a source's own packets do not wait for one another, and l
   CHECK(counts.sent == 7);
   // The late one is not recorded: its successors were marked without it.
   std::vector<std::int64_t> recorded;
-  for (; scene.recorder.Front() != nullptr; scene.recorder.Pop()) recorded.push_back(scene.recorder.Front()->packet - first[0].position / kPacketSamples);
+  for (; scene.recorder.Front() != nullptr; scene.recorder.Pop())
+    recorded.push_back(scene.recorder.Front()->packet - first[0].position / kPacketSamples);
   CHECK(recorded == std::vector<std::int64_t>{0, 1, 2, 5, 6, 12});
 }
 
@@ -219,7 +231,8 @@ TEST_CASE("LiveSource: formats that cannot be sent are refused", "[live_source]"
   StreamFormat wrong_version = kInPacket;
   wrong_version.code_version = 1;
   for (const StreamFormat& format : {wrong_version, StreamFormat{.kind = ReferenceKind::kHostPackets}}) {
-    const auto created = LiveSource::Create({.format = format}, TestKeys(), Get(UdpSocket::Bind("127.0.0.1", 0)), clock, audience, recorder);
+    const auto created =
+        LiveSource::Create({.format = format}, TestKeys(), Get(UdpSocket::Bind("127.0.0.1", 0)), clock, audience, recorder);
     REQUIRE_FALSE(created);
     CHECK(created.error().code == ErrorCode::kInvalidArgument);
   }

@@ -52,7 +52,8 @@ double BandPower(std::span<const float> x, double low_hz, double high_hz) {
       fft.time()[n] = x[at + n] * static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * static_cast<double>(n) / 4800));
     }
     fft.Forward();
-    for (int k = static_cast<int>(low_hz / 10); k < static_cast<int>(high_hz / 10); ++k) power += std::norm(fft.bins()[static_cast<std::size_t>(k)]);
+    for (int k = static_cast<int>(low_hz / 10); k < static_cast<int>(high_hz / 10); ++k)
+      power += std::norm(fft.bins()[static_cast<std::size_t>(k)]);
   }
   return power;
 }
@@ -63,7 +64,8 @@ TEST_CASE("Marker: the host passes through untouched, kLatencySamples late", "[m
     const auto host = WhiteNoise(static_cast<std::size_t>(50 * kPacketSamples * channels), 0.5, 1);
     const Marked marked = MarkAll(host, format);
     const auto delay = static_cast<std::size_t>(Marker::kLatencySamples * channels);
-    CHECK(std::all_of(marked.host.begin(), marked.host.begin() + static_cast<std::ptrdiff_t>(delay), [](float x) { return x == 0; }));
+    CHECK(std::all_of(marked.host.begin(), marked.host.begin() + static_cast<std::ptrdiff_t>(delay),
+                      [](float x) { return x == 0; }));
     CHECK(std::equal(marked.host.begin() + static_cast<std::ptrdiff_t>(delay), marked.host.end(), host.begin()));
   }
 }
@@ -78,7 +80,8 @@ TEST_CASE("Marker: the mean of all variants is the host", "[marker]") {
     }
     CHECK(SnrDb(marked.host, mean) > 120);
     for (int v = 0; v < q; ++v) {
-      for (int w = 0; w < v; ++w) CHECK(marked.variants[static_cast<std::size_t>(v)] != marked.variants[static_cast<std::size_t>(w)]);
+      for (int w = 0; w < v; ++w)
+        CHECK(marked.variants[static_cast<std::size_t>(v)] != marked.variants[static_cast<std::size_t>(w)]);
     }
   }
 }
@@ -114,7 +117,8 @@ TEST_CASE("Marker: both channels get the same gains", "[marker]") {
   Random random(3);
   for (double hz = 100; hz < 12000; hz += random.Uniform(60, 110)) {
     const double phase = random.Uniform(0, 6.28);
-    for (std::size_t n = 0; n < num_samples; ++n) tones[n] += static_cast<float>(0.01 * std::sin(2 * std::numbers::pi * hz * static_cast<double>(n) / kSampleRateHz + phase));
+    for (std::size_t n = 0; n < num_samples; ++n)
+      tones[n] += static_cast<float>(0.01 * std::sin(2 * std::numbers::pi * hz * static_cast<double>(n) / kSampleRateHz + phase));
   }
   const StreamFormat format{.packets_per_symbol = 5, .num_channels = 2};
   const Marked marked = MarkAll(Interleaved(tones, WhiteNoise(num_samples, 0.1, 4)), format);
@@ -126,7 +130,8 @@ TEST_CASE("Marker: both channels get the same gains", "[marker]") {
       std::vector<std::vector<std::complex<float>>> spectra;
       for (const auto& x : {deviation, std::span<const float>(marked.host)}) {
         for (std::size_t n = 0; n < 960; ++n) {
-          fft.time()[n] = x[2 * (480 * frame - 480 + n) + channel] * static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / 960));
+          fft.time()[n] = x[2 * (480 * frame - 480 + n) + channel] *
+                          static_cast<float>(0.5 - 0.5 * std::cos(2 * std::numbers::pi * (static_cast<double>(n) + 0.5) / 960));
         }
         fft.Forward();
         spectra.emplace_back(fft.bins().begin(), fft.bins().end());
@@ -209,8 +214,10 @@ TEST_CASE("Marker: following a code is choosing its variants", "[marker]") {
       const float own = all.variants[static_cast<std::size_t>(code.VariantAt(symbol))][i];
       const float next = all.variants[static_cast<std::size_t>(code.VariantAt(symbol + 1))][i];
       const double away = std::abs(followed.variants[0][i] - own);
-      if (i % 1920 < 1440) inside = std::max(inside, away);
-      else across = std::max(across, away - std::abs(own - next) - 0.01 * std::abs(own));
+      if (i % 1920 < 1440)
+        inside = std::max(inside, away);
+      else
+        across = std::max(across, away - std::abs(own - next) - 0.01 * std::abs(own));
     }
     CHECK(inside < 1e-6);
     CHECK(across < 0.05);
@@ -295,7 +302,8 @@ TEST_CASE("Marker: one that skipped is one that started there, with nothing of t
 }
 
 // The packets of one variant, by number.
-std::vector<float> PlayVariant(StreamMarker& marker, std::span<const float> host, std::size_t variant, std::vector<std::int64_t>& numbers) {
+std::vector<float> PlayVariant(StreamMarker& marker, std::span<const float> host, std::size_t variant,
+                               std::vector<std::int64_t>& numbers) {
   Listener listener(1);
   std::vector<float> sound;
   for (std::size_t at = 0; at + kPacketSamples <= host.size(); at += kPacketSamples) {

@@ -257,26 +257,28 @@ std::string Page(const PageSpec& spec) {
   append(0, 4);
   append(lacing.size(), 1);
   header += lacing;
-  ogg_page page{reinterpret_cast<unsigned char*>(header.data()), static_cast<long>(header.size()), reinterpret_cast<unsigned char*>(body.data()),
-                static_cast<long>(body.size())};
+  ogg_page page{reinterpret_cast<unsigned char*>(header.data()), static_cast<long>(header.size()),
+                reinterpret_cast<unsigned char*>(body.data()), static_cast<long>(body.size())};
   ogg_page_checksum_set(&page);
   return header + body;
 }
 
 std::string HeadPacket(int num_channels = 1, int mapping_family = 0, int version = 1) {
-  return std::string("OpusHead") + static_cast<char>(version) + static_cast<char>(num_channels) + std::string("\x38\x01\x80\xBB\0\0\0\xFE", 8) +
-         static_cast<char>(mapping_family);  // pre-skip 312, 48 kHz, -2 dB
+  return std::string("OpusHead") + static_cast<char>(version) + static_cast<char>(num_channels) +
+         std::string("\x38\x01\x80\xBB\0\0\0\xFE", 8) + static_cast<char>(mapping_family);  // pre-skip 312, 48 kHz, -2 dB
 }
 
 std::string TagsPacket(std::size_t num_bytes = 16) { return "OpusTags" + std::string(num_bytes - 8, '\0'); }
 
 std::string Headers(const std::string& head = HeadPacket(), int serial = 1) {
-  return Page({.serial = serial, .number = 0, .flags = 2, .packets = {head}}) + Page({.serial = serial, .number = 1, .packets = {TagsPacket()}});
+  return Page({.serial = serial, .number = 0, .flags = 2, .packets = {head}}) +
+         Page({.serial = serial, .number = 1, .packets = {TagsPacket()}});
 }
 
 const std::string kPacket20Ms("\xF8\1\2\3", 4);
 
-TEST_CASE("OggOpusReader: what was written comes back, packets of any duration, untouched and with their true length", "[ogg_opus]") {
+TEST_CASE("OggOpusReader: what was written comes back, packets of any duration, untouched and with their true length",
+          "[ogg_opus]") {
   const TempFolder folder;
   const std::string path = folder.File("a.opus");
   const int packet_samples = GENERATE(120, 480, 960, 1920, 2880, 5760);
@@ -336,13 +338,15 @@ TEST_CASE("OggOpusReader: tags of any size are passed over, and a recording of a
 TEST_CASE("OggOpusReader: the last page may be empty, and less than the pre-skip is nothing", "[ogg_opus]") {
   const TempFolder folder;
   const std::string path = folder.File("a.opus");
-  WriteBytes(path, Headers() + Page({.number = 2, .granule = 960, .packets = {kPacket20Ms}}) + Page({.number = 3, .granule = 960, .flags = 4}));
+  WriteBytes(path, Headers() + Page({.number = 2, .granule = 960, .packets = {kPacket20Ms}}) +
+                       Page({.number = 3, .granule = 960, .flags = 4}));
   CHECK(ReadAll(path).num_samples == 960 - 312);
   WriteBytes(path, Headers() + Page({.number = 2, .granule = 100, .flags = 4, .packets = {kPacket20Ms}}));
   Read read = ReadAll(path);
   CHECK(read.num_samples == 0);
   CHECK(read.packets.size() == 1);
-  WriteBytes(path, Page({.number = 0, .flags = 2, .packets = {HeadPacket()}}) + Page({.number = 1, .flags = 4, .packets = {TagsPacket()}}));
+  WriteBytes(path, Page({.number = 0, .flags = 2, .packets = {HeadPacket()}}) +
+                       Page({.number = 1, .flags = 4, .packets = {TagsPacket()}}));
   read = ReadAll(path);
   CHECK(read.message.empty());
   CHECK(read.packets.empty());
@@ -353,7 +357,8 @@ TEST_CASE("OggOpusReader: where pages tell less time than their packets, only th
   const TempFolder folder;
   const std::string path = folder.File("looped.opus");
   // Three packets by the second page, of which its time leaves out half of one, as files do that were looped; then one that ends 100 samples early.
-  WriteBytes(path, Headers() + Page({.number = 2, .granule = 1920, .packets = {kPacket20Ms, kPacket20Ms}}) + Page({.number = 3, .granule = 2400, .packets = {kPacket20Ms}}) +
+  WriteBytes(path, Headers() + Page({.number = 2, .granule = 1920, .packets = {kPacket20Ms, kPacket20Ms}}) +
+                       Page({.number = 3, .granule = 2400, .packets = {kPacket20Ms}}) +
                        Page({.number = 4, .granule = 3260, .flags = 4, .packets = {kPacket20Ms}}));
   const Read read = ReadAll(path);
   CHECK(read.message.empty());
@@ -394,7 +399,8 @@ TEST_CASE("OggOpusReader: what is not an Ogg Opus file of one or two channels is
   check(Page({.flags = 2, .packets = {"\1vorbis and so on"}}), "not one of Opus");
   check(Page({.flags = 0, .packets = {HeadPacket()}}), "not one of Opus");
   check(Page({.flags = 2, .packets = {HeadPacket().substr(0, 18)}}), "not one of Opus");
-  check(Headers(HeadPacket(6, 1) + std::string("\4\2\0\4\1\2\3\5", 8)) + last, "mapping family: 0 (mono or stereo) wanted, got 1");
+  check(Headers(HeadPacket(6, 1) + std::string("\4\2\0\4\1\2\3\5", 8)) + last,
+        "mapping family: 0 (mono or stereo) wanted, got 1");
   check(Headers(HeadPacket(3)) + last, "channels: 1 or 2 wanted, got 3");
   check(Headers(HeadPacket(0)) + last, "channels: 1 or 2 wanted, got 0");
   check(Headers(HeadPacket(1, 0, 16)) + last, "later version (16)");
@@ -423,7 +429,8 @@ TEST_CASE("OggOpusReader: a file that breaks off or is damaged says so, after th
   check(Headers().substr(0, 60), "within a page", 0);
   check(Page({.flags = 2, .packets = {HeadPacket()}}), "within its headers", 0);
   check(Page({.flags = 2, .packets = {HeadPacket()}}) + Page({.number = 1, .packets = {"no tags here"}}), "OpusTags", 0);
-  check(Page({.flags = 2, .packets = {HeadPacket()}}) + Page({.number = 1, .packets = {TagsPacket(), kPacket20Ms}}), "do not end with a page", 0);
+  check(Page({.flags = 2, .packets = {HeadPacket()}}) + Page({.number = 1, .packets = {TagsPacket(), kPacket20Ms}}),
+        "do not end with a page", 0);
   std::string flipped = first + last;
   flipped[first.size() - 1] ^= 1;
   check(flipped, "wrong checksum", 0);
@@ -432,14 +439,19 @@ TEST_CASE("OggOpusReader: a file that breaks off or is damaged says so, after th
   check(first + last + Page({.number = 4, .granule = 1920}), "after the last one", 2);
   check(first + Page({.number = 3, .granule = 1920, .flags = 4 + 1, .packets = {kPacket20Ms}}), "does not go on", 1);
   check(first + half + Page({.number = 4, .granule = 1920, .flags = 4, .packets = {kPacket20Ms}}), "does not go on", 1);
-  check(first + Page({.number = 3, .granule = -1, .flags = 4, .packets = {std::string(255, '\xF8')}, .continues = true}), "within its last packet", 1);
+  check(first + Page({.number = 3, .granule = -1, .flags = 4, .packets = {std::string(255, '\xF8')}, .continues = true}),
+        "within its last packet", 1);
   check(first + Page({.number = 3, .granule = 900, .flags = 4, .packets = {kPacket20Ms}}), "time runs back", 2);
   check(Headers() + Page({.number = 2, .granule = 900, .packets = {kPacket20Ms}}) + last, "before its start", 1);
   check(first + Page({.number = 3, .granule = 1920, .flags = 4, .packets = {""}}), "no Opus packet", 1);
   check(first + Page({.number = 3, .granule = 1920, .flags = 4, .packets = {std::string("\xFB\0", 2)}}), "no Opus packet", 1);
   std::string endless = first;
   for (long number = 3; number < 40; ++number) {
-    endless += Page({.number = number, .granule = -1, .flags = number > 3 ? 1 : 0, .packets = {std::string(255 * 255, '\xF8')}, .continues = true});
+    endless += Page({.number = number,
+                     .granule = -1,
+                     .flags = number > 3 ? 1 : 0,
+                     .packets = {std::string(255 * 255, '\xF8')},
+                     .continues = true});
   }
   check(endless, "more than 61308 bytes", 1);
 }
@@ -467,8 +479,8 @@ TEST_CASE("OggOpusReader: files of ffmpeg are read as its own demuxer reads them
   const TempFolder folder;
   const int packet_ms = GENERATE(10, 20, 60);
   const std::string path = folder.File("a.opus");
-  REQUIRE(Succeeds("ffmpeg -nostdin -y -f lavfi -i sine=frequency=500:duration=3.3333 -ac 2 -c:a libopus -frame_duration " + std::to_string(packet_ms) +
-                   " " + path));
+  REQUIRE(Succeeds("ffmpeg -nostdin -y -f lavfi -i sine=frequency=500:duration=3.3333 -ac 2 -c:a libopus -frame_duration " +
+                   std::to_string(packet_ms) + " " + path));
   auto reader = OggOpusReader::Open(path);
   REQUIRE(reader);
   CHECK((*reader)->num_channels() == 2);
@@ -476,7 +488,8 @@ TEST_CASE("OggOpusReader: files of ffmpeg are read as its own demuxer reads them
   CHECK(read.message.empty());
   CHECK(std::abs(static_cast<int>(read.packets.size()) - 3340 / packet_ms) <= 1);
   CHECK(std::abs(read.num_samples - 159998) < 50);
-  WriteOgg(folder.File("copy.opus"), read.packets, {.num_channels = 2, .pre_skip_samples = (*reader)->pre_skip_samples()}, read.num_samples);
+  WriteOgg(folder.File("copy.opus"), read.packets, {.num_channels = 2, .pre_skip_samples = (*reader)->pre_skip_samples()},
+           read.num_samples);
   const auto original = ReadMonoClip(path, 10);
   const auto copy = ReadMonoClip(folder.File("copy.opus"), 10);
   REQUIRE(original);

@@ -60,7 +60,8 @@ SlotSink KeepIn(KeptSlots& kept) {
 }
 
 // Packet i is number first + i.
-KeptSlots MarkPackets(PacketMarker& marker, const std::vector<Bytes>& packets, std::int64_t first, const std::function<bool(std::size_t)>& arrives) {
+KeptSlots MarkPackets(PacketMarker& marker, const std::vector<Bytes>& packets, std::int64_t first,
+                      const std::function<bool(std::size_t)>& arrives) {
   KeptSlots kept;
   const SlotSink sink = KeepIn(kept);
   for (std::size_t i = 0; i < packets.size(); ++i) {
@@ -77,12 +78,15 @@ std::vector<float> Heard(const KeptSlots& kept, std::int64_t first, std::size_t 
   std::vector<float> sound;
   for (std::int64_t p = first; p <= kept.rbegin()->first; ++p) {
     const auto found = kept.find(p);
-    listener.Play(found == kept.end() ? std::span<const std::uint8_t>() : std::span<const std::uint8_t>(found->second.packets[variant]), sound);
+    listener.Play(
+        found == kept.end() ? std::span<const std::uint8_t>() : std::span<const std::uint8_t>(found->second.packets[variant]),
+        sound);
   }
   return sound;
 }
 
-TEST_CASE("ReencodeMarker: slots are what the stream marker makes of the decoded packets, held back by what a packet lacks", "[packet_marker]") {
+TEST_CASE("ReencodeMarker: slots are what the stream marker makes of the decoded packets, held back by what a packet lacks",
+          "[packet_marker]") {
   for (const int channels : {1, 2}) {
     for (const int bitrate : {12000, 24000, 64000}) {  // SILK, hybrid, CELT
       const auto mono = SpeechLike(1, 61);
@@ -99,11 +103,13 @@ TEST_CASE("ReencodeMarker: slots are what the stream marker makes of the decoded
       for (std::size_t i = 0; i < packets.size(); ++i) {
         decoder.Play(packets[i], sound);
         const auto block = static_cast<std::size_t>(kPacketSamples * channels);
-        const std::vector<float> host(sound.begin() + static_cast<std::ptrdiff_t>(i * block), sound.begin() + static_cast<std::ptrdiff_t>((i + 1) * block));
+        const std::vector<float> host(sound.begin() + static_cast<std::ptrdiff_t>(i * block),
+                                      sound.begin() + static_cast<std::ptrdiff_t>((i + 1) * block));
         const Slot slot = Get(expected.Process(host));
         const Kept& got = kept.at(700 + static_cast<std::int64_t>(i));
         same = same && got.host == host && got.erased == slot.erased;
-        for (std::size_t v = 0; v < 4; ++v) same = same && std::equal(slot.packets[v].begin(), slot.packets[v].end(), got.packets[v].begin(), got.packets[v].end());
+        for (std::size_t v = 0; v < 4; ++v)
+          same = same && std::equal(slot.packets[v].begin(), slot.packets[v].end(), got.packets[v].begin(), got.packets[v].end());
       }
       INFO(channels << " channels, " << bitrate << " b/s");
       CHECK(same);
@@ -126,7 +132,8 @@ TEST_CASE("ReencodeMarker: with no bit rate, packets are as long as the source's
     for (const auto& [packet, slot] : kept) {
       copy_bytes += static_cast<double>(slot.packets[0].size());
       for (const Bytes& variant : slot.packets) CHECK(variant.size() == slot.packets[0].size());
-      if (packet_samples == kPacketSamples && packet > 0) CHECK(slot.packets[0].size() == packets[static_cast<std::size_t>(packet) - 1].size());
+      if (packet_samples == kPacketSamples && packet > 0)
+        CHECK(slot.packets[0].size() == packets[static_cast<std::size_t>(packet) - 1].size());
     }
     CHECK(copy_bytes == Approx(source_bytes).epsilon(0.05));
   }
@@ -151,7 +158,8 @@ std::vector<double> ErrorsDb(std::span<const float> decoded, const KeptSlots& ke
 TEST_CASE("ReencodeMarker: a copy has no bursts of error that none of its variants has", "[packet_marker]") {
   std::vector<float> sound;
   for (int i = 0; i < 7; ++i) {  // onsets, pauses and changes of pitch
-    const auto part = i % 2 == 0 ? SpeechLike(2, 72 + static_cast<std::uint64_t>(i)) : MusicLike(2, 72 + static_cast<std::uint64_t>(i));
+    const auto part =
+        i % 2 == 0 ? SpeechLike(2, 72 + static_cast<std::uint64_t>(i)) : MusicLike(2, 72 + static_cast<std::uint64_t>(i));
     sound.insert(sound.end(), part.begin(), part.end());
   }
   for (const int bitrate : {0, 32000}) {
@@ -169,7 +177,8 @@ TEST_CASE("ReencodeMarker: a copy has no bursts of error that none of its varian
       TraceCode code(keys.code, account, 4);
       Listener listener(1);
       std::vector<float> copy;
-      for (const auto& [packet, slot] : kept) listener.Play(slot.packets[static_cast<std::size_t>(code.VariantAt(packet / 2))], copy);
+      for (const auto& [packet, slot] : kept)
+        listener.Play(slot.packets[static_cast<std::size_t>(code.VariantAt(packet / 2))], copy);
       const auto errors = ErrorsDb(copy, kept);
       for (std::size_t i = 0; i < errors.size(); ++i) bursts += errors[i] > largest[i] + 8 && errors[i] > -75 ? 1 : 0;
     }
@@ -236,7 +245,8 @@ TEST_CASE("ReencodeMarker: a listener is named across losses and a pause", "[pac
   const auto seal = [&] {
     const ChunkContext context{.stream_id = "s", .first_packet = chunk_start};
     chunks.push_back(std::make_shared<LocatedChunk>(
-        LocatedChunk{.first_packet = chunk_start, .data = Get(ReferenceChunkData::Open(builder.Seal(keys.seal, context), keys.seal, context))}));
+        LocatedChunk{.first_packet = chunk_start,
+                     .data = Get(ReferenceChunkData::Open(builder.Seal(keys.seal, context), keys.seal, context))}));
   };
   Listener listener(1);
   std::vector<float> copy;
@@ -255,11 +265,16 @@ TEST_CASE("ReencodeMarker: a listener is named across losses and a pause", "[pac
     next = packet + 1;
   }
   seal();
-  const ChunkLoader load = [&](std::int64_t, std::int64_t) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> { return chunks; };
-  const VariantLoader variants = [&](std::int64_t first, std::int64_t end) { return DecodeVariants(format, keys.carrier, load, first, end, 4); };
+  const ChunkLoader load = [&](std::int64_t, std::int64_t) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+    return chunks;
+  };
+  const VariantLoader variants = [&](std::int64_t first, std::int64_t end) {
+    return DecodeVariants(format, keys.carrier, load, first, end, 4);
+  };
   const auto clip = HalveRate(copy);
   const double seconds = static_cast<double>(clip.size()) / kDetectRateHz;
-  const Alignment alignment{.clip_end_s = seconds, .stream_start_s = static_cast<double>(kept.begin()->first) / kPacketsPerSecond};
+  const Alignment alignment{.clip_end_s = seconds,
+                            .stream_start_s = static_cast<double>(kept.begin()->first) / kPacketsPerSecond};
   const std::array<Alignment, 1> pieces = {alignment};
   const SymbolLikelihoods read = Get(ReadSymbols(format, clip, pieces, variants));
   const auto score = [&](const char* account) {
@@ -269,7 +284,8 @@ TEST_CASE("ReencodeMarker: a listener is named across losses and a pause", "[pac
       const double best = *std::max_element(symbol.log_likelihood.begin(), symbol.log_likelihood.begin() + 4);
       double mean = 0;
       for (std::size_t v = 0; v < 4; ++v) mean += std::exp(symbol.log_likelihood[v] - best) / 4;
-      sum += std::log(0.99 * std::exp(symbol.log_likelihood[static_cast<std::size_t>(code.VariantAt(symbol.symbol))] - best) / mean + 0.01);
+      sum += std::log(
+          0.99 * std::exp(symbol.log_likelihood[static_cast<std::size_t>(code.VariantAt(symbol.symbol))] - best) / mean + 0.01);
     }
     return sum;
   };

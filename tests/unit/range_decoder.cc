@@ -1,8 +1,7 @@
 #include "dsp/opus/range_decoder.h"
 
-#include <catch2/catch.hpp>
-
 #include <array>
+#include <catch2/catch.hpp>
 #include <vector>
 
 namespace earmark {

@@ -24,8 +24,9 @@ struct Reader {
   LogLikelihoodTable (*read)(const ReadingSpectra&);
 };
 
-const std::array<Reader, 2> kReaders = {Reader{"coherent", [](const ReadingSpectra& spectra) { return ReadCoherent(spectra, CoherentOptions{}); }},
-                                        Reader{"envelope", [](const ReadingSpectra& spectra) { return ReadEnvelope(spectra); }}};
+const std::array<Reader, 2> kReaders = {
+    Reader{"coherent", [](const ReadingSpectra& spectra) { return ReadCoherent(spectra, CoherentOptions{}); }},
+    Reader{"envelope", [](const ReadingSpectra& spectra) { return ReadEnvelope(spectra); }}};
 
 const MarkedStream& TheStream() {
   static const MarkedStream stream = MarkStream(SpeechLike(10, 81), StreamFormat{}, TestKeys());
@@ -81,7 +82,9 @@ Quality QualityOf(const LogLikelihoodTable& table, const ReadingSpectra& spectra
 }
 
 bool AllFinite(const LogLikelihoodTable& table) {
-  return std::all_of(table.begin(), table.end(), [](const auto& row) { return std::all_of(row.begin(), row.begin() + 4, [](float l) { return std::isfinite(l); }); });
+  return std::all_of(table.begin(), table.end(), [](const auto& row) {
+    return std::all_of(row.begin(), row.begin() + 4, [](float l) { return std::isfinite(l); });
+  });
 }
 
 double Spread(const std::array<float, kMaxVariants>& row) {
@@ -97,7 +100,8 @@ TEST_CASE("Readers: most symbols are read right, clean and in noise", "[readers]
     const auto noisy = SpectraOf(WithNoise(TheClip(), 20, 5));
     const Quality of_clean = QualityOf(reader.read(clean), clean);
     const Quality of_noisy = QualityOf(reader.read(noisy), noisy);
-    INFO(reader.name << ": clean " << of_clean.right << " right, " << of_clean.information << " nats a symbol; 20 dB noise " << of_noisy.right << ", " << of_noisy.information);
+    INFO(reader.name << ": clean " << of_clean.right << " right, " << of_clean.information << " nats a symbol; 20 dB noise "
+                     << of_noisy.right << ", " << of_noisy.information);
     CHECK(of_clean.right > (coherent ? 0.9 : 0.7));
     CHECK(of_noisy.right > (coherent ? 0.6 : 0.45));
     CHECK(of_clean.information > (coherent ? 1.0 : 0.5));
@@ -107,7 +111,8 @@ TEST_CASE("Readers: most symbols are read right, clean and in noise", "[readers]
 
 TEST_CASE("Readers: a clip from elsewhere tells nearly nothing", "[readers]") {
   const auto clean = SpectraOf(TheClip());
-  const auto shifted_by_20_ms = std::vector<float>(TheCopy().begin() + (kFirstPacket + 1) * kDetectPacketSamples, TheCopy().begin() + (kEndPacket + 1) * kDetectPacketSamples);
+  const auto shifted_by_20_ms = std::vector<float>(TheCopy().begin() + (kFirstPacket + 1) * kDetectPacketSamples,
+                                                   TheCopy().begin() + (kEndPacket + 1) * kDetectPacketSamples);
   const auto other_sound = HalveRate(SpeechLike(6, 4242));
   for (const Reader& reader : kReaders) {
     const Quality right_place = QualityOf(reader.read(clean), clean);
@@ -130,7 +135,8 @@ TEST_CASE("Readers: symbols at which all variants are the same say nothing", "[r
   VariantAudio variants = TheStream().Decode(kFirstPacket, kEndPacket);
   // Packets 100 to 160 of the clip are erased: one sound for all.
   for (auto& variant : variants.variants) {
-    std::copy(variants.variants[0].begin() + 100 * kDetectPacketSamples, variants.variants[0].begin() + 160 * kDetectPacketSamples, variant.begin() + 100 * kDetectPacketSamples);
+    std::copy(variants.variants[0].begin() + 100 * kDetectPacketSamples,
+              variants.variants[0].begin() + 160 * kDetectPacketSamples, variant.begin() + 100 * kDetectPacketSamples);
   }
   const auto spectra = SpectraOf(TheClip(), variants);
   for (const Reader& reader : kReaders) {
@@ -173,7 +179,8 @@ TEST_CASE("Readers: level does not matter, nor polarity", "[readers]") {
     }
     // Level riding: ±4 dB within a second.
     auto riding = TheClip();
-    for (std::size_t i = 0; i < riding.size(); ++i) riding[i] *= static_cast<float>(std::pow(10, 0.2 * std::sin(6.28 * static_cast<double>(i) / kDetectRateHz)));
+    for (std::size_t i = 0; i < riding.size(); ++i)
+      riding[i] *= static_cast<float>(std::pow(10, 0.2 * std::sin(6.28 * static_cast<double>(i) / kDetectRateHz)));
     const auto ridden = SpectraOf(riding);
     CHECK(QualityOf(reader.read(ridden), ridden).information > 0.6 * plain.information);
   }
@@ -211,7 +218,8 @@ TEST_CASE("Readers: the evidence is what it was, but for rounding", "[readers]")
   for (const Case& each : {Case{StreamFormat{}, {698069.3, 7941.04}}, Case{SourcePacketsFormat(), {104473.6, 5744.68}}}) {
     const bool patched = each.format.kind == ReferenceKind::kSourcePackets;
     const auto host = SpeechLike(12, 81);
-    const MarkedStream stream = patched ? MarkSource(host, OPUS_APPLICATION_AUDIO, 64000, each.format, TestKeys()) : MarkStream(host, each.format, TestKeys());
+    const MarkedStream stream = patched ? MarkSource(host, OPUS_APPLICATION_AUDIO, 64000, each.format, TestKeys())
+                                        : MarkStream(host, each.format, TestKeys());
     AlignedClip aligned{.first_packet = 0, .samples = WithNoise(HalveRate(stream.CopyOf("leaker")), 25, 5), .present = {}};
     aligned.present.assign(static_cast<std::size_t>(stream.num_packets * kFramesPerPacket), 1);
     std::fill(aligned.present.begin() + 300, aligned.present.begin() + 340, std::uint8_t{0});
@@ -233,7 +241,8 @@ int NumRight(const SymbolLikelihoods& likelihoods) {
   TraceCode code(TheStream().keys.code, "leaker", 4);
   int right = 0;
   for (const auto& symbol : likelihoods.symbols) {
-    const auto best = std::max_element(symbol.log_likelihood.begin(), symbol.log_likelihood.begin() + 4) - symbol.log_likelihood.begin();
+    const auto best =
+        std::max_element(symbol.log_likelihood.begin(), symbol.log_likelihood.begin() + 4) - symbol.log_likelihood.begin();
     right += Spread(symbol.log_likelihood) > 1 && best == code.VariantAt(symbol.symbol) ? 1 : 0;
   }
   return right;
@@ -244,7 +253,8 @@ TEST_CASE("SymbolReader: a clip at its place is read", "[readers]") {
   CHECK(likelihoods.num_variants == 4);
   REQUIRE(likelihoods.symbols.size() >= 150);
   CHECK(NumRight(likelihoods) > 75);
-  for (std::size_t i = 1; i < likelihoods.symbols.size(); ++i) CHECK(likelihoods.symbols[i].symbol > likelihoods.symbols[i - 1].symbol);
+  for (std::size_t i = 1; i < likelihoods.symbols.size(); ++i)
+    CHECK(likelihoods.symbols[i].symbol > likelihoods.symbols[i - 1].symbol);
 }
 
 TEST_CASE("SymbolReader: a faster clip, and one in pieces, are laid back on the stream's clock", "[readers]") {
@@ -252,14 +262,16 @@ TEST_CASE("SymbolReader: a faster clip, and one in pieces, are laid back on the 
   // Played 0.4 % faster.
   std::vector<float> fast(static_cast<std::size_t>(6 / 1.004 * kDetectRateHz));
   SampleAt(TheCopy(), 3.0 * kDetectRateHz, 1.004, fast);
-  const std::vector<Alignment> line = {{.clip_start_s = 0, .clip_end_s = 6 / 1.004, .stream_start_s = 3, .speed = 1.004, .strength = 20}};
+  const std::vector<Alignment> line = {
+      {.clip_start_s = 0, .clip_end_s = 6 / 1.004, .stream_start_s = 3, .speed = 1.004, .strength = 20}};
   CHECK(NumRight(Get(ReadSymbols(TheStream().format, fast, line, TheStream().Variants()))) > 0.85 * plain);
   // Half a second cut out of the middle.
   auto cut = CutSeconds(TheCopy(), 3, 5.5, kDetectRateHz);
   const auto rest = CutSeconds(TheCopy(), 6, 9, kDetectRateHz);
   cut.insert(cut.end(), rest.begin(), rest.end());
-  const std::vector<Alignment> pieces = {{.clip_start_s = 0, .clip_end_s = 2.5, .stream_start_s = 3, .speed = 1, .strength = 20},
-                                         {.clip_start_s = 2.5, .clip_end_s = 5.5, .stream_start_s = 6, .speed = 1, .strength = 20}};
+  const std::vector<Alignment> pieces = {
+      {.clip_start_s = 0, .clip_end_s = 2.5, .stream_start_s = 3, .speed = 1, .strength = 20},
+      {.clip_start_s = 2.5, .clip_end_s = 5.5, .stream_start_s = 6, .speed = 1, .strength = 20}};
   const auto likelihoods = Get(ReadSymbols(TheStream().format, cut, pieces, TheStream().Variants()));
   CHECK(NumRight(likelihoods) > 0.75 * plain);
   // Nothing is claimed about what was cut out.
@@ -271,10 +283,13 @@ TEST_CASE("SymbolReader: a faster clip, and one in pieces, are laid back on the 
 TEST_CASE("SymbolReader: nothing to read is nothing read", "[readers]") {
   CHECK(Get(ReadSymbols(TheStream().format, TheClip(), {}, TheStream().Variants())).symbols.empty());
   const std::vector<Alignment> beyond = {{.clip_start_s = 0, .clip_end_s = 6, .stream_start_s = 500, .speed = 1, .strength = 20}};
-  for (const auto& symbol : Get(ReadSymbols(TheStream().format, TheClip(), beyond, TheStream().Variants())).symbols) CHECK(Spread(symbol.log_likelihood) == 0);
+  for (const auto& symbol : Get(ReadSymbols(TheStream().format, TheClip(), beyond, TheStream().Variants())).symbols)
+    CHECK(Spread(symbol.log_likelihood) == 0);
   const std::vector<Alignment> before = {{.clip_start_s = 0, .clip_end_s = 6, .stream_start_s = -3, .speed = 1, .strength = 20}};
   CHECK(ReadSymbols(TheStream().format, TheClip(), before, TheStream().Variants()));
-  const VariantLoader failing = [](std::int64_t, std::int64_t) -> Result<VariantAudio> { return Fail(ErrorCode::kDataLoss, "damaged"); };
+  const VariantLoader failing = [](std::int64_t, std::int64_t) -> Result<VariantAudio> {
+    return Fail(ErrorCode::kDataLoss, "damaged");
+  };
   const auto failed = ReadSymbols(TheStream().format, TheClip(), WholeClip(), failing);
   REQUIRE_FALSE(failed);
   CHECK(failed.error().code == ErrorCode::kDataLoss);

@@ -14,7 +14,9 @@ Bytes Primary(const Bytes& payload) {
   return {primary->begin(), primary->end()};
 }
 
-TEST_CASE("RED: without redundancy the payload is what follows one byte", "[red]") { CHECK(Primary({111, 1, 2, 3}) == Bytes{1, 2, 3}); }
+TEST_CASE("RED: without redundancy the payload is what follows one byte", "[red]") {
+  CHECK(Primary({111, 1, 2, 3}) == Bytes{1, 2, 3});
+}
 
 TEST_CASE("RED: redundant blocks are skipped", "[red]") {
   // Two redundant blocks, of 2 and 3 bytes, then the primary one.

@@ -72,7 +72,8 @@ TEST_CASE("ReferenceChunk: what was added comes out again", "[reference_chunk]")
       const Slot after = opened.SlotAt(i);
       same = same && before.erased == after.erased;
       for (std::size_t v = 0; v < static_cast<std::size_t>(q); ++v) {
-        same = same && std::equal(before.packets[v].begin(), before.packets[v].end(), after.packets[v].begin(), after.packets[v].end());
+        same = same &&
+               std::equal(before.packets[v].begin(), before.packets[v].end(), after.packets[v].begin(), after.packets[v].end());
       }
     }
     CHECK(same);
@@ -110,7 +111,8 @@ TEST_CASE("ReferenceChunk: gaps keep their place and cost two bytes a packet", "
     INFO(i);
     CHECK(slot.erased == (!gap && slots.slots[static_cast<std::size_t>(i == 29 ? 0 : i - 2)].erased));
     for (std::size_t v = 0; v < 4; ++v) {
-      const std::span<const std::uint8_t> expected = gap ? std::span<const std::uint8_t>() : slots.slots[static_cast<std::size_t>(i == 29 ? 0 : i - 2)].packets[v];
+      const std::span<const std::uint8_t> expected =
+          gap ? std::span<const std::uint8_t>() : slots.slots[static_cast<std::size_t>(i == 29 ? 0 : i - 2)].packets[v];
       CHECK(std::equal(expected.begin(), expected.end(), slot.packets[v].begin(), slot.packets[v].end()));
     }
   }
@@ -177,21 +179,21 @@ struct SourcePackets {
 TEST_CASE("ReferenceChunk: a source's packets come out again, whatever their durations and starts", "[reference_chunk]") {
   Random random(6);
   SourcePackets source;
-  source.Add(317, OpusPacket(50, random));                       // not on the grid
-  source.Add(1277, OpusPacket(1, random));                       // at its end; silence
+  source.Add(317, OpusPacket(50, random));  // not on the grid
+  source.Add(1277, OpusPacket(1, random));  // at its end; silence
   source.Add(2237, OpusPacket(kMaxPacketBytes, random));
   source.Add(3197 + 5 * 960, OpusPacket(63, random, kToc10Ms));  // after five lost ones
   source.Add(8477, OpusPacket(64, random, kToc2Point5Ms));
   source.Add(8597, OpusPacket(300, random, kToc60Ms));
-  source.Add(9000, OpusPacket(20, random));                      // before the end of the one before
+  source.Add(9000, OpusPacket(20, random));  // before the end of the one before
   source.Add(9001, OpusPacket(20, random));
   CHECK(source.builder.num_packets() == 12);
   source.builder.AddGap(3);
   std::vector<std::uint8_t> longest(kMaxSourcePacketBytes, 1);
-  longest[0] = 0xE3;                                             // frames of 2.5 ms, of any number,
-  longest[1] = 48;                                               // namely this, of one length
+  longest[0] = 0xE3;  // frames of 2.5 ms, of any number,
+  longest[1] = 48;    // namely this, of one length
   source.Add(14 * 960, longest);
-  source.Add(479'999, OpusPacket(30, random, kToc60Ms));         // goes on beyond the chunk's end
+  source.Add(479'999, OpusPacket(30, random, kToc60Ms));  // goes on beyond the chunk's end
   CHECK(source.builder.num_packets() == kPacketsPerChunk);
   CHECK(source.builder.num_erased() == 0);
   const auto opened = Get(ReferenceChunkData::Open(source.builder.Seal(TestKey(1), kContext), TestKey(1), kContext));
@@ -221,7 +223,8 @@ TEST_CASE("ReferenceChunk: source packets and how far their chunk reaches begin 
   CHECK_FALSE(Get(ReferenceChunkData::Open(Seal(slots, 4, TestKey(1), kContext), TestKey(1), kContext)).is_source_packets());
 }
 
-TEST_CASE("ReferenceChunk: source packets out of order, out of place or not Opus are refused and leave no trace", "[reference_chunk]") {
+TEST_CASE("ReferenceChunk: source packets out of order, out of place or not Opus are refused and leave no trace",
+          "[reference_chunk]") {
   Random random(8);
   const auto code = [](const Result<void>& result) { return result ? ErrorCode::kInternal : result.error().code; };
   const auto packet = OpusPacket(40, random);
@@ -237,7 +240,8 @@ TEST_CASE("ReferenceChunk: source packets out of order, out of place or not Opus
   CHECK(code(builder.AddSourcePacket(2, 0, {})) == ErrorCode::kInvalidArgument);
   const std::vector<std::uint8_t> too_long(kMaxSourcePacketBytes + 1, 0);
   CHECK(code(builder.AddSourcePacket(2, 0, too_long)) == ErrorCode::kInvalidArgument);
-  for (const std::vector<std::uint8_t>& no_opus : {std::vector<std::uint8_t>{0xFB}, {0xFB, 0}, {0xFB, 7}}) {  // without a count, of 0 frames, of 140 ms
+  // without a count, of 0 frames, of 140 ms
+  for (const std::vector<std::uint8_t>& no_opus : {std::vector<std::uint8_t>{0xFB}, {0xFB, 0}, {0xFB, 7}}) {
     CHECK(code(builder.AddSourcePacket(2, 0, no_opus)) == ErrorCode::kInvalidArgument);
   }
   builder.Add({});
@@ -308,8 +312,10 @@ TEST_CASE("ReferenceChunk: another key or another place does not open it", "[ref
   REQUIRE(ReferenceChunkData::Open(sealed, TestKey(1), kContext));
   CheckDamaged(ReferenceChunkData::Open(sealed, TestKey(2), kContext));
   CheckDamaged(ReferenceChunkData::Open(sealed, TestKey(99), kContext));
-  for (const ChunkContext& other : {ChunkContext{.stream_id = "room2", .source = 1, .first_packet = 1500}, ChunkContext{.stream_id = "", .source = 1, .first_packet = 1500},
-                                    ChunkContext{.stream_id = "room", .source = 0, .first_packet = 1500}, ChunkContext{.stream_id = "room", .source = 1, .first_packet = 1000},
+  for (const ChunkContext& other : {ChunkContext{.stream_id = "room2", .source = 1, .first_packet = 1500},
+                                    ChunkContext{.stream_id = "", .source = 1, .first_packet = 1500},
+                                    ChunkContext{.stream_id = "room", .source = 0, .first_packet = 1500},
+                                    ChunkContext{.stream_id = "room", .source = 1, .first_packet = 1000},
                                     ChunkContext{.stream_id = "room", .source = 1500, .first_packet = 1}}) {
     CheckDamaged(ReferenceChunkData::Open(sealed, TestKey(1), other));
   }
@@ -319,7 +325,8 @@ TEST_CASE("ReferenceChunk: any damaged byte, and any length but the true one, is
   Random random(3);
   SourcePackets source;
   for (int i = 0; i < 50; ++i) source.Add(i * 960 + i % 3, OpusPacket(static_cast<std::size_t>(1 + random.Below(200)), random));
-  const auto sealed = GENERATE_COPY(false, true) ? source.builder.Seal(TestKey(1), kContext) : Seal(Slots(20, 4, 2), 4, TestKey(1), kContext);
+  const auto sealed =
+      GENERATE_COPY(false, true) ? source.builder.Seal(TestKey(1), kContext) : Seal(Slots(20, 4, 2), 4, TestKey(1), kContext);
   for (int i = 0; i < 400; ++i) {
     auto damaged = sealed;
     const auto at = static_cast<std::size_t>(i < 60 ? i : random.Below(static_cast<std::int64_t>(sealed.size())));
@@ -347,27 +354,31 @@ std::vector<std::uint8_t> SealBytes(const std::vector<std::uint8_t>& plain) {
   associated += "room";
   append(1);
   append(1500);
-  std::vector<std::uint8_t> sealed(crypto_secretstream_xchacha20poly1305_HEADERBYTES + plain.size() + crypto_secretstream_xchacha20poly1305_ABYTES);
+  std::vector<std::uint8_t> sealed(crypto_secretstream_xchacha20poly1305_HEADERBYTES + plain.size() +
+                                   crypto_secretstream_xchacha20poly1305_ABYTES);
   crypto_secretstream_xchacha20poly1305_state state;
   crypto_secretstream_xchacha20poly1305_init_push(&state, sealed.data(), TestKey(1).RevealBytes().data());
-  crypto_secretstream_xchacha20poly1305_push(&state, sealed.data() + crypto_secretstream_xchacha20poly1305_HEADERBYTES, nullptr, plain.data(), plain.size(),
+  crypto_secretstream_xchacha20poly1305_push(&state, sealed.data() + crypto_secretstream_xchacha20poly1305_HEADERBYTES, nullptr,
+                                             plain.data(), plain.size(),
                                              reinterpret_cast<const unsigned char*>(associated.data()), associated.size(),
                                              crypto_secretstream_xchacha20poly1305_TAG_FINAL);
   return sealed;
 }
 
 TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[reference_chunk]") {
-  const auto open = [](const std::vector<std::uint8_t>& plain) { return ReferenceChunkData::Open(SealBytes(plain), TestKey(1), kContext); };
-  CHECK(open({1, 4, 0, 0}));                                  // no packets
-  CHECK(open({1, 2, 1, 0, 1, 0, 9, 9}));                      // one packet of one byte, two variants
-  CheckDamaged(open({1, 0, 0, 0}));                           // no variants
-  CheckDamaged(open({1, 9, 0, 0}));                           // too many
-  CheckDamaged(open({1, 2, 1, 0}));                           // a packet is announced and missing
-  CheckDamaged(open({1, 2, 1, 0, 1}));                        // half a length
-  CheckDamaged(open({1, 2, 1, 0, 1, 0, 9}));                  // one variant missing
-  CheckDamaged(open({1, 2, 1, 0, 0, 0}));                     // a length of nothing
-  CheckDamaged(open({1, 2, 1, 0, 1, 0, 9, 9, 9}));            // a byte too many
-  CheckDamaged(open({1, 2, 1, 0, 0xFF, 0x7F, 9, 9}));         // longer than any packet
+  const auto open = [](const std::vector<std::uint8_t>& plain) {
+    return ReferenceChunkData::Open(SealBytes(plain), TestKey(1), kContext);
+  };
+  CHECK(open({1, 4, 0, 0}));                           // no packets
+  CHECK(open({1, 2, 1, 0, 1, 0, 9, 9}));               // one packet of one byte, two variants
+  CheckDamaged(open({1, 0, 0, 0}));                    // no variants
+  CheckDamaged(open({1, 9, 0, 0}));                    // too many
+  CheckDamaged(open({1, 2, 1, 0}));                    // a packet is announced and missing
+  CheckDamaged(open({1, 2, 1, 0, 1}));                 // half a length
+  CheckDamaged(open({1, 2, 1, 0, 1, 0, 9}));           // one variant missing
+  CheckDamaged(open({1, 2, 1, 0, 0, 0}));              // a length of nothing
+  CheckDamaged(open({1, 2, 1, 0, 1, 0, 9, 9, 9}));     // a byte too many
+  CheckDamaged(open({1, 2, 1, 0, 0xFF, 0x7F, 9, 9}));  // longer than any packet
   CheckDamaged(open({1, 8, 0xFF, 0xFF, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8}));
   // Version 2 has gaps.
   CHECK(open({2, 4, 0, 0}));
@@ -381,21 +392,21 @@ TEST_CASE("ReferenceChunk: malformed contents are refused, never followed", "[re
   CHECK(open({3, 1, 0, 0}));
   CHECK(open({3, 1, 2, 0}));
   CHECK(open({3, 1, 2, 0, 2, 0xF8, 4, 0xF8, 9}));
-  CHECK(open({3, 1, 1, 0, 3, 0xFE, 0x0E, 0xF8}));                    // 959 behind the start
-  CHECK(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFD, 0x0E, 0xF8}));           // 959 before the end of the one before: 1 behind its start
-  CheckDamaged(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFF, 0x0E, 0xF8}));    // at its start
-  CheckDamaged(open({3, 1, 1, 0, 3, 0x01, 0xF8}));                   // before the chunk
-  CheckDamaged(open({3, 1, 1, 0, 3, 0x80, 0x0F, 0xF8}));             // 960 behind the start of a chunk of one slot
-  CheckDamaged(open({3, 1, 0, 0, 2, 0xF8}));                         // a packet in a chunk of no slots
-  CheckDamaged(open({3, 0, 0, 0}));                                  // not one a slot
+  CHECK(open({3, 1, 1, 0, 3, 0xFE, 0x0E, 0xF8}));                  // 959 behind the start
+  CHECK(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFD, 0x0E, 0xF8}));         // 959 before the end of the one before: 1 behind its start
+  CheckDamaged(open({3, 1, 2, 0, 2, 0xF8, 3, 0xFF, 0x0E, 0xF8}));  // at its start
+  CheckDamaged(open({3, 1, 1, 0, 3, 0x01, 0xF8}));                 // before the chunk
+  CheckDamaged(open({3, 1, 1, 0, 3, 0x80, 0x0F, 0xF8}));           // 960 behind the start of a chunk of one slot
+  CheckDamaged(open({3, 1, 0, 0, 2, 0xF8}));                       // a packet in a chunk of no slots
+  CheckDamaged(open({3, 0, 0, 0}));                                // not one a slot
   CheckDamaged(open({3, 2, 0, 0}));
-  CheckDamaged(open({3, 1, 0xF5, 1}));                               // 501 slots
-  CheckDamaged(open({3, 1, 1, 0, 0}));                               // a length of nothing
-  CheckDamaged(open({3, 1, 1, 0, 4, 0xF8}));                         // a byte too few
-  CheckDamaged(open({3, 1, 1, 0, 2, 0xF8, 7}));                      // a byte too many
-  CheckDamaged(open({3, 1, 1, 0, 3}));                               // a distance is announced and missing
-  CheckDamaged(open({3, 1, 1, 0, 0x82}));                            // half a length
-  CheckDamaged(open({3, 1, 1, 0, 2, 0xFB}));                         // no Opus packet
+  CheckDamaged(open({3, 1, 0xF5, 1}));           // 501 slots
+  CheckDamaged(open({3, 1, 1, 0, 0}));           // a length of nothing
+  CheckDamaged(open({3, 1, 1, 0, 4, 0xF8}));     // a byte too few
+  CheckDamaged(open({3, 1, 1, 0, 2, 0xF8, 7}));  // a byte too many
+  CheckDamaged(open({3, 1, 1, 0, 3}));           // a distance is announced and missing
+  CheckDamaged(open({3, 1, 1, 0, 0x82}));        // half a length
+  CheckDamaged(open({3, 1, 1, 0, 2, 0xFB}));     // no Opus packet
   CheckDamaged(open({3, 1, 1, 0, 4, 0xFB, 0}));
   CheckDamaged(open({3, 1, 1, 0, 0x82, 0x80, 0x80, 0x80, 0, 0xF8}));  // a length of five bytes
   CheckDamaged(open({3, 1, 1, 0, 0xFE, 0xFF, 0xFF, 0x7F, 0xF8}));     // longer than any packet

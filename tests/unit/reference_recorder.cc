@@ -31,7 +31,9 @@ class Recording {
   void Flush() { REQUIRE(recorder_.Flush()); }
 
   ReferenceChunkData Open(std::size_t i) const {
-    return Get(ReferenceChunkData::Open(chunks[i].sealed, keys_.seal, {.stream_id = "stream", .source = chunks[i].source, .first_packet = chunks[i].first_packet}));
+    return Get(
+        ReferenceChunkData::Open(chunks[i].sealed, keys_.seal,
+                                 {.stream_id = "stream", .source = chunks[i].source, .first_packet = chunks[i].first_packet}));
   }
   std::vector<std::pair<std::int64_t, int>> Places() const {
     std::vector<std::pair<std::int64_t, int>> places;
@@ -52,7 +54,8 @@ using Places = std::vector<std::pair<std::int64_t, int>>;
 
 bool IsGap(const ReferenceChunkData& chunk, int packet) { return chunk.SlotAt(packet).packets[0].empty(); }
 
-TEST_CASE("ReferenceRecorder: chunks end on the grid, with a word of fingerprint for every four packets", "[reference_recorder]") {
+TEST_CASE("ReferenceRecorder: chunks end on the grid, with a word of fingerprint for every four packets",
+          "[reference_recorder]") {
   Recording recording(100);
   recording.Add(0, 250);
   recording.Flush();
@@ -74,7 +77,8 @@ TEST_CASE("ReferenceRecorder: a late start begins where a word may begin, with a
   CHECK(recording.chunks[0].fingerprint.size() == 22 * 8);
 }
 
-TEST_CASE("ReferenceRecorder: lost packets are gaps within a chunk, and the fingerprint keeps its place", "[reference_recorder]") {
+TEST_CASE("ReferenceRecorder: lost packets are gaps within a chunk, and the fingerprint keeps its place",
+          "[reference_recorder]") {
   Recording whole(100);
   whole.Add(0, 300);
   Recording lossy(100);

@@ -17,7 +17,8 @@ using Bytes = std::vector<std::uint8_t>;
 
 // 12 bytes of header: payload type 111, sequence 0x1234, timestamp 0x56789ABC, SSRC 0xDEF01122; then `rest`.
 Bytes Packet(std::uint8_t first, const Bytes& rest, std::uint8_t second = 111) {
-  const std::array<std::uint8_t, kRtpHeaderBytes> header = {first, second, 0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC, 0xDE, 0xF0, 0x11, 0x22};
+  const std::array<std::uint8_t, kRtpHeaderBytes> header = {first, second, 0x12, 0x34, 0x56, 0x78,
+                                                            0x9A,  0xBC,   0xDE, 0xF0, 0x11, 0x22};
   Bytes bytes(header.size() + rest.size());
   std::copy(rest.begin(), rest.end(), std::copy(header.begin(), header.end(), bytes.begin()));
   return bytes;
@@ -40,7 +41,8 @@ void CheckRefused(const Bytes& bytes) {
 TEST_CASE("RtpPacket: a plain packet", "[rtp_packet]") {
   const Bytes bytes = Packet(0x80, {1, 2, 3}, 0x80 | 111);
   const RtpPacket packet = Get(ParseRtp(bytes));
-  CHECK(packet.header == RtpHeader{.payload_type = 111, .marker = true, .sequence = 0x1234, .timestamp = 0x56789ABC, .ssrc = 0xDEF01122});
+  CHECK(packet.header ==
+        RtpHeader{.payload_type = 111, .marker = true, .sequence = 0x1234, .timestamp = 0x56789ABC, .ssrc = 0xDEF01122});
   CHECK(PayloadOf(bytes) == Bytes{1, 2, 3});
   CHECK_FALSE(Get(ParseRtp(Packet(0x80, {}))).header.marker);
   CHECK(PayloadOf(Packet(0x80, {})).empty());
@@ -86,16 +88,17 @@ TEST_CASE("RtpPacket: padding is taken off", "[rtp_packet]") {
 TEST_CASE("RtpPacket: what is not RTP, or not all of it, is refused", "[rtp_packet]") {
   CheckRefused({});
   const Bytes whole = Packet(0x80, {});
-  for (std::size_t length = 0; length < whole.size(); ++length) CheckRefused({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)});
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    CheckRefused({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)});
   for (const std::uint8_t first : {0x00, 0x40, 0xC0}) CheckRefused(Packet(first, {1, 2, 3}));
-  CheckRefused(Packet(0x81, {1, 2, 3}));                              // a CSRC is missing
-  CheckRefused(Packet(0x8F, Bytes(59)));                              // one byte of 15 is missing
-  CheckRefused(Packet(0x90, {0xBE, 0xDE, 0}));                        // half an extension header
+  CheckRefused(Packet(0x81, {1, 2, 3}));                                // a CSRC is missing
+  CheckRefused(Packet(0x8F, Bytes(59)));                                // one byte of 15 is missing
+  CheckRefused(Packet(0x90, {0xBE, 0xDE, 0}));                          // half an extension header
   CheckRefused(Packet(0x90, {0xBE, 0xDE, 0, 2, 1, 2, 3, 4, 5, 6, 7}));  // the extension is cut off
   CheckRefused(Packet(0x90, {0xBE, 0xDE, 0xFF, 0xFF, 1}));
-  CheckRefused(Packet(0xA0, {}));         // padding of nothing
-  CheckRefused(Packet(0xA0, {1, 2, 0}));  // padding of length 0
-  CheckRefused(Packet(0xA0, {1, 2, 4}));  // more padding than there is
+  CheckRefused(Packet(0xA0, {}));                              // padding of nothing
+  CheckRefused(Packet(0xA0, {1, 2, 0}));                       // padding of length 0
+  CheckRefused(Packet(0xA0, {1, 2, 4}));                       // more padding than there is
   CheckRefused(Packet(0xB0, {0xBE, 0xDE, 0, 1, 0, 0, 0, 5}));  // padding must not reach into the extension
 }
 
@@ -110,7 +113,8 @@ TEST_CASE("RtpPacket: random bytes do no harm, and nothing allocates", "[rtp_pac
     REQUIRE(NumAllocations() == before);
     if (!parsed) continue;
     const auto* begin = parsed->payload.data();
-    REQUIRE((parsed->payload.empty() || (begin >= bytes.data() && begin + parsed->payload.size() <= bytes.data() + bytes.size())));
+    REQUIRE(
+        (parsed->payload.empty() || (begin >= bytes.data() && begin + parsed->payload.size() <= bytes.data() + bytes.size())));
   }
 }
 

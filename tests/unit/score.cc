@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "dsp/tracing/trace_code.h"
 #include "dsp/scoring/account_scorer.h"
+#include "dsp/tracing/trace_code.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/random.h"
 
@@ -17,7 +17,8 @@ namespace earmark {
 namespace {
 
 // Likelihoods as a reader might give them: informative here and there.
-SymbolLikelihoods RandomLikelihoods(int num_variants, int num_symbols, double spread, std::uint64_t seed, std::int64_t first_symbol = 0) {
+SymbolLikelihoods RandomLikelihoods(int num_variants, int num_symbols, double spread, std::uint64_t seed,
+                                    std::int64_t first_symbol = 0) {
   Random random(seed);
   SymbolLikelihoods likelihoods{.num_variants = num_variants, .symbols = {}};
   for (int i = 0; i < num_symbols; ++i) {
@@ -123,7 +124,8 @@ TEST_CASE("Score: the bound is never below the exact tail, and the saddle-point 
         last = exact;
         REQUIRE(exact <= distribution.Log10Bound(score) + 1e-9);
         if (num_symbols == 400 && exact > -10 && exact < -2) REQUIRE(distribution.Log10Bound(score) < exact + 0.6);
-        if (exact > -15 && exact < -1) REQUIRE(distribution.Log10Saddlepoint(score) == Approx(exact).margin(num_symbols == 60 ? 0.1 : 0.03));
+        if (exact > -15 && exact < -1)
+          REQUIRE(distribution.Log10Saddlepoint(score) == Approx(exact).margin(num_symbols == 60 ? 0.1 : 0.03));
         REQUIRE(distribution.Log10Saddlepoint(score) <= distribution.Log10Bound(score) + 0.03);
       }
     }
@@ -165,7 +167,8 @@ TEST_CASE("Score: tables too large for the exact distribution get a bound, never
   CHECK_FALSE(distribution.exact());
   double last = 0;
   for (int i = 0; i <= 30; ++i) {
-    const auto score = static_cast<std::int64_t>(distribution.mean()) + (distribution.max_score() - static_cast<std::int64_t>(distribution.mean())) * i / 30;
+    const auto score = static_cast<std::int64_t>(distribution.mean()) +
+                       (distribution.max_score() - static_cast<std::int64_t>(distribution.mean())) * i / 30;
     const double tail = distribution.Log10Tail(score);
     REQUIRE_FALSE(std::isnan(tail));
     REQUIRE(tail <= last + 1e-6);
@@ -199,18 +202,21 @@ TEST_CASE("Score: nothing read is no evidence", "[score]") {
 
 TEST_CASE("Score: accounts' scores are the sums over their trace codes", "[score]") {
   const CodeKey key = TestCodeKey(42);
-  std::vector<std::string> names = {"", "a", "b", "a much longer name of an account, with spaces and Ünicode", std::string(255, 'x')};
+  std::vector<std::string> names = {"", "a", "b", "a much longer name of an account, with spaces and Ünicode",
+                                    std::string(255, 'x')};
   for (int i = 0; i < 60; ++i) names.push_back("account-" + std::to_string(i));
   for (const int q : {2, 4, 8}) {
     SymbolLikelihoods likelihoods = RandomLikelihoods(q, 300, 2, 4);
     Random random(static_cast<std::uint64_t>(q));
     SECTION("all symbols, q = " + std::to_string(q)) {}
     SECTION("every third symbol, q = " + std::to_string(q)) {
-      for (std::size_t i = 0; i < likelihoods.symbols.size(); ++i) likelihoods.symbols[i].symbol = 7 + 3 * static_cast<std::int64_t>(i);
+      for (std::size_t i = 0; i < likelihoods.symbols.size(); ++i)
+        likelihoods.symbols[i].symbol = 7 + 3 * static_cast<std::int64_t>(i);
     }
     SECTION("sparse and far apart, q = " + std::to_string(q)) {
       std::int64_t at = 0;
-      for (auto& symbol : likelihoods.symbols) symbol.symbol = at += 1 + (random.Below(4) == 0 ? random.Below(1'000'000) : random.Below(3000));
+      for (auto& symbol : likelihoods.symbols)
+        symbol.symbol = at += 1 + (random.Below(4) == 0 ? random.Below(1'000'000) : random.Below(3000));
     }
     SECTION("in the hundredth year, q = " + std::to_string(q)) {
       for (auto& symbol : likelihoods.symbols) symbol.symbol += 78'894'000'000;
@@ -235,13 +241,16 @@ TEST_CASE("Score: any number of accounts, along a clip of many blocks with holes
     SymbolLikelihoods likelihoods = RandomLikelihoods(q, 75 * SymbolsPerBlock(q), 2, 5);
     // From within a block, and the hole ends within another.
     const std::int64_t hole = SymbolsPerBlock(q) * 40 + 3;
-    std::erase_if(likelihoods.symbols, [&](const SymbolLikelihood& s) { return s.symbol < 5 || (s.symbol >= hole && s.symbol < hole + 2 * SymbolsPerBlock(q)); });
+    std::erase_if(likelihoods.symbols, [&](const SymbolLikelihood& s) {
+      return s.symbol < 5 || (s.symbol >= hole && s.symbol < hole + 2 * SymbolsPerBlock(q));
+    });
     const ScoreTable table = MakeScoreTable(likelihoods);
     std::vector<std::int32_t> naive;
     for (const std::string& name : names) {
       TraceCode code(key, name, q);
       naive.push_back(0);
-      for (const auto& symbol : table.symbols) naive.back() += symbol.steps[static_cast<std::size_t>(code.VariantAt(symbol.symbol))];
+      for (const auto& symbol : table.symbols)
+        naive.back() += symbol.steps[static_cast<std::size_t>(code.VariantAt(symbol.symbol))];
     }
     for (const std::size_t num_accounts : {1, 2, 15, 16, 17, 31, 32, 33, 35}) {
       const auto scores = AccountScorer(key, std::span(names).first(num_accounts)).Score(table).value();
@@ -256,7 +265,13 @@ TEST_CASE("Score: whoever is told how far it is can stop it", "[score]") {
   for (int i = 0; i < 10'000; ++i) names.push_back("account-" + std::to_string(i));
   const AccountScorer scorer(TestCodeKey(1), names);
   std::vector<double> told;
-  REQUIRE(scorer.Score(table, [&](double fraction) { told.push_back(fraction); return true; }).has_value());
+  REQUIRE(scorer
+              .Score(table,
+                     [&](double fraction) {
+                       told.push_back(fraction);
+                       return true;
+                     })
+              .has_value());
   CHECK(told.size() == 6);
   CHECK(std::is_sorted(told.begin(), told.end()));
   CHECK(told.front() == 0);

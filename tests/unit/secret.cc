@@ -59,7 +59,8 @@ TEST_CASE("Secret: a key that was never set ends the process when it is used", "
   CHECK(SignalOf([] { (void)DeriveKey(Key(), "label"); }) == SIGABRT);
   CHECK(SignalOf([] { (void)DeriveStreamKeys(LockedKey(), "room", {}); }) == SIGABRT);
   CHECK(SignalOf([] { (void)TraceCode(CodeKey(), "alice", 4); }) == SIGABRT);
-  CHECK(SignalOf([] { (void)ReferenceChunkBuilder(4).Seal(Key(), {.stream_id = "room", .source = 0, .first_packet = 0}); }) == SIGABRT);
+  CHECK(SignalOf([] { (void)ReferenceChunkBuilder(4).Seal(Key(), {.stream_id = "room", .source = 0, .first_packet = 0}); }) ==
+        SIGABRT);
 }
 
 TEST_CASE("LockedKey: copies share a page that is not dumped", "[secret]") {

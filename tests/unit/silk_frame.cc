@@ -4,10 +4,9 @@
 
 #include <opus/opus.h>
 
-#include <catch2/catch.hpp>
-
 #include <algorithm>
 #include <array>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -93,7 +92,8 @@ std::vector<Bytes> Encode(const Setting& setting, std::span<const float> sound) 
   std::vector<Bytes> packets;
   for (std::size_t at = 0; at + step <= sound.size(); at += step) {
     Bytes packet(4000);
-    const int length = opus_encode_float(encoder.get(), &sound[at], samples, packet.data(), static_cast<opus_int32>(packet.size()));
+    const int length =
+        opus_encode_float(encoder.get(), &sound[at], samples, packet.data(), static_cast<opus_int32>(packet.size()));
     REQUIRE(length > 0);
     packet.resize(static_cast<std::size_t>(length));
     if ((packet[0] & 3) == 0) packets.push_back(packet);
@@ -104,7 +104,8 @@ std::vector<Bytes> Encode(const Setting& setting, std::span<const float> sound) 
 // A decoder whose state can be copied, so that two packets can be tried at one place.
 class Decoder {
  public:
-  explicit Decoder(int num_channels) : num_channels_(num_channels), state_(static_cast<std::size_t>(opus_decoder_get_size(num_channels)) / 8 + 1) {
+  explicit Decoder(int num_channels)
+      : num_channels_(num_channels), state_(static_cast<std::size_t>(opus_decoder_get_size(num_channels)) / 8 + 1) {
     REQUIRE(opus_decoder_init(get(), kSampleRateHz, num_channels) == OPUS_OK);
   }
   std::vector<float> Decode(const Bytes& packet) {
@@ -177,7 +178,8 @@ bool ReadTheSame(RangeDecoder a, RangeDecoder b) {
 
 Bytes Patched(const Bytes& packet, const BytePatch& patch) {
   Bytes changed = packet;
-  for (std::size_t i = 0; i < patch.view().size(); ++i) changed.at(1 + static_cast<std::size_t>(patch.first) + i) = patch.view()[i];
+  for (std::size_t i = 0; i < patch.view().size(); ++i)
+    changed.at(1 + static_cast<std::size_t>(patch.first) + i) = patch.view()[i];
   return changed;
 }
 
@@ -247,8 +249,8 @@ TEST_CASE("SilkFrame: the parse of every packet ends where libopus's ends", "[si
     for (const Setting& setting : AllSettings(hybrid)) CompareWithLibopus(setting, seed++, counts);
   }
   for (const Count& count : counts) {
-    INFO(count.packets << " packets, " << count.lbrr << " with LBRR, " << count.with_more_behind << " with more behind, gains " << count.gains[0] << " + "
-                       << count.gains[1] << ", of a side that comes back " << count.sides_later);
+    INFO(count.packets << " packets, " << count.lbrr << " with LBRR, " << count.with_more_behind << " with more behind, gains "
+                       << count.gains[0] << " + " << count.gains[1] << ", of a side that comes back " << count.sides_later);
     CHECK(count.packets > 2000);
     CHECK(count.lbrr > 500);
     CHECK(count.gains[1] > 500);
@@ -256,7 +258,8 @@ TEST_CASE("SilkFrame: the parse of every packet ends where libopus's ends", "[si
   CHECK(counts[0].sides_later >= 5);
 }
 
-TEST_CASE("SilkFrame: with another gain put in, libopus's decoder ends as before, and only that gain is another", "[silk_frame]") {
+TEST_CASE("SilkFrame: with another gain put in, libopus's decoder ends as before, and only that gain is another",
+          "[silk_frame]") {
   int num_tried = 0;
   int num_wide = 0;
   int num_refused = 0;
@@ -306,7 +309,8 @@ TEST_CASE("SilkFrame: with another gain put in, libopus's decoder ends as before
 
 // A step is 1.37 dB of the excitation. Frames without pitch become that much louder. In a voiced one most of the sound is predicted from the sound before,
 // by pitch, and that is as it was when the frame begins: so it moves less, and the frames behind it move with it, less and less.
-TEST_CASE("SilkFrame: a step of the gain is 1.37 dB of what libopus decodes where there is no pitch, and less where there is", "[silk_frame]") {
+TEST_CASE("SilkFrame: a step of the gain is 1.37 dB of what libopus decodes where there is no pitch, and less where there is",
+          "[silk_frame]") {
   std::array<std::vector<double>, 2> steps_db;  // [voiced]
   std::uint64_t seed = 900;
   for (const int duration_ms : {20, 60}) {
@@ -338,8 +342,9 @@ TEST_CASE("SilkFrame: a step of the gain is 1.37 dB of what libopus decodes wher
     REQUIRE(db.size() > 50);
     std::sort(db.begin(), db.end());
     median[voiced] = db[db.size() / 2];
-    UNSCOPED_INFO((voiced == 1 ? "voiced: " : "unvoiced: ") << db.size() << " frames, tenth " << db[db.size() / 10] << " dB, median " << median[voiced]
-                                                            << ", nine tenths " << db[db.size() * 9 / 10]);
+    UNSCOPED_INFO((voiced == 1 ? "voiced: " : "unvoiced: ")
+                  << db.size() << " frames, tenth " << db[db.size() / 10] << " dB, median " << median[voiced] << ", nine tenths "
+                  << db[db.size() * 9 / 10]);
   }
   CHECK(std::abs(median[0] - kSilkGainStepDb) < 0.1);
   CHECK(median[1] < kSilkGainStepDb);
@@ -401,9 +406,10 @@ TEST_CASE("SilkFrame: random bytes and frames cut short do no harm", "[silk_fram
 
 TEST_CASE("SilkFrame: options that Opus does not have are no frame", "[silk_frame]") {
   const Bytes bytes(50, 0x5A);
-  for (const SilkOptions& options : {SilkOptions{0, SilkBandwidth::kWide, 20, false}, SilkOptions{3, SilkBandwidth::kWide, 20, false},
-                                     SilkOptions{1, SilkBandwidth::kWide, 5, false}, SilkOptions{1, SilkBandwidth::kWide, 40, true},
-                                     SilkOptions{1, SilkBandwidth::kNarrow, 20, true}, SilkOptions{1, SilkBandwidth::kWide, 120, false}}) {
+  for (const SilkOptions& options :
+       {SilkOptions{0, SilkBandwidth::kWide, 20, false}, SilkOptions{3, SilkBandwidth::kWide, 20, false},
+        SilkOptions{1, SilkBandwidth::kWide, 5, false}, SilkOptions{1, SilkBandwidth::kWide, 40, true},
+        SilkOptions{1, SilkBandwidth::kNarrow, 20, true}, SilkOptions{1, SilkBandwidth::kWide, 120, false}}) {
     RangeDecoder decoder(bytes);
     CHECK_FALSE(ParseSilk(decoder, options));
   }
@@ -426,8 +432,8 @@ TEST_CASE("SymbolExchange: carries and borrows go as far as they must, and not o
   CHECK_FALSE(ExchangeSymbol(frame, place, 0, 1));
   CHECK_FALSE(ExchangeSymbol(frame, place, 1, 0));
   CHECK_FALSE(ExchangeSymbol(frame, place, 1, 8));
-  CHECK_FALSE(ExchangeSymbol(Bytes{0xFF, 0xFF, 0, 0}, place, 1, 2));  // over the top
-  CHECK_FALSE(ExchangeSymbol(Bytes{0x10}, place, 1, 2));              // would change a byte that is not there
+  CHECK_FALSE(ExchangeSymbol(Bytes{0xFF, 0xFF, 0, 0}, place, 1, 2));   // over the top
+  CHECK_FALSE(ExchangeSymbol(Bytes{0x10}, place, 1, 2));               // would change a byte that is not there
   CHECK_FALSE(ExchangeSymbol(Bytes(12, 0xFF), {1U << 24, 12}, 1, 2));  // a longer carry than a patch holds
 }
 

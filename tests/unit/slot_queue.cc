@@ -38,7 +38,8 @@ TEST_CASE("SlotQueue: what was pushed comes out, in order", "[slot_queue]") {
     const Slot slot = front->ToSlot();
     CHECK(slot.packet == packet);
     CHECK_FALSE(slot.erased);
-    for (std::size_t v = 0; v < 4; ++v) CHECK(std::vector<std::uint8_t>(slot.packets[v].begin(), slot.packets[v].end()) == wanted.bytes[v]);
+    for (std::size_t v = 0; v < 4; ++v)
+      CHECK(std::vector<std::uint8_t>(slot.packets[v].begin(), slot.packets[v].end()) == wanted.bytes[v]);
     CHECK(front->mono[0] == static_cast<float>(packet));
     queue.Pop();
   }
@@ -116,7 +117,10 @@ TEST_CASE("SlotQueue: one thread pushes while another pops, and nothing is lost 
       continue;
     }
     const Slot slot = front->ToSlot();
-    wrong += front->recording != i || slot.packet != i % 60 || slot.packets[3][79] != i % 60 * 4 + 3 || front->mono[kPacketSamples - 1] != static_cast<float>(i % 60) ? 1 : 0;
+    wrong += front->recording != i || slot.packet != i % 60 || slot.packets[3][79] != i % 60 * 4 + 3 ||
+                     front->mono[kPacketSamples - 1] != static_cast<float>(i % 60)
+                 ? 1
+                 : 0;
     queue.Pop();
     ++i;
   }

@@ -28,16 +28,22 @@ class Room {
  public:
   static constexpr std::int64_t kPacketUs = 20'000;
 
-  explicit Room(std::int64_t now_us = 10'007'000, const SourceClock::Options& options = {}) : now_us_(now_us), clock_(options) { given_.reserve(100'000); }
+  explicit Room(std::int64_t now_us = 10'007'000, const SourceClock::Options& options = {}) : now_us_(now_us), clock_(options) {
+    given_.reserve(100'000);
+  }
 
   void Wait(std::int64_t us) { now_us_ += us; }
   // Arrives now; time stands still.
-  void Arrives(std::uint16_t sequence, std::uint32_t timestamp, std::uint32_t ssrc = 1, std::uint8_t toc = 0xF8 /* CELT, 20 ms */) {
-    const std::vector<std::uint8_t> payload = {toc, static_cast<std::uint8_t>(sequence >> 8), static_cast<std::uint8_t>(sequence)};
-    clock_.Push({.header = {.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = ssrc}, .payload = payload}, now_us_, Sink());
+  void Arrives(std::uint16_t sequence, std::uint32_t timestamp, std::uint32_t ssrc = 1,
+               std::uint8_t toc = 0xF8 /* CELT, 20 ms */) {
+    const std::vector<std::uint8_t> payload = {toc, static_cast<std::uint8_t>(sequence >> 8),
+                                               static_cast<std::uint8_t>(sequence)};
+    clock_.Push({.header = {.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = ssrc}, .payload = payload},
+                now_us_, Sink());
   }
   void Padding(std::uint16_t sequence, std::uint32_t timestamp) {
-    clock_.Push({.header = {.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = 1}, .payload = {}}, now_us_, Sink());
+    clock_.Push({.header = {.payload_type = 111, .sequence = sequence, .timestamp = timestamp, .ssrc = 1}, .payload = {}},
+                now_us_, Sink());
   }
   void Tick() { clock_.Tick(now_us_, Sink()); }
   // The next packet of the running source arrives, 20 ms after the one before.
@@ -60,7 +66,8 @@ class Room {
   const std::vector<Given>& given() const { return given_; }
   const SourceClock::Counts& counts() const { return clock_.counts(); }
   bool Increasing() const {
-    return std::adjacent_find(given_.begin(), given_.end(), [](const Given& a, const Given& b) { return b.packet <= a.packet; }) == given_.end();
+    return std::adjacent_find(given_.begin(), given_.end(),
+                              [](const Given& a, const Given& b) { return b.packet <= a.packet; }) == given_.end();
   }
   // From the i-th given one on, numbers go on one by one.
   bool GaplessFrom(std::size_t i) const {
@@ -75,7 +82,10 @@ class Room {
 
  private:
   SourcePacketSink Sink() {
-    return [this](const SourcePacket& p) { given_.push_back({p.packet, p.offset_samples, p.num_lost, p.number, p.after_pause, p.late, {p.payload.begin(), p.payload.end()}}); };
+    return [this](const SourcePacket& p) {
+      given_.push_back(
+          {p.packet, p.offset_samples, p.num_lost, p.number, p.after_pause, p.late, {p.payload.begin(), p.payload.end()}});
+    };
   }
   std::int64_t now_us_;
   SourceClock clock_;
@@ -167,7 +177,8 @@ TEST_CASE("SourceClock: what comes twice goes on once", "[source_clock]") {
   for (int i = 0; i < 100; ++i) {
     room.Arrives(room.sequence_, room.timestamp_);
     room.Next();
-    if (i % 10 == 9) room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 8), room.timestamp_ - 8 * 960);  // resent after a NACK
+    // resent after a NACK
+    if (i % 10 == 9) room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 8), room.timestamp_ - 8 * 960);
   }
   CHECK(room.given().size() == 100);
   CHECK(room.GaplessFrom(0));
@@ -212,7 +223,8 @@ TEST_CASE("SourceClock: a sequence that restarts under the same SSRC goes on by 
   }
 }
 
-TEST_CASE("SourceClock: another SSRC takes over after half a second, and the old one does not come back while it sends", "[source_clock]") {
+TEST_CASE("SourceClock: another SSRC takes over after half a second, and the old one does not come back while it sends",
+          "[source_clock]") {
   Room room;
   room.NextFew(100, 1);
   room.sequence_ = 60'000;
@@ -258,9 +270,9 @@ TEST_CASE("SourceClock: over a pause time goes on, whatever the timestamps do", 
       room.NextFew(100);
       room.Wait(pause_us);
       if (kind == 0) room.timestamp_ += static_cast<std::uint32_t>(pause_us * 48 / 1000);  // ran on, as it should
-      if (kind == 1) room.timestamp_ += 0;                                                // frozen
-      if (kind == 2) room.timestamp_ += 1'000'000'000;                                    // jumped ahead
-      if (kind == 3) room.timestamp_ -= 123'456;                                          // ran backwards
+      if (kind == 1) room.timestamp_ += 0;                                                 // frozen
+      if (kind == 2) room.timestamp_ += 1'000'000'000;                                     // jumped ahead
+      if (kind == 3) room.timestamp_ -= 123'456;                                           // ran backwards
       room.NextFew(300);
       INFO("kind " << kind << ", pause " << pause_us);
       CHECK(room.Increasing());
@@ -385,7 +397,8 @@ TEST_CASE("SourceClock: packets of other durations", "[source_clock]") {
     }
     REQUIRE(room.given().size() == 480);
     bool right = true;
-    for (std::size_t i = 0; i < 480; ++i) right = right && room.given()[i].packet == 500 + static_cast<std::int64_t>(i) * shape.samples / 960;
+    for (std::size_t i = 0; i < 480; ++i)
+      right = right && room.given()[i].packet == 500 + static_cast<std::int64_t>(i) * shape.samples / 960;
     INFO(shape.samples);
     CHECK(right);
   }
@@ -421,7 +434,9 @@ TEST_CASE("SourceClock: whatever comes, numbers increase, nothing is given twice
     if (dice == 3) now_us += random.Below(3'000'000);
     if (dice < 20) sequence = static_cast<std::uint16_t>(sequence + random.Below(9) - 4);
     const auto size = dice == 50 ? 0 : payload.size();
-    clock.Push({.header = {.sequence = sequence++, .timestamp = timestamp, .ssrc = ssrc}, .payload = std::span(payload).first(size)}, now_us, sink);
+    clock.Push(
+        {.header = {.sequence = sequence++, .timestamp = timestamp, .ssrc = ssrc}, .payload = std::span(payload).first(size)},
+        now_us, sink);
     timestamp += 960;
     now_us += random.Below(40'000);
     if (dice == 100) clock.Tick(now_us, sink);
@@ -433,12 +448,14 @@ TEST_CASE("SourceClock: whatever comes, numbers increase, nothing is given twice
 
 constexpr SourceClock::Options kAsItComes = {.wait_for_order = false};
 
-TEST_CASE("SourceClock: without patience packets go on at once, and late ones in their place and under their number", "[source_clock]") {
+TEST_CASE("SourceClock: without patience packets go on at once, and late ones in their place and under their number",
+          "[source_clock]") {
   Room room(10'000'000, kAsItComes);
   room.NextFew(5);
   const auto s = room.sequence_;
   const auto t = room.timestamp_;
-  for (const int i : {1, 2, 0, 2, 6, 5, -1}) room.Arrives(static_cast<std::uint16_t>(s + i), t + 960 * static_cast<std::uint32_t>(i));
+  for (const int i : {1, 2, 0, 2, 6, 5, -1})
+    room.Arrives(static_cast<std::uint16_t>(s + i), t + 960 * static_cast<std::uint32_t>(i));
   REQUIRE(room.given().size() == 10);
   const std::vector<std::int64_t> wanted = {0, 1, 2, 3, 4, 6, 7, 5, 11, 10};
   for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -478,7 +495,8 @@ TEST_CASE("SourceClock: without patience, what is late by far or of before a sta
   // A timestamp of nowhere takes nothing back to nowhere.
   room.Lose(1);
   room.NextFew(2);
-  for (const std::uint32_t timestamp : {0U, room.timestamp_ + 96'000, room.timestamp_ - 96'000}) room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 3), timestamp);
+  for (const std::uint32_t timestamp : {0U, room.timestamp_ + 96'000, room.timestamp_ - 96'000})
+    room.Arrives(static_cast<std::uint16_t>(room.sequence_ - 3), timestamp);
   CHECK(room.given().size() == 77);
 }
 
@@ -491,7 +509,7 @@ TEST_CASE("SourceClock: numbers keep the gaps of losses alone", "[source_clock]"
   room.NextFew(10);  // 523 …
   room.Wait(700'000);
   room.timestamp_ += 700 * 48;
-  room.NextFew(10);  // 533 …
+  room.NextFew(10);         // 533 …
   room.sequence_ = 40'000;  // a restart
   room.timestamp_ = 9;
   room.NextFew(11);  // the first one is not believed
@@ -511,7 +529,8 @@ TEST_CASE("SourceClock: packets of other durations have their place within slots
     std::uint8_t toc;
     std::uint32_t samples;
   };
-  for (const Shape& shape : {Shape{0xE0, 120}, Shape{0xE8, 240}, Shape{0xF0, 480}, Shape{0xF8, 960}, Shape{0x10, 1920}, Shape{0x18, 2880}}) {
+  for (const Shape& shape :
+       {Shape{0xE0, 120}, Shape{0xE8, 240}, Shape{0xF0, 480}, Shape{0xF8, 960}, Shape{0x10, 1920}, Shape{0x18, 2880}}) {
     for (const SourceClock::Options& options : {SourceClock::Options{}, kAsItComes}) {
       Room room(10'000'000, options);
       for (std::uint32_t i = 0; i < 100; ++i) {
@@ -525,7 +544,8 @@ TEST_CASE("SourceClock: packets of other durations have their place within slots
       for (std::size_t i = 0; i < 100; ++i) {
         const Given& given = room.given()[i];
         right = right && given.packet * 960 + given.offset_samples == 500 * 960 + static_cast<std::int64_t>(i * shape.samples);
-        right = right && given.offset_samples >= 0 && given.offset_samples < 960 && given.number == first_number + static_cast<std::int64_t>(i);
+        right = right && given.offset_samples >= 0 && given.offset_samples < 960 &&
+                given.number == first_number + static_cast<std::int64_t>(i);
       }
       CHECK(right);
     }
@@ -544,7 +564,8 @@ TEST_CASE("SourceClock: packets of other durations have their place within slots
   CHECK_FALSE(room.given()[2].after_pause);
 }
 
-TEST_CASE("SourceClock: without patience, whatever comes, times and numbers of what is in order increase, and nothing allocates", "[source_clock]") {
+TEST_CASE("SourceClock: without patience, whatever comes, times and numbers of what is in order increase, and nothing allocates",
+          "[source_clock]") {
   Random random(4);
   SourceClock clock(kAsItComes);
   const std::vector<std::uint8_t> payload(200, 0x78);
@@ -586,7 +607,9 @@ TEST_CASE("SourceClock: without patience, whatever comes, times and numbers of w
       timestamp += static_cast<std::uint32_t>(960 * jump);
     }
     const auto size = dice == 50 ? 0 : payload.size();
-    clock.Push({.header = {.sequence = sequence++, .timestamp = timestamp, .ssrc = ssrc}, .payload = std::span(payload).first(size)}, now_us, sink);
+    clock.Push(
+        {.header = {.sequence = sequence++, .timestamp = timestamp, .ssrc = ssrc}, .payload = std::span(payload).first(size)},
+        now_us, sink);
     timestamp += 960;
     now_us += random.Below(40'000);
     if (dice == 100) clock.Tick(now_us, sink);

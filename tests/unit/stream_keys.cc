@@ -1,11 +1,10 @@
-#include "dsp/tracing/code_key.h"
-
 #include <catch2/catch.hpp>
 #include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dsp/tracing/code_key.h"
 #include "tests/support/marked_stream.h"
 
 namespace earmark {

@@ -9,8 +9,10 @@ namespace {
 
 TEST_CASE("Text: what cannot be seen is shown, and what is no UTF-8 stays one byte", "[text]") {
   CHECK(Printable("Zoë 名前 🎧") == "Zoë 名前 🎧");
-  CHECK(Printable("a\u202E" "b") == "a\\u{202E}b");
-  CHECK(Printable("a\u200B" "b\u2028") == "a\\u{200B}b\\u{2028}");
+  CHECK(Printable("a\u202E"
+                  "b") == "a\\u{202E}b");
+  CHECK(Printable("a\u200B"
+                  "b\u2028") == "a\\u{200B}b\\u{2028}");
   CHECK(Printable("\x1B[2J\n") == "\\u{1B}[2J\\u{A}");
   CHECK(Printable("a\xFF\xC0\x80z") == "a\uFFFD\uFFFD\uFFFDz");
   CHECK(Printable("\xED\xA0\x80") == "\uFFFD\uFFFD\uFFFD");  // half of a surrogate pair
@@ -21,7 +23,11 @@ TEST_CASE("Text: what cannot be seen is shown, and what is no UTF-8 stays one by
 
 TEST_CASE("Text: new names have nothing that cannot be seen, and old ones stay names", "[text]") {
   for (const char* name : {"alice", "Zoë Smith", "名前", "🎧", "o'neil"}) CHECK(CheckNewName("account", name));
-  for (const char* name : {"a\u202E" "b", "a\u200B", "\u00A0a", " alice", "alice ", "a\u200D" "b"}) {
+  for (const char* name : {"a\u202E"
+                           "b",
+                           "a\u200B", "\u00A0a", " alice", "alice ",
+                           "a\u200D"
+                           "b"}) {
     INFO(Printable(name));
     CHECK(CheckName("account", name));
     const auto refused = CheckNewName("account", name);

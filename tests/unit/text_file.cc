@@ -32,7 +32,8 @@ TEST_CASE("TextFile: what is missing, a folder or a device is refused at once", 
   const TempFolder folder;
   CheckFails(ReadTextFile(folder.File("none"), 10), ErrorCode::kNotFound, "none: cannot be read");
   CheckFails(ReadTextFile(folder.File(""), 10), ErrorCode::kInvalidArgument, "is a folder");
-  for (const char* device : {"/dev/zero", "/dev/urandom", "/dev/null"}) CheckFails(ReadTextFile(device, 10), ErrorCode::kInvalidArgument, "is a device");
+  for (const char* device : {"/dev/zero", "/dev/urandom", "/dev/null"})
+    CheckFails(ReadTextFile(device, 10), ErrorCode::kInvalidArgument, "is a device");
 }
 
 TEST_CASE("TextFile: a pipe is waited for, and the wait can be stopped", "[text_file]") {
@@ -48,7 +49,9 @@ TEST_CASE("TextFile: a pipe is waited for, and the wait can be stopped", "[text_
 }
 
 TEST_CASE("TextFile: lines come without blanks at their end, comments and empty ones", "[text_file]") {
-  const auto lines = LinesOf("\xEF\xBB\xBF" "alice \r\n\n# nobody\n  bob\t\nlast");
+  const auto lines = LinesOf(
+      "\xEF\xBB\xBF"
+      "alice \r\n\n# nobody\n  bob\t\nlast");
   REQUIRE(lines.size() == 3);
   CHECK((lines[0].text == "alice" && lines[0].number == 1));
   CHECK((lines[1].text == "  bob" && lines[1].number == 4));

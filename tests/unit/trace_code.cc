@@ -76,7 +76,8 @@ TEST_CASE("TraceCode: codes of accounts, streams, keys and neighbouring symbols 
     const auto n = static_cast<std::size_t>(q);
     const auto independent = [&](TraceCode a, TraceCode b, int lag) {
       std::vector<int> pairs(n * n);
-      for (int i = 0; i < 50'000; ++i) ++pairs[static_cast<std::size_t>(a.VariantAt(i)) * n + static_cast<std::size_t>(b.VariantAt(i + lag))];
+      for (int i = 0; i < 50'000; ++i)
+        ++pairs[static_cast<std::size_t>(a.VariantAt(i)) * n + static_cast<std::size_t>(b.VariantAt(i + lag))];
       return ChiSquare(pairs) < ChiSquareLimit(q * q - 1);
     };
     const TraceCode code(keys.code, "account-1", q);
@@ -108,7 +109,8 @@ TEST_CASE("TraceCode: a code goes on for longer than any stream", "[trace_code]"
   // A century of 20 ms symbols; and the blocks' borders.
   for (const int q : {2, 4, 8}) {
     TraceCode code(TestCodeKey(5), "a", q);
-    for (const std::int64_t symbol : {std::int64_t{157'788'000'000}, std::int64_t{SymbolsPerBlock(q)}, std::int64_t{SymbolsPerBlock(q)} - 1}) {
+    for (const std::int64_t symbol :
+         {std::int64_t{157'788'000'000}, std::int64_t{SymbolsPerBlock(q)}, std::int64_t{SymbolsPerBlock(q)} - 1}) {
       const int variant = code.VariantAt(symbol);
       CHECK(variant >= 0);
       CHECK(variant < q);

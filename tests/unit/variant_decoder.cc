@@ -49,7 +49,8 @@ TEST_CASE("VariantDecoder: a stretch from the middle is what decoding from the s
         REQUIRE(part.variants.size() == 4);
         for (std::size_t v = 0; v < 4; ++v) {
           REQUIRE(part.variants[v].size() == 50 * kDetectPacketSamples);
-          const auto expected = std::span(whole.variants[v]).subspan(static_cast<std::size_t>(part.first_sample()), part.variants[v].size());
+          const auto expected =
+              std::span(whole.variants[v]).subspan(static_cast<std::size_t>(part.first_sample()), part.variants[v].size());
           INFO("from packet " << first << ", variant " << v << ", kind " << static_cast<int>(kind));
           CHECK(SnrDb(expected, part.variants[v]) > 40);
         }
@@ -128,7 +129,8 @@ TEST_CASE("VariantDecoder: a reference with exactly full chunks ends where it en
 
 TEST_CASE("VariantDecoder: damage is an error, wherever it is met", "[variant_decoder]") {
   const MarkedStream stream = MarkStream(SpeechLike(11, 46), StreamFormat{}, TestKeys());
-  const ChunkLoader damaged = [&](std::int64_t first, std::int64_t end) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+  const ChunkLoader damaged = [&](std::int64_t first,
+                                  std::int64_t end) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
     if (end > kPacketsPerChunk) return Fail(ErrorCode::kDataLoss, "damaged");
     return stream.Chunks()(first, end);
   };
@@ -156,8 +158,9 @@ TEST_CASE("VariantDecoder: while a source is away there is silence, and what fol
     ReferenceChunkBuilder builder(4);
     for (std::int64_t p = first; p < end; ++p) builder.Add(stream.SlotAt(p));
     const ChunkContext context{.stream_id = "stream", .first_packet = first};
-    chunks.push_back(std::make_shared<LocatedChunk>(LocatedChunk{
-        .first_packet = first, .data = Get(ReferenceChunkData::Open(builder.Seal(stream.keys.seal, context), stream.keys.seal, context))}));
+    chunks.push_back(std::make_shared<LocatedChunk>(
+        LocatedChunk{.first_packet = first,
+                     .data = Get(ReferenceChunkData::Open(builder.Seal(stream.keys.seal, context), stream.keys.seal, context))}));
   }
   const ChunkLoader load = [&](std::int64_t first, std::int64_t end) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
     std::vector<std::shared_ptr<const LocatedChunk>> found;
@@ -192,13 +195,17 @@ TEST_CASE("VariantDecoder: while a source is away there is silence, and what fol
 VariantAudio DecodeWithGaps(const MarkedStream& stream, const std::function<bool(std::int64_t)>& sent) {
   ReferenceChunkBuilder builder(4);
   for (std::int64_t p = 0; p < stream.num_packets; ++p) {
-    if (sent(p)) builder.Add(stream.SlotAt(p));
-    else builder.AddGap(1);
+    if (sent(p))
+      builder.Add(stream.SlotAt(p));
+    else
+      builder.AddGap(1);
   }
   const ChunkContext context{.stream_id = "stream"};
   auto data = Get(ReferenceChunkData::Open(builder.Seal(stream.keys.seal, context), stream.keys.seal, context));
   const auto chunk = std::make_shared<LocatedChunk>(LocatedChunk{.data = std::move(data)});
-  const ChunkLoader load = [&](std::int64_t, std::int64_t) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> { return std::vector<std::shared_ptr<const LocatedChunk>>{chunk}; };
+  const ChunkLoader load = [&](std::int64_t, std::int64_t) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+    return std::vector<std::shared_ptr<const LocatedChunk>>{chunk};
+  };
   return Get(DecodeVariants(stream.format, stream.keys.carrier, load, 0, stream.num_packets, 4));
 }
 
@@ -211,7 +218,8 @@ TEST_CASE("VariantDecoder: where nothing was sent it sounds as at the listener",
     for (std::size_t v = 0; v < 4; ++v) {
       Listener listener(1);
       std::vector<float> heard;
-      for (std::int64_t p = 0; p < stream.num_packets; ++p) listener.Play(sent(p) ? stream.SlotAt(p).packets[v] : std::span<const std::uint8_t>(), heard);
+      for (std::int64_t p = 0; p < stream.num_packets; ++p)
+        listener.Play(sent(p) ? stream.SlotAt(p).packets[v] : std::span<const std::uint8_t>(), heard);
       INFO(lost << " lost in a row, variant " << v);
       CHECK(SnrDb(HalveRate(heard), audio.variants[v]) > 18);  // the decoders run at different rates
     }
@@ -228,7 +236,8 @@ TEST_CASE("VariantDecoder: a long gap falls silent, and what follows keeps its p
     CHECK(Rms(sound.first(10 * kDetectPacketSamples)) == 0);
     CHECK(Rms(sound.subspan(60 * kDetectPacketSamples, 5 * kDetectPacketSamples)) > 0);
     CHECK(Rms(sound.subspan(65 * kDetectPacketSamples, 35 * kDetectPacketSamples)) == 0);
-    CHECK(SnrDb(std::span(whole.variants[v]).subspan(125 * kDetectPacketSamples), sound.subspan(125 * kDetectPacketSamples)) > 30);
+    CHECK(SnrDb(std::span(whole.variants[v]).subspan(125 * kDetectPacketSamples), sound.subspan(125 * kDetectPacketSamples)) >
+          30);
   }
 }
 

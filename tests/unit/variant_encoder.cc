@@ -29,8 +29,13 @@ std::vector<Material> Materials() {
   std::vector<float> square(speech.size());
   for (std::size_t i = 0; i < square.size(); ++i) square[i] = i / 60 % 2 == 0 ? 1.0F : -1.0F;
   std::vector<float> alternating;  // speech, music and silence by turns of 0.2 s
-  for (std::size_t i = 0; i < speech.size(); ++i) alternating.push_back(i / 9600 % 3 == 0 ? speech[i] : i / 9600 % 3 == 1 ? music[i] : 0.0F);
-  return {{"speech", speech}, {"music", music}, {"silence", std::vector<float>(speech.size(), 0.0F)}, {"full scale", square}, {"alternating", alternating}};
+  for (std::size_t i = 0; i < speech.size(); ++i)
+    alternating.push_back(i / 9600 % 3 == 0 ? speech[i] : i / 9600 % 3 == 1 ? music[i] : 0.0F);
+  return {{"speech", speech},
+          {"music", music},
+          {"silence", std::vector<float>(speech.size(), 0.0F)},
+          {"full scale", square},
+          {"alternating", alternating}};
 }
 
 TEST_CASE("VariantEncoder: packets of a slot have one shape and one length, or are all the same", "[variant_encoder]") {
@@ -40,7 +45,9 @@ TEST_CASE("VariantEncoder: packets of a slot have one shape and one length, or a
     for (const int bitrate : {12000, 16000, 24000, 32000, 64000}) {
       for (const int channels : {1, 2}) {
         const StreamFormat format{.num_channels = channels, .bitrate_bps = bitrate};
-        const auto host = channels == 1 ? material.mono : Interleaved(material.mono, Scaled(LowPassed(material.mono, 4000, kSampleRateHz, 1), 0.8));
+        const auto host = channels == 1
+                              ? material.mono
+                              : Interleaved(material.mono, Scaled(LowPassed(material.mono, 4000, kSampleRateHz, 1), 0.8));
         auto marker = Get(StreamMarker::Create(format, TestKeys()));
         const auto block = static_cast<std::size_t>(kPacketSamples * channels);
         std::int64_t erased = 0;
@@ -55,22 +62,26 @@ TEST_CASE("VariantEncoder: packets of a slot have one shape and one length, or a
           if (first_length == 0) first_length = slot.packets[0].size();
           constant = constant && slot.packets[0].size() == first_length;
           for (std::size_t v = 1; v < 4; ++v) {
-            equal = equal && slot.packets[v].size() == slot.packets[0].size() && ShapeOf(slot.packets[v]) == ShapeOf(slot.packets[0]);
+            equal =
+                equal && slot.packets[v].size() == slot.packets[0].size() && ShapeOf(slot.packets[v]) == ShapeOf(slot.packets[0]);
             if (slot.erased) equal = equal && std::equal(slot.packets[v].begin(), slot.packets[v].end(), slot.packets[0].begin());
           }
         }
-        INFO(material.name << ", " << bitrate << " b/s, " << channels << " channels: " << erased << " of " << slots << " slots erased");
+        INFO(material.name << ", " << bitrate << " b/s, " << channels << " channels: " << erased << " of " << slots
+                           << " slots erased");
         CHECK(equal);
         CHECK(constant);
         CHECK(first_length == static_cast<std::size_t>(bitrate / 8 / kPacketsPerSecond));
-        const double most = material.name == std::string("full scale") ? 0.35 : 0.06;  // libopus doubts about the pitch of a square wave
+        // libopus doubts about the pitch of a square wave
+        const double most = material.name == std::string("full scale") ? 0.35 : 0.06;
         CHECK(static_cast<double>(erased) <= most * static_cast<double>(slots));
         num_slots += slots;
         num_erased += erased;
       }
     }
   }
-  std::printf("variant_encoder: %lld of %lld slots erased\n", static_cast<long long>(num_erased), static_cast<long long>(num_slots));
+  std::printf("variant_encoder: %lld of %lld slots erased\n", static_cast<long long>(num_erased),
+              static_cast<long long>(num_slots));
   CHECK(static_cast<double>(num_erased) < 0.03 * static_cast<double>(num_slots));
 }
 
@@ -93,8 +104,9 @@ TEST_CASE("VariantEncoder: any number of encoders, and what they make decodes", 
 }
 
 TEST_CASE("VariantEncoder: settings that libopus refuses are an error", "[variant_encoder]") {
-  for (const VariantEncoder::Options options : {VariantEncoder::Options{.num_encoders = 1, .num_channels = 3, .bitrate_bps = 32000},
-                                                VariantEncoder::Options{.num_encoders = 1, .num_channels = 1, .bitrate_bps = -7}}) {
+  for (const VariantEncoder::Options options :
+       {VariantEncoder::Options{.num_encoders = 1, .num_channels = 3, .bitrate_bps = 32000},
+        VariantEncoder::Options{.num_encoders = 1, .num_channels = 1, .bitrate_bps = -7}}) {
     const auto encoder = VariantEncoder::Create(options);
     REQUIRE_FALSE(encoder);
     CHECK(encoder.error().code == ErrorCode::kInternal);

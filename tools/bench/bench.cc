@@ -2,6 +2,8 @@
 // fills a store of 6 GB in the temporary folder, if none is named.
 //
 // Every figure stands next to what it is compared with, measured alternately in the same run, because machines are noisy. CPU time, not wall time.
+#include "tools/bench/bench.h"
+
 #include <opus/opus.h>
 #include <sodium.h>
 
@@ -14,12 +16,10 @@
 #include <string>
 #include <vector>
 
-#include "tools/bench/bench.h"
-
 #include "dsp/core/stream_keys.h"
 #include "dsp/marking/stream_marker.h"
-#include "dsp/tracing/code_key.h"
 #include "dsp/search/fingerprint_index.h"
+#include "dsp/tracing/code_key.h"
 
 namespace earmark {
 namespace {
@@ -45,20 +45,25 @@ void BenchMarking(const std::string& audio) {
       OpusDecoder* decoder = opus_decoder_create(kSampleRateHz, 1, &error);
       std::vector<float> block(kPacketSamples);
       for (const auto& packet : packets) {
-        if (opus_decode_float(decoder, packet.data(), static_cast<opus_int32>(packet.size()), block.data(), kPacketSamples, 0) < 0) std::exit(1);
+        if (opus_decode_float(decoder, packet.data(), static_cast<opus_int32>(packet.size()), block.data(), kPacketSamples, 0) <
+            0)
+          std::exit(1);
         visit(block);
       }
       opus_decoder_destroy(decoder);
     };
-    auto bare = VariantEncoder::Create({.num_encoders = format.num_variants, .num_channels = 1, .bitrate_bps = format.bitrate_bps});
-    const double bound = Measure([&] { decode_all([&](std::span<const float> block) { (void)bare->Encode([&](int) { return block; }); }); });
+    auto bare =
+        VariantEncoder::Create({.num_encoders = format.num_variants, .num_channels = 1, .bitrate_bps = format.bitrate_bps});
+    const double bound =
+        Measure([&] { decode_all([&](std::span<const float> block) { (void)bare->Encode([&](int) { return block; }); }); });
     auto marker = StreamMarker::Create(format, keys);
     const double mark = Measure([&] { decode_all([&](std::span<const float> block) { (void)marker->Process(block); }); });
     ratios.push_back(mark / bound);
     marks.push_back(mark);
   }
-  std::printf("marking    %.0f s mono, 4 variants at 32 kb/s: %.0f x real time; %.3f x the cost of one decode and 4 bare encodes (goal 1.25)\n", seconds,
-              seconds / Median(marks), Median(ratios));
+  std::printf(
+      "marking    %.0f s mono, 4 variants at 32 kb/s: %.0f x real time; %.3f x the cost of one decode and 4 bare encodes (goal 1.25)\n",
+      seconds, seconds / Median(marks), Median(ratios));
 }
 
 // A probe of 4 s against 10, 100 and 1,000 hours of random fingerprints, next to merely reading those words from memory.
@@ -84,9 +89,13 @@ void BenchSearch() {
     }
     std::vector<std::uint64_t> words(static_cast<std::size_t>(index.num_words()), 1);
     std::uint64_t sum = 0;
-    const double read = Measure([&] { for (std::uint64_t w : words) sum += w; });
-    std::printf("search     4 s of clip in %4d stream-hours (%5.0f MB): %.3f s, quickly %.3f s; %.0f and %.0f x reading them once%s\n", hours,
-                static_cast<double>(index.num_words()) * 8e-6, Median(times), Median(quick), Median(times) / read, Median(quick) / read, sum == 0 ? " " : "");
+    const double read = Measure([&] {
+      for (std::uint64_t w : words) sum += w;
+    });
+    std::printf(
+        "search     4 s of clip in %4d stream-hours (%5.0f MB): %.3f s, quickly %.3f s; %.0f and %.0f x reading them once%s\n",
+        hours, static_cast<double>(index.num_words()) * 8e-6, Median(times), Median(quick), Median(times) / read,
+        Median(quick) / read, sum == 0 ? " " : "");
   }
 }
 
@@ -100,12 +109,18 @@ int main(int argc, char** argv) {
   int hours = 100;
   auto long_clip = earmark::LongClip::kSample;
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--audio") == 0 && i + 1 < argc) audio = argv[++i];
-    else if (std::strcmp(argv[i], "--hours") == 0 && i + 1 < argc) hours = std::max(1, std::atoi(argv[++i]));
-    else if (std::strcmp(argv[i], "--whole") == 0) long_clip = earmark::LongClip::kWhole;
-    else names.emplace_back(argv[i]);
+    if (std::strcmp(argv[i], "--audio") == 0 && i + 1 < argc)
+      audio = argv[++i];
+    else if (std::strcmp(argv[i], "--hours") == 0 && i + 1 < argc)
+      hours = std::max(1, std::atoi(argv[++i]));
+    else if (std::strcmp(argv[i], "--whole") == 0)
+      long_clip = earmark::LongClip::kWhole;
+    else
+      names.emplace_back(argv[i]);
   }
-  const auto wanted = [&](const char* name) { return names.empty() || std::find(names.begin(), names.end(), name) != names.end(); };
+  const auto wanted = [&](const char* name) {
+    return names.empty() || std::find(names.begin(), names.end(), name) != names.end();
+  };
   if (wanted("marking")) earmark::BenchMarking(audio);
   if (wanted("in-packet")) earmark::BenchInPacket(audio);
   if (wanted("search")) earmark::BenchSearch();

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "dsp/core/stream_keys.h"
-#include "dsp/tracing/audience.h"
 #include "dsp/rtp/output_projection.h"
+#include "dsp/tracing/audience.h"
 #include "services/sidecar/fanout.h"
 #include "tools/bench/bench.h"
 
@@ -72,7 +72,8 @@ void BenchFanout() {
   for (int i = 0; i < kListeners; ++i) {
     auto listener = audience.Add(CodeKey(NewRandomKey()), "account-" + std::to_string(i));
     auto destination = Destination::Parse("127.0.0.1", ports[static_cast<std::size_t>(i) % ports.size()]);
-    targets.push_back({.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(NewRandomKey(), "mic", 111)});
+    targets.push_back(
+        {.listener = *listener, .destination = *destination, .projection = OutputProjection::Derive(NewRandomKey(), "mic", 111)});
   }
   std::vector<std::uint8_t> packets(4 * kPacketBytes, 1);
   Slot slot;
@@ -96,8 +97,9 @@ void BenchFanout() {
     ratios.push_back(bare / full);
     costs.push_back(full / kSlots / kListeners);
   }
-  std::printf("fanout     %.0f listeners a core at %.2f us a packet; %.2f of a bare sendmmsg loop of the same messages (goal 0.7); %lld dropped\n",
-              0.02 / Median(costs), Median(costs) * 1e6, Median(ratios), static_cast<long long>(dropped));
+  std::printf(
+      "fanout     %.0f listeners a core at %.2f us a packet; %.2f of a bare sendmmsg loop of the same messages (goal 0.7); %lld dropped\n",
+      0.02 / Median(costs), Median(costs) * 1e6, Median(ratios), static_cast<long long>(dropped));
   for (const int open : sockets) close(open);
 }
 

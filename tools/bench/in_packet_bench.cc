@@ -18,8 +18,8 @@ using Packets = std::vector<std::vector<std::uint8_t>>;
 
 constexpr int kBitrateBps = 64000;
 constexpr int kRounds = 5;
-constexpr int kRepeats = 10;       // of the quick parts, which are over too soon to be timed
-constexpr std::size_t kOneIn = 10;   // of the packets, this part is encoded again
+constexpr int kRepeats = 10;        // of the quick parts, which are over too soon to be timed
+constexpr std::size_t kOneIn = 10;  // of the packets, this part is encoded again
 
 struct EncoderDeleter {
   void operator()(OpusEncoder* encoder) const { opus_encoder_destroy(encoder); }
@@ -27,7 +27,8 @@ struct EncoderDeleter {
 
 // What a speaker sends, all of it CELT.
 Packets SourcePackets(std::span<const float> host, int num_channels) {
-  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(opus_encoder_create(kSampleRateHz, num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, nullptr));
+  const std::unique_ptr<OpusEncoder, EncoderDeleter> encoder(
+      opus_encoder_create(kSampleRateHz, num_channels, OPUS_APPLICATION_RESTRICTED_LOWDELAY, nullptr));
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(kBitrateBps));
   std::vector<float> block(static_cast<std::size_t>(kPacketSamples * num_channels));
   Packets packets;
@@ -35,7 +36,8 @@ Packets SourcePackets(std::span<const float> host, int num_channels) {
     for (std::size_t n = 0; n < block.size(); ++n) {
       const std::size_t sample = at + n / static_cast<std::size_t>(num_channels);
       // Right is left with an echo.
-      block[n] = n % 2 == 0 || num_channels == 1 ? host[sample] : 0.6F * host[sample] + 0.3F * host[sample >= 700 ? sample - 700 : 0];
+      block[n] =
+          n % 2 == 0 || num_channels == 1 ? host[sample] : 0.6F * host[sample] + 0.3F * host[sample >= 700 ? sample - 700 : 0];
     }
     std::vector<std::uint8_t> packet(1500);
     const int size = opus_encode_float(encoder.get(), block.data(), kPacketSamples, packet.data(), 1500);
@@ -79,10 +81,14 @@ void BenchChannels(std::span<const float> host, int num_channels) {
   std::int64_t sum = 0;
   for (int round = 0; round < kRounds; ++round) {
     const double each = 1.0 / (kRepeats * static_cast<double>(packets.size()));
-    parses.push_back(each * Measure([&] { for (int i = 0; i < kRepeats; ++i) sum += ParseAll(packets); }));
+    parses.push_back(each * Measure([&] {
+                       for (int i = 0; i < kRepeats; ++i) sum += ParseAll(packets);
+                     }));
     InPacketMarker marker(in_packet, keys.carrier);
     std::int64_t slot = 0;
-    marks.push_back(each * Measure([&] { for (int i = 0; i < kRepeats; ++i) num_marked += MarkAll(marker, slot, packets); }));
+    marks.push_back(each * Measure([&] {
+                      for (int i = 0; i < kRepeats; ++i) num_marked += MarkAll(marker, slot, packets);
+                    }));
     auto peer = ReencodeMarker::Create(encoded, keys);
     if (!peer) std::exit(1);
     std::int64_t packet = 0;
@@ -93,10 +99,11 @@ void BenchChannels(std::span<const float> host, int num_channels) {
   }
   if (sum < 0) std::printf(" ");
   const double mark = Median(marks);
-  std::printf("in-packet  %s at 64 kb/s, 4 variants: parsing %.1f us a packet (goal 20), marking %.1f us: %.0f sources a core (goal 3000), 1/%.0f of decoding and encoding 4 times;"
-              " %.0f %% of packets marked\n",
-              num_channels == 1 ? "mono" : "stereo", 1e6 * Median(parses), 1e6 * mark, 1 / (kPacketsPerSecond * mark), Median(ratios),
-              100.0 * static_cast<double>(num_marked) / (kRounds * kRepeats * static_cast<double>(packets.size())));
+  std::printf(
+      "in-packet  %s at 64 kb/s, 4 variants: parsing %.1f us a packet (goal 20), marking %.1f us: %.0f sources a core (goal 3000), 1/%.0f of decoding and encoding 4 times;"
+      " %.0f %% of packets marked\n",
+      num_channels == 1 ? "mono" : "stereo", 1e6 * Median(parses), 1e6 * mark, 1 / (kPacketsPerSecond * mark), Median(ratios),
+      100.0 * static_cast<double>(num_marked) / (kRounds * kRepeats * static_cast<double>(packets.size())));
 }
 
 }  // namespace

@@ -37,7 +37,8 @@ struct Source {
 
   VariantLoader Variants() const {
     return [this](std::int64_t first, std::int64_t end) {
-      const ChunkLoader load = [this](std::int64_t from, std::int64_t to) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
+      const ChunkLoader load = [this](std::int64_t from,
+                                      std::int64_t to) -> Result<std::vector<std::shared_ptr<const LocatedChunk>>> {
         std::vector<std::shared_ptr<const LocatedChunk>> found;
         for (const auto& chunk : chunks) {
           if (chunk->first_packet < to && chunk->end_packet() > from) found.push_back(chunk);
@@ -48,10 +49,12 @@ struct Source {
     };
   }
   void Add(ReferenceChunkBuilder& builder) {
-    const ChunkContext context{.stream_id = "bench", .first_packet = static_cast<std::int64_t>(heard.size()) - builder.num_packets()};
+    const ChunkContext context{.stream_id = "bench",
+                               .first_packet = static_cast<std::int64_t>(heard.size()) - builder.num_packets()};
     auto data = ReferenceChunkData::Open(builder.Seal(keys.seal, context), keys.seal, context);
     if (!data) std::exit(1);
-    chunks.push_back(std::make_shared<LocatedChunk>(LocatedChunk{.first_packet = context.first_packet, .data = std::move(*data)}));
+    chunks.push_back(
+        std::make_shared<LocatedChunk>(LocatedChunk{.first_packet = context.first_packet, .data = std::move(*data)}));
   }
 };
 
@@ -59,7 +62,8 @@ struct Source {
 Source MarkedSource(std::span<const float> host, const StreamFormat& format) {
   Source source{.format = format, .keys = {}, .chunks = {}, .heard = {}};
   const bool patched = format.kind == ReferenceKind::kSourcePackets;
-  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_AUDIO, nullptr), opus_encoder_destroy);
+  const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(
+      opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_AUDIO, nullptr), opus_encoder_destroy);
   opus_encoder_ctl(encoder.get(), OPUS_SET_BITRATE(kBitrateBps));
   InPacketMarker in_packet(format, source.keys.carrier);
   auto marker = StreamMarker::Create(format, source.keys);
@@ -71,7 +75,8 @@ Source MarkedSource(std::span<const float> host, const StreamFormat& format) {
     const auto block = host.subspan(static_cast<std::size_t>(p * kPacketSamples), kPacketSamples);
     Packet packet(1500);
     if (patched) {
-      packet.resize(static_cast<std::size_t>(opus_encode_float(encoder.get(), block.data(), kPacketSamples, packet.data(), 1500)));
+      packet.resize(
+          static_cast<std::size_t>(opus_encode_float(encoder.get(), block.data(), kPacketSamples, packet.data(), 1500)));
       (void)builder.AddSourcePacket(builder.num_packets(), 0, packet);
       in_packet.Mark(p, packet).patches[variant].Apply(packet);
     } else {
@@ -106,7 +111,9 @@ void BenchFormat(std::span<const float> host, const StreamFormat& format, const 
   std::vector<double> peer, total, decode, spectra, coherent, envelope;
   for (int round = 0; round < kRounds; ++round) {
     peer.push_back(Measure([&] { clip = Play(source.heard); }));
-    total.push_back(Measure([&] { if (!ReadSymbols(format, clip, whole, load)) std::exit(1); }));
+    total.push_back(Measure([&] {
+      if (!ReadSymbols(format, clip, whole, load)) std::exit(1);
+    }));
     // Its parts, in halves as it reads them.
     double decoding = 0, transforming = 0, first = 0, second = 0;
     for (const std::int64_t from : {std::int64_t{0}, num_packets / 2}) {
@@ -114,7 +121,8 @@ void BenchFormat(std::span<const float> host, const StreamFormat& format, const 
       ReadingSpectra x;
       decoding += Measure([&] { variants = load(from, from + num_packets / 2); });
       AlignedClip aligned{.first_packet = from, .samples = {}, .present = {}};
-      aligned.samples.assign(clip.begin() + from * kDetectPacketSamples, clip.begin() + (from + num_packets / 2) * kDetectPacketSamples);
+      aligned.samples.assign(clip.begin() + from * kDetectPacketSamples,
+                             clip.begin() + (from + num_packets / 2) * kDetectPacketSamples);
       aligned.present.assign(static_cast<std::size_t>(num_packets / 2 * kFramesPerPacket), 1);
       transforming += Measure([&] { x = MakeReadingSpectra(format, aligned, *variants); });
       first += Measure([&] { (void)ReadCoherent(x, {}); });
@@ -122,8 +130,10 @@ void BenchFormat(std::span<const float> host, const StreamFormat& format, const 
     }
     decode.push_back(decoding), spectra.push_back(transforming), coherent.push_back(first), envelope.push_back(second);
   }
-  std::printf("reading    %.0f s of %s: %.2f s, %.0f x real time (goal 120), %.0f x decoding its packets once; decode %.2f, spectra %.2f, coherent %.2f, envelope %.2f s\n",
-              seconds, name, Median(total), seconds / Median(total), Median(total) / Median(peer), Median(decode), Median(spectra), Median(coherent), Median(envelope));
+  std::printf(
+      "reading    %.0f s of %s: %.2f s, %.0f x real time (goal 120), %.0f x decoding its packets once; decode %.2f, spectra %.2f, coherent %.2f, envelope %.2f s\n",
+      seconds, name, Median(total), seconds / Median(total), Median(total) / Median(peer), Median(decode), Median(spectra),
+      Median(coherent), Median(envelope));
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ Recording ReadRecording(Store& store, const StreamRecord& stream, const StreamKe
   Recording recording;
   for (const ReferenceChunk& chunk : OrExit(store.ReadReference(stream.id, 0, 0, stream.num_packets))) {
     if (chunk.num_packets != kPacketsPerChunk) break;
-    recording.chunks.push_back(OrExit(ReferenceChunkData::Open(chunk.sealed, keys.seal, {.stream_id = stream.id, .first_packet = chunk.first_packet})));
+    recording.chunks.push_back(
+        OrExit(ReferenceChunkData::Open(chunk.sealed, keys.seal, {.stream_id = stream.id, .first_packet = chunk.first_packet})));
   }
   OrExit(store.VisitFingerprints(stream.id, [&](std::string_view, int, std::int64_t, std::span<const std::uint8_t> bytes) {
     const auto words = DecodeFingerprint(bytes);
@@ -61,8 +62,8 @@ Recording ReadRecording(Store& store, const StreamRecord& stream, const StreamKe
 }
 
 // Another stream made of the recording's packets, `num_chunks` long.
-void AddStream(Store& store, const MasterKey& master, const StreamRecord& like, const Recording& recording, const std::vector<Grant>& grants, int index,
-               int num_chunks) {
+void AddStream(Store& store, const MasterKey& master, const StreamRecord& like, const Recording& recording,
+               const std::vector<Grant>& grants, int index, int num_chunks) {
   StreamRecord stream = like;
   stream.id = "room-" + std::to_string(index);
   std::mt19937_64 random(static_cast<std::uint64_t>(index));
@@ -96,23 +97,31 @@ void AddStream(Store& store, const MasterKey& master, const StreamRecord& like, 
 // What the account's player puts out: mono at kDetectRateHz.
 std::vector<float> CopyOf(Store& store, const StreamRecord& stream, const StreamKeys& keys, const std::string& account) {
   int error = 0;
-  const std::unique_ptr<OpusDecoder, void (*)(OpusDecoder*)> decoder(opus_decoder_create(kDetectRateHz, 1, &error), opus_decoder_destroy);
+  const std::unique_ptr<OpusDecoder, void (*)(OpusDecoder*)> decoder(opus_decoder_create(kDetectRateHz, 1, &error),
+                                                                     opus_decoder_destroy);
   std::vector<float> copy;
-  OrExit(ChoosePackets(store, stream, keys, account, [&](std::span<const std::uint8_t> packet) -> Result<void> {
-    const std::size_t at = copy.size();
-    copy.resize(at + kDetectPacketSamples);
-    if (opus_decode_float(decoder.get(), packet.data(), static_cast<opus_int32>(packet.size()), copy.data() + at, kDetectPacketSamples, 0) < 0) std::exit(1);
-    return {};
-  }, {}));
+  OrExit(ChoosePackets(store, stream, keys, account,
+                       [&](std::span<const std::uint8_t> packet) -> Result<void> {
+                         const std::size_t at = copy.size();
+                         copy.resize(at + kDetectPacketSamples);
+                         if (opus_decode_float(decoder.get(), packet.data(), static_cast<opus_int32>(packet.size()),
+                                               copy.data() + at, kDetectPacketSamples, 0) < 0)
+                           std::exit(1);
+                         return {};
+                       },
+                       {}));
   return copy;
 }
 
-void ScanAndPrint(Store& store, const MasterKey& master, std::span<const float> clip, double hours, const char* what, const std::string& expected) {
+void ScanAndPrint(Store& store, const MasterKey& master, std::span<const float> clip, double hours, const char* what,
+                  const std::string& expected) {
   ScanReport report;
   const double seconds = Measure([&] { report = OrExit(ScanClip(store, master, clip, {}, {})); });
   const std::string named = report.accusations.empty() ? "nobody" : report.accusations.front().account;
-  std::printf("scan       60 s of %-13s in %5.1f stream-hours, %lld candidates: %5.2f s, %5.1f x real time (goal 60); peak memory so far %.0f MB; named %s%s\n", what, hours,
-              static_cast<long long>(report.candidates), seconds, kClipS / seconds, PeakMegabytes(), named.c_str(), named == expected ? "" : " (WRONG)");
+  std::printf(
+      "scan       60 s of %-13s in %5.1f stream-hours, %lld candidates: %5.2f s, %5.1f x real time (goal 60); peak memory so far %.0f MB; named %s%s\n",
+      what, hours, static_cast<long long>(report.candidates), seconds, kClipS / seconds, PeakMegabytes(), named.c_str(),
+      named == expected ? "" : " (WRONG)");
 }
 
 }  // namespace
@@ -136,12 +145,15 @@ void BenchScan(const std::string& audio, int hours) {
       accounts.push_back("account-" + std::to_string(i));
       grants.push_back({.account = accounts.back()});
     }
-    (void)OrExit(RegisterStream(*store, master, *reader, {.stream_id = "leaked", .format = {.num_channels = 1}, .accounts = accounts, .input_digest = ""}, {}));
+    (void)OrExit(RegisterStream(*store, master, *reader,
+                                {.stream_id = "leaked", .format = {.num_channels = 1}, .accounts = accounts, .input_digest = ""},
+                                {}));
     const StreamRecord stream = OrExit(store->GetStream("leaked"));
     const StreamKeys keys = OrExit(KeysOf(stream, master));
     const Recording recording = ReadRecording(*store, stream, keys);
     const auto copy = CopyOf(*store, stream, keys, accounts[4321]);
-    const auto clip = std::span(copy).subspan(copy.size() / 3, std::min(copy.size() / 2, static_cast<std::size_t>(kClipS * kDetectRateHz)));
+    const auto clip =
+        std::span(copy).subspan(copy.size() / 3, std::min(copy.size() / 2, static_cast<std::size_t>(kClipS * kDetectRateHz)));
     std::vector<float> unknown(clip.begin(), clip.end());
     std::reverse(unknown.begin(), unknown.end());
     double stored = static_cast<double>(stream.num_packets) / kPacketsPerSecond / 3600;

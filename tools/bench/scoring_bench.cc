@@ -64,9 +64,12 @@ void BenchMinute() {
   const double score = Measure([&] { scores = AccountScorer(key, accounts).Score(table).value(); });
   const double tail = Measure([&] { (void)ScoreDistribution(table); });
   std::vector<std::uint8_t> keystream(8 * kKeystreamBlockBytes);
-  const double codes = Measure([&] { for (const auto& a : accounts) Keystream(DeriveGrantKey(key, a), 0, keystream); });
-  std::printf("scoring    1,000,000 accounts x 1,500 symbols: %.2f s (goal 1), %.2f x deriving their codes alone (%.2f s); exact distribution %.2f s\n",
-              score, score / codes, codes, tail);
+  const double codes = Measure([&] {
+    for (const auto& a : accounts) Keystream(DeriveGrantKey(key, a), 0, keystream);
+  });
+  std::printf(
+      "scoring    1,000,000 accounts x 1,500 symbols: %.2f s (goal 1), %.2f x deriving their codes alone (%.2f s); exact distribution %.2f s\n",
+      score, score / codes, codes, tail);
 }
 
 using AddTile = void (*)(std::span<const BlockScores>, const KeystreamTile&, std::span<std::int32_t, kAccountsPerTile>) noexcept;
@@ -102,23 +105,28 @@ void BenchSample() {
   std::vector<double> all, streams, in_vectors, one_by_one;
   for (int round = 0; round < 3; ++round) {
     all.push_back(Measure([&] { (void)scorer.Score(table).value(); }));
-    streams.push_back(Measure([&] { for (int a = 0; a < kAccounts; ++a) Keystream(key, a, keystream); }));
+    streams.push_back(Measure([&] {
+      for (int a = 0; a < kAccounts; ++a) Keystream(key, a, keystream);
+    }));
     in_vectors.push_back(LookUpSeconds(codes, kAccounts, AddScores));
     one_by_one.push_back(LookUpSeconds(codes, kAccounts, AddScoresOneByOne));
   }
   constexpr double kScale = static_cast<double>(kMillion) / kAccounts;
   const double score = Median(all);
-  std::printf("scoring    20,000 accounts x 90 minutes: %.1f thousand million symbols a second; a million accounts would take %.1f s (goal 60), of which keystream %.1f s (%.0f %%,"
-              " %.2f GB/s) and look-ups %.1f s, 1/%.1f of one by one\n",
-              1e-9 * kAccounts * kLongSymbols / score, kScale * score, kScale * Median(streams), 100 * Median(streams) / score,
-              1e-9 * static_cast<double>(kAccounts * keystream.size()) / Median(streams), kScale * Median(in_vectors), Median(one_by_one) / Median(in_vectors));
+  std::printf(
+      "scoring    20,000 accounts x 90 minutes: %.1f thousand million symbols a second; a million accounts would take %.1f s (goal 60), of which keystream %.1f s (%.0f %%,"
+      " %.2f GB/s) and look-ups %.1f s, 1/%.1f of one by one\n",
+      1e-9 * kAccounts * kLongSymbols / score, kScale * score, kScale * Median(streams), 100 * Median(streams) / score,
+      1e-9 * static_cast<double>(kAccounts * keystream.size()) / Median(streams), kScale * Median(in_vectors),
+      Median(one_by_one) / Median(in_vectors));
 }
 
 // A store with a stream that a million accounts have listened to.
 void FillStore(const std::string& url, const MasterKey& master) {
   auto store = OrExit(OpenStore(url, OpenMode::kReadWriteCreate));
   std::vector<Grant> grants;
-  for (const std::string& account : Accounts(kMillion)) grants.push_back({.account = account, .id = "grant-" + account, .delivery = R"({"host":"203.0.113.7","port":40000})"});
+  for (const std::string& account : Accounts(kMillion))
+    grants.push_back({.account = account, .id = "grant-" + account, .delivery = R"({"host":"203.0.113.7","port":40000})"});
   StreamRecord stream;
   stream.id = "event";
   stream.key_id = master.id;
@@ -131,7 +139,8 @@ void ScoreStore(const std::string& url, const MasterKey& master) {
   HypothesisReading reading;
   reading.hypothesis.pieces.emplace_back();
   reading.stream = "event";
-  for (const SymbolLikelihood& symbol : RandomLikelihoods(kLongSymbols).symbols) reading.symbols.push_back({.clip_s = 0.04 * static_cast<double>(symbol.symbol), .likelihood = symbol});
+  for (const SymbolLikelihood& symbol : RandomLikelihoods(kLongSymbols).symbols)
+    reading.symbols.push_back({.clip_s = 0.04 * static_cast<double>(symbol.symbol), .likelihood = symbol});
   reading.to_stream_s = reading.clip.to_s = reading.clip_seconds = 0.04 * kLongSymbols;
   const std::vector<HypothesisReading> readings(3, reading);  // as where a stream repeats itself
   double last_s = CpuSeconds();
@@ -149,9 +158,10 @@ void ScoreStore(const std::string& url, const MasterKey& master) {
     longest_s = 0;
     const std::vector<HypothesisReading> some(readings.begin(), readings.begin() + static_cast<std::ptrdiff_t>(num_readings));
     const double seconds = Measure([&] { scores = OrExit(ScoreReadings(*store, master, some, 1e-6, context)); });
-    std::printf("scoring    1,000,000 accounts out of a store x %zu of 90 minutes: %.1f s (goal 60 each); asked whether to go on after %.2f s at most; peak memory %.0f MB"
-                " (goal 1000); %lld scores, %zu accused\n",
-                num_readings, seconds, longest_s, PeakMegabytes(), static_cast<long long>(scores.trials), scores.accusations.size());
+    std::printf(
+        "scoring    1,000,000 accounts out of a store x %zu of 90 minutes: %.1f s (goal 60 each); asked whether to go on after %.2f s at most; peak memory %.0f MB"
+        " (goal 1000); %lld scores, %zu accused\n",
+        num_readings, seconds, longest_s, PeakMegabytes(), static_cast<long long>(scores.trials), scores.accusations.size());
     std::fflush(stdout);
   }
 }

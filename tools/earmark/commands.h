@@ -1,11 +1,10 @@
 // The sub-commands. Each adds itself to the application and runs when it was chosen; its result is the exit status.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <string>
-
-#include <CLI/CLI.hpp>
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
@@ -75,8 +74,8 @@ struct MarkOutcome {
   std::int64_t num_erased_slots = 0;
   std::int64_t num_listeners = 0;
   std::int64_t num_added = 0;  // listeners that a known stream did not have yet
-  double lost_share = 0;  // as RegisterSummary has it; of a new stream
-  PacketRange copied;     // what the copy holds of the stream
+  double lost_share = 0;       // as RegisterSummary has it; of a new stream
+  PacketRange copied;          // what the copy holds of the stream
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);
 

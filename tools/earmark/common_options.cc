@@ -1,6 +1,5 @@
 #include <cstdlib>
 #include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "tools/earmark/commands.h"
@@ -26,7 +25,8 @@ std::string DataFolder() {
 
 Result<void> RequirePlace(const std::string& place, const std::string& what, const std::string& how) {
   if (!place.empty() || !DataFolder().empty()) return {};
-  return Fail(ErrorCode::kInvalidArgument, "HOME is not set, so there is no usual place for the " + what + "; give it with " + how);
+  return Fail(ErrorCode::kInvalidArgument,
+              "HOME is not set, so there is no usual place for the " + what + "; give it with " + how);
 }
 
 }  // namespace
@@ -41,26 +41,41 @@ CommonOptions DefaultOptions() {
 }
 
 void AddStoreOption(CLI::App& command, CommonOptions& common) {
-  command.add_option("--store", common.store, "Store URL, sqlite:PATH or postgresql://USER@HOST/DATABASE (or $EARMARK_STORE)")->default_str(PrintableStoreUrl(common.store));
+  command.add_option("--store", common.store, "Store URL, sqlite:PATH or postgresql://USER@HOST/DATABASE (or $EARMARK_STORE)")
+      ->default_str(PrintableStoreUrl(common.store));
 }
 
 void AddKeyOption(CLI::App& command, CommonOptions& common) {
-  command.add_option("--key", common.key_file, "Master key file, made on first use of `mark` (or $EARMARK_KEY)")->capture_default_str();
+  command.add_option("--key", common.key_file, "Master key file, made on first use of `mark` (or $EARMARK_KEY)")
+      ->capture_default_str();
 }
 
 ServerOptions DefaultServer() {
-  return {.server = Environment("EARMARK_SERVER"), .token_file = {}, .token = Environment("EARMARK_TOKEN"), .ca_file = {}, .insecure = false};
+  return {.server = Environment("EARMARK_SERVER"),
+          .token_file = {},
+          .token = Environment("EARMARK_TOKEN"),
+          .ca_file = {},
+          .insecure = false};
 }
 
 void AddServerOptions(CLI::App& command, ServerOptions& server) {
   command.add_option("--server", server.server, "gRPC address of earmark-detectd, HOST:PORT (or $EARMARK_SERVER)");
-  command.add_option("--token-file", server.token_file, "File that holds the access token (or the token itself in $EARMARK_TOKEN)");
-  CLI::Option* ca = command.add_option("--ca", server.ca_file, "Certificate authority of the server, PEM; needed unless it is on this machine");
-  command.add_flag("--insecure", server.insecure, "Speak without TLS; only to a server on this machine, where that is the rule anyway")->excludes(ca);
+  command.add_option("--token-file", server.token_file,
+                     "File that holds the access token (or the token itself in $EARMARK_TOKEN)");
+  CLI::Option* ca =
+      command.add_option("--ca", server.ca_file, "Certificate authority of the server, PEM; needed unless it is on this machine");
+  command
+      .add_flag("--insecure", server.insecure,
+                "Speak without TLS; only to a server on this machine, where that is the rule anyway")
+      ->excludes(ca);
 }
 
-Result<void> RequireStorePlace(const CommonOptions& common) { return RequirePlace(common.store, "store", "--store or $EARMARK_STORE"); }
-Result<void> RequireKeyPlace(const CommonOptions& common) { return RequirePlace(common.key_file, "master key", "--key or $EARMARK_KEY"); }
+Result<void> RequireStorePlace(const CommonOptions& common) {
+  return RequirePlace(common.store, "store", "--store or $EARMARK_STORE");
+}
+Result<void> RequireKeyPlace(const CommonOptions& common) {
+  return RequirePlace(common.key_file, "master key", "--key or $EARMARK_KEY");
+}
 
 Result<std::unique_ptr<Store>> OpenStore(const CommonOptions& common, OpenMode mode) {
   if (auto place = RequireStorePlace(common); !place) return Pass(place);
@@ -71,7 +86,8 @@ Result<MasterKey> ReadMasterKey(const CommonOptions& common) {
   if (auto place = RequireKeyPlace(common); !place) return Pass(place);
   auto key = ReadKeyFile(common.key_file);
   if (!key && key.error().code == ErrorCode::kNotFound) {
-    return Fail(ErrorCode::kNotFound, common.key_file + ": there is no master key; give the one that the streams were marked under with --key");
+    return Fail(ErrorCode::kNotFound,
+                common.key_file + ": there is no master key; give the one that the streams were marked under with --key");
   }
   return key;
 }
@@ -80,7 +96,8 @@ Result<MasterKey> MakeMasterKey(const CommonOptions& common) {
   if (auto place = RequireKeyPlace(common); !place) return Pass(place);
   auto key = CreateKeyFile(common.key_file);
   if (!key) return key;
-  PrintNote("made the master key " + std::filesystem::absolute(common.key_file).string() + ": back it up; without it no copy can be traced any more");
+  PrintNote("made the master key " + std::filesystem::absolute(common.key_file).string() +
+            ": back it up; without it no copy can be traced any more");
   return key;
 }
 

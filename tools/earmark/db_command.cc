@@ -1,7 +1,6 @@
 // `earmark db`: making, updating and checking the store.
 #include <algorithm>
 #include <cstdio>
-
 #include <nlohmann/json.hpp>
 
 #include "db/text.h"
@@ -32,10 +31,14 @@ int Migrate(const DbState& state) {
   auto to = StoreSchemaVersion(state.common.store);
   if (!to) return Complain(to.error());
   const std::string name = PrintableStoreUrl(state.common.store);
-  if (state.json) PrintJson({{"store", name}, {"from", *from}, {"to", *to}});
-  else if (*from == 0) std::printf("made the store %s with schema %d\n", name.c_str(), *to);
-  else if (*from == *to) std::printf("the store %s has schema %d already\n", name.c_str(), *to);
-  else std::printf("the store %s went from schema %d to %d\n", name.c_str(), *from, *to);
+  if (state.json)
+    PrintJson({{"store", name}, {"from", *from}, {"to", *to}});
+  else if (*from == 0)
+    std::printf("made the store %s with schema %d\n", name.c_str(), *to);
+  else if (*from == *to)
+    std::printf("the store %s has schema %d already\n", name.c_str(), *to);
+  else
+    std::printf("the store %s went from schema %d to %d\n", name.c_str(), *from, *to);
   return 0;
 }
 
@@ -53,7 +56,8 @@ struct StoreCounts {
 // Reads a store from end to end and notes what is damaged. An error is what keeps it from reading on at all.
 class StoreCheck {
  public:
-  StoreCheck(Store& store, std::optional<MasterKey> master, Progress progress) : store_(store), master_(std::move(master)), progress_(std::move(progress)) {}
+  StoreCheck(Store& store, std::optional<MasterKey> master, Progress progress)
+      : store_(store), master_(std::move(master)), progress_(std::move(progress)) {}
 
   Result<void> Run() {
     auto streams = store_.ListStreams();
@@ -91,10 +95,12 @@ class StoreCheck {
       auto track = CheckSource(stream, source.source);
       if (!track) return Damaged(stream, track.error());
       end_packet = std::max(end_packet, track->end_packet);
-      if (!stream.live && track->num_packets != track->end_packet) Damage(stream, "the reference has gaps, and a recording has none");
+      if (!stream.live && track->num_packets != track->end_packet)
+        Damage(stream, "the reference has gaps, and a recording has none");
     }
     if (end_packet != stream.num_packets) {
-      Damage(stream, "the reference ends at packet " + std::to_string(end_packet) + ", wanted " + std::to_string(stream.num_packets));
+      Damage(stream,
+             "the reference ends at packet " + std::to_string(end_packet) + ", wanted " + std::to_string(stream.num_packets));
     }
     if (auto counted = CountFingerprints(stream); !counted) return Damaged(stream, counted.error());
     auto grants = store_.ListGrants(stream.id, 0, Grant::kOpenEnd);
@@ -115,7 +121,8 @@ class StoreCheck {
     if (master_ && stream.key_id == master_->id) seal = DeriveStreamKeys(master_->key, stream.id, stream.salt).seal;
     Track track;
     for (std::int64_t at = 0; at < std::max<std::int64_t>(1, stream.num_packets); at += kPacketsAtATime) {
-      const double done = static_cast<double>(num_packets_before_ + at) / static_cast<double>(std::max<std::int64_t>(1, num_packets_));
+      const double done =
+          static_cast<double>(num_packets_before_ + at) / static_cast<double>(std::max<std::int64_t>(1, num_packets_));
       if (!progress_("checking", done)) return Fail(ErrorCode::kCancelled, "cancelled; the store was not checked to its end");
       auto chunks = store_.ReadReference(stream.id, source, at, at + kPacketsAtATime);
       if (!chunks) return Pass(chunks);
@@ -127,21 +134,26 @@ class StoreCheck {
     return track;
   }
 
-  void CheckChunk(const StreamRecord& stream, int source, const ReferenceChunk& chunk, const std::optional<Key>& seal, Track& track) {
+  void CheckChunk(const StreamRecord& stream, int source, const ReferenceChunk& chunk, const std::optional<Key>& seal,
+                  Track& track) {
     ++counts_.chunks;
-    const std::string where = "the chunk of source " + std::to_string(source) + " at packet " + std::to_string(chunk.first_packet);
+    const std::string where =
+        "the chunk of source " + std::to_string(source) + " at packet " + std::to_string(chunk.first_packet);
     if (chunk.first_packet < track.end_packet) Damage(stream, where + " overlaps the one before");
     track.end_packet = std::max(track.end_packet, chunk.first_packet + chunk.num_packets);
     track.num_packets += chunk.num_packets;
     if (!seal) return;
-    const auto opened = ReferenceChunkData::Open(chunk.sealed, *seal, {.stream_id = stream.id, .source = source, .first_packet = chunk.first_packet});
+    const auto opened = ReferenceChunkData::Open(chunk.sealed, *seal,
+                                                 {.stream_id = stream.id, .source = source, .first_packet = chunk.first_packet});
     if (!opened) return Damage(stream, where + " cannot be opened: " + opened.error().message);
-    if (opened->num_packets() != chunk.num_packets) Damage(stream, where + " holds another number of packets than the store says");
+    if (opened->num_packets() != chunk.num_packets)
+      Damage(stream, where + " holds another number of packets than the store says");
     ++counts_.opened_chunks;
   }
 
   Result<void> CountFingerprints(const StreamRecord& stream) {
-    return store_.VisitFingerprints(stream.id, [&](std::string_view, int, std::int64_t, std::span<const std::uint8_t>) { ++counts_.fingerprints; });
+    return store_.VisitFingerprints(
+        stream.id, [&](std::string_view, int, std::int64_t, std::span<const std::uint8_t>) { ++counts_.fingerprints; });
   }
 
   Result<void> CheckFindings() {
@@ -152,7 +164,8 @@ class StoreCheck {
       if (!findings) return Pass(findings);
       for (const FindingRecord& finding : *findings) {
         ++counts_.findings;
-        if (!ordered_json::accept(finding.report_json)) damages_.push_back("finding " + std::to_string(finding.id) + ": its report is not JSON");
+        if (!ordered_json::accept(finding.report_json))
+          damages_.push_back("finding " + std::to_string(finding.id) + ": its report is not JSON");
       }
       if (static_cast<int>(findings->size()) < filter.limit) return {};
       filter.after_id = findings->back().id;
@@ -179,9 +192,10 @@ void PrintCheck(const DbState& state, const StoreCheck& check) {
     return;
   }
   for (const std::string& damage : check.damages()) std::printf("%s %s\n", Red("damaged").c_str(), Printable(damage).c_str());
-  std::printf("%lld streams, %lld chunks of reference (%lld opened with the key), %lld fingerprints, %lld grants, %lld findings: %s\n", number(n.streams),
-              number(n.chunks), number(n.opened_chunks), number(n.fingerprints), number(n.grants), number(n.findings),
-              check.damages().empty() ? Green("sound").c_str() : Red("damaged").c_str());
+  std::printf(
+      "%lld streams, %lld chunks of reference (%lld opened with the key), %lld fingerprints, %lld grants, %lld findings: %s\n",
+      number(n.streams), number(n.chunks), number(n.opened_chunks), number(n.fingerprints), number(n.grants), number(n.findings),
+      check.damages().empty() ? Green("sound").c_str() : Red("damaged").c_str());
 }
 
 int Check(const DbState& state) {
@@ -189,8 +203,10 @@ int Check(const DbState& state) {
   if (!store) return Complain(store.error());
   std::optional<MasterKey> master;
   auto key = ReadKeyFile(state.common.key_file);
-  if (key) master = std::move(*key);
-  else if (key.error().code != ErrorCode::kNotFound) return Complain(key.error());
+  if (key)
+    master = std::move(*key);
+  else if (key.error().code != ErrorCode::kNotFound)
+    return Complain(key.error());
   ProgressBar bar;
   StoreCheck check(**store, std::move(master), bar.Callback());
   if (auto done = check.Run(); !done) {
@@ -221,8 +237,10 @@ void AddDbCommand(CLI::App& app, Action& action) {
   CLI::App* migrate = command->add_subcommand("migrate", "Makes the store, or brings an older one up to date");
   migrate->footer("Example:\n  earmark db migrate --store sqlite:/var/lib/earmark/store.db");
   AddPart(*migrate, action, Migrate);
-  CLI::App* check = command->add_subcommand("check", "Reads all of the store and says what is damaged; opens the reference where the key is there");
-  check->footer("Example:\n  earmark db check --json | jq .damaged\n\nExit status: 0 sound, 1 something is damaged, one line each.");
+  CLI::App* check = command->add_subcommand(
+      "check", "Reads all of the store and says what is damaged; opens the reference where the key is there");
+  check->footer(
+      "Example:\n  earmark db check --json | jq .damaged\n\nExit status: 0 sound, 1 something is damaged, one line each.");
   AddPart(*check, action, Check);
 }
 

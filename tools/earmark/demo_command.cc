@@ -8,10 +8,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
-
-#include <nlohmann/json.hpp>
 
 #include "dsp/media/audio_file.h"
 #include "tools/earmark/commands.h"
@@ -26,7 +25,7 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr double kClipSeconds = 4;
-constexpr double kLeastSeconds = 60;   // of recording
+constexpr double kLeastSeconds = 60;  // of recording
 constexpr double kMostSeconds = 3600;
 constexpr char kStream[] = "town-hall";
 constexpr char kFfmpegAdvice[] = "it makes the leaked clip: apt-get install ffmpeg";
@@ -45,12 +44,14 @@ class WorkFolder {
     std::error_code error;
     if (wanted.empty()) {
       std::string name = (fs::temp_directory_path(error) / "earmark-demo-XXXXXX").string();
-      if (mkdtemp(name.data()) == nullptr) return Fail(ErrorCode::kPermissionDenied, name + ": no temporary folder can be made; name one with --work-dir");
+      if (mkdtemp(name.data()) == nullptr)
+        return Fail(ErrorCode::kPermissionDenied, name + ": no temporary folder can be made; name one with --work-dir");
       return WorkFolder(name, true);
     }
     fs::create_directories(wanted, error);
     if (error || !fs::is_empty(wanted, error) || error) {
-      return Fail(ErrorCode::kInvalidArgument, wanted + ": --work-dir wants a folder that is new or empty" + (error ? ": " + error.message() : ""));
+      return Fail(ErrorCode::kInvalidArgument,
+                  wanted + ": --work-dir wants a folder that is new or empty" + (error ? ": " + error.message() : ""));
     }
     return WorkFolder(wanted, false);
   }
@@ -79,7 +80,8 @@ Result<std::string> FindAudio(const std::string& given) {
     if (entry.path().extension() == ".wav") found.push_back(entry.path().string());
   }
   if (found.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "no recording to play the demo with: run tools/demo, which fetches one, or give a minute of speech with --audio");
+    return Fail(ErrorCode::kInvalidArgument,
+                "no recording to play the demo with: run tools/demo, which fetches one, or give a minute of speech with --audio");
   }
   return *std::min_element(found.begin(), found.end());
 }
@@ -137,7 +139,8 @@ class Demo {
 
   // The number of things that came out wrong.
   Result<int> Run() {
-    for (const auto step : {&Demo::Prepare, &Demo::FillRoom, &Demo::Leak, &Demo::NameLeaker, &Demo::TryUnmarked, &Demo::TryWrongKey}) {
+    for (const auto step :
+         {&Demo::Prepare, &Demo::FillRoom, &Demo::Leak, &Demo::NameLeaker, &Demo::TryUnmarked, &Demo::TryWrongKey}) {
       if (auto done = (this->*step)(); !done) return Pass(done);
       if (Interrupted()) return Fail(ErrorCode::kCancelled, "cancelled");
     }
@@ -159,7 +162,9 @@ class Demo {
     Say("   %s\n\n", right ? Green("right").c_str() : Red("WRONG").c_str());
   }
 
-  CommonOptions Room(const std::string& name) const { return {.store = "sqlite:" + folder_.File(name + ".db"), .key_file = folder_.File(name + ".key")}; }
+  CommonOptions Room(const std::string& name) const {
+    return {.store = "sqlite:" + folder_.File(name + ".db"), .key_file = folder_.File(name + ".key")};
+  }
 
   MarkRequest Request(const CommonOptions& room, const std::string& out) const {
     MarkRequest request;
@@ -179,7 +184,8 @@ class Demo {
     if (!clip) return Pass(clip);
     seconds_ = static_cast<double>(clip->samples.size()) / kSampleRateHz;
     if (seconds_ < kLeastSeconds) {
-      return Fail(ErrorCode::kInvalidArgument, audio_ + ": the demo wants a recording of " + std::to_string(static_cast<int>(kLeastSeconds)) + " s or more, got " +
+      return Fail(ErrorCode::kInvalidArgument, audio_ + ": the demo wants a recording of " +
+                                                   std::to_string(static_cast<int>(kLeastSeconds)) + " s or more, got " +
                                                    std::to_string(static_cast<int>(seconds_)) + " s");
     }
     start_s_ = ChooseStart(clip->samples, random_);
@@ -223,9 +229,10 @@ class Demo {
     char start[32];
     std::snprintf(start, sizeof start, "%.2f", start_s_);
     const std::string out = folder_.File(clip);
-    auto made = RunProgram({"ffmpeg", "-nostdin", "-v", "error", "-y", "-ss", start, "-t", std::to_string(static_cast<int>(kClipSeconds)), "-i",
-                            folder_.File(copy), "-c:a", "aac", "-b:a", "48k", out},
-                           kFfmpegAdvice);
+    auto made =
+        RunProgram({"ffmpeg", "-nostdin", "-v", "error", "-y", "-ss", start, "-t", std::to_string(static_cast<int>(kClipSeconds)),
+                    "-i", folder_.File(copy), "-c:a", "aac", "-b:a", "48k", out},
+                   kFfmpegAdvice);
     if (!made) return Pass(made);
     return out;
   }
@@ -236,8 +243,8 @@ class Demo {
     if (!leak) return Pass(leak);
     leak_ = *leak;
     std::error_code ignored;
-    Say("   %s, picked at random, posts second %.1f to %.1f of their copy: transcoded to\n   AAC at 48 kb/s, in an MP4 of %.0f kB.\n\n", leaker_.c_str(),
-        start_s_, start_s_ + kClipSeconds, static_cast<double>(fs::file_size(leak_, ignored)) / 1e3);
+    Say("   %s, picked at random, posts second %.1f to %.1f of their copy: transcoded to\n   AAC at 48 kb/s, in an MP4 of %.0f kB.\n\n",
+        leaker_.c_str(), start_s_, start_s_ + kClipSeconds, static_cast<double>(fs::file_size(leak_, ignored)) / 1e3);
     json_["leak"] = {{"account", leaker_}, {"start_s", start_s_}, {"seconds", kClipSeconds}};
     return {};
   }
@@ -308,7 +315,8 @@ class Demo {
     if (refused) told.notes.push_back(sealed.error().message);
     for (const std::string& note : told.notes) Say("   %s.\n", note.c_str());
     Judge("wrong_key", refused, told);
-    Heading(("6. And in another room: same recording, same " + Grouped(options_.num_listeners) + " accounts, but that key").c_str());
+    Heading(
+        ("6. And in another room: same recording, same " + Grouped(options_.num_listeners) + " accounts, but that key").c_str());
     if (auto marked = RunMark(Request(other_room, "other.opus")); !marked) return Pass(marked);
     auto other = Scan(leak_, other_room);
     if (!other) return Pass(other);
@@ -357,10 +365,15 @@ int RunDemo(const DemoOptions& options) {
 
 void AddDemoCommand(CLI::App& app, Action& action) {
   auto options = std::make_shared<DemoOptions>();
-  CLI::App* command = app.add_subcommand("demo", "Plays the whole story: a room, a leak, the listener who did it, and that nobody else is named");
-  command->add_option("--audio", options->audio, "A recording of a minute or more (or $EARMARK_DEMO_AUDIO, or corpus/demo/*.wav)");
-  command->add_option("--listeners", options->num_listeners, "How many listeners the room has")->check(CLI::Range(1, 1'000'000))->capture_default_str();
-  command->add_option("--work-dir", options->work_dir, "Keep store, key and clips in this new or empty folder (default: a temporary one, removed)");
+  CLI::App* command =
+      app.add_subcommand("demo", "Plays the whole story: a room, a leak, the listener who did it, and that nobody else is named");
+  command->add_option("--audio", options->audio,
+                      "A recording of a minute or more (or $EARMARK_DEMO_AUDIO, or corpus/demo/*.wav)");
+  command->add_option("--listeners", options->num_listeners, "How many listeners the room has")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--work-dir", options->work_dir,
+                      "Keep store, key and clips in this new or empty folder (default: a temporary one, removed)");
   command->add_flag("--json", options->json, "Print one JSON object");
   command->footer(
       "Examples:\n"

@@ -27,7 +27,8 @@ Result<std::int64_t> ParseSeconds(const std::string& option, const std::string& 
   double seconds = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
   if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0 && seconds <= kMostSeconds)) {
-    return Fail(ErrorCode::kInvalidArgument, option + ": wanted seconds from the start of the stream, such as 90 or 12.5, got '" + text + "'");
+    return Fail(ErrorCode::kInvalidArgument,
+                option + ": wanted seconds from the start of the stream, such as 90 or 12.5, got '" + text + "'");
   }
   return std::llround(seconds * 1e6);
 }
@@ -45,7 +46,8 @@ Result<Grant> GrantedTime(const GrantState& state) {
     if (!to_us) return Pass(to_us);
     time.to_stream_us = *to_us;
   }
-  if (time.from_stream_us >= time.to_stream_us) return Fail(ErrorCode::kInvalidArgument, "--to: wanted more than --from, got " + state.to + " s");
+  if (time.from_stream_us >= time.to_stream_us)
+    return Fail(ErrorCode::kInvalidArgument, "--to: wanted more than --from, got " + state.to + " s");
   return time;
 }
 
@@ -56,8 +58,11 @@ int RunGrant(const GrantState& state) {
   if (!store) return Complain(store.error());
   auto added = GrantListeners(**store, state.stream, state.accounts, time->from_stream_us, time->to_stream_us);
   if (!added) return Complain(added.error());
-  if (state.json) PrintJson({{"stream", state.stream}, {"added", *added}});
-  else std::printf("stream %s: %lld more listener%s may get a copy\n", Printable(state.stream).c_str(), static_cast<long long>(*added), *added == 1 ? "" : "s");
+  if (state.json)
+    PrintJson({{"stream", state.stream}, {"added", *added}});
+  else
+    std::printf("stream %s: %lld more listener%s may get a copy\n", Printable(state.stream).c_str(),
+                static_cast<long long>(*added), *added == 1 ? "" : "s");
   return 0;
 }
 
@@ -66,13 +71,17 @@ int RunRevoke(const GrantState& state) {
   if (!store) return Complain(store.error());
   auto revoked = RevokeListeners(**store, state.stream, state.accounts);
   if (!revoked) return Complain(revoked.error());
-  if (state.json) PrintJson({{"stream", state.stream}, {"revoked", *revoked}});
-  else std::printf("stream %s: %lld listener%s revoked; copies that are out stay traceable\n", Printable(state.stream).c_str(), static_cast<long long>(*revoked), *revoked == 1 ? "" : "s");
+  if (state.json)
+    PrintJson({{"stream", state.stream}, {"revoked", *revoked}});
+  else
+    std::printf("stream %s: %lld listener%s revoked; copies that are out stay traceable\n", Printable(state.stream).c_str(),
+                static_cast<long long>(*revoked), *revoked == 1 ? "" : "s");
   return 0;
 }
 
 // What both commands take.
-std::shared_ptr<GrantState> AddStreamAndAccounts(CLI::App& command, Action& action, const std::string& who, int (*run)(const GrantState&)) {
+std::shared_ptr<GrantState> AddStreamAndAccounts(CLI::App& command, Action& action, const std::string& who,
+                                                 int (*run)(const GrantState&)) {
   auto state = std::make_shared<GrantState>();
   command.add_option("STREAM", state->stream, "Name of the stream")->required();
   command.add_option("ACCOUNT", state->accounts, who)->required();
@@ -86,7 +95,8 @@ std::shared_ptr<GrantState> AddStreamAndAccounts(CLI::App& command, Action& acti
 }  // namespace
 
 void AddGrantCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("grant", "Adds listeners to a stream that was marked from a file, or lets revoked ones in again");
+  CLI::App* command =
+      app.add_subcommand("grant", "Adds listeners to a stream that was marked from a file, or lets revoked ones in again");
   auto state = AddStreamAndAccounts(*command, action, "Who may get a copy, too; no effect on those who may already", RunGrant);
   command->add_option("--from", state->from, "Seconds of the stream at which the grant begins; its start unless given");
   command->add_option("--to", state->to, "Seconds of the stream at which the grant ends; its end unless given");
@@ -101,7 +111,8 @@ void AddGrantCommand(CLI::App& app, Action& action) {
 
 void AddRevokeCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("revoke", "Lets no more copies of a stream be made for some of its listeners");
-  AddStreamAndAccounts(*command, action, "Who gets no copy any more; all of them have a grant, or nobody's is revoked", RunRevoke);
+  AddStreamAndAccounts(*command, action, "Who gets no copy any more; all of them have a grant, or nobody's is revoked",
+                       RunRevoke);
   command->footer(
       "Example:\n"
       "  earmark revoke town-hall carol dave\n\n"

@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <tuple>
-
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "db/text.h"
 #include "services/common/digest.h"
@@ -81,7 +80,8 @@ Result<std::vector<LeakRow>> QueryServer(const ServerOptions& server, const Leak
 // The newest knowledge first, and the same order whoever was asked.
 void Sort(std::vector<LeakRow>& rows) {
   std::sort(rows.begin(), rows.end(), [](const LeakRow& a, const LeakRow& b) {
-    return std::tie(b.last_seen_unix_us, a.account, a.stream, a.finding_id) < std::tie(a.last_seen_unix_us, b.account, b.stream, b.finding_id);
+    return std::tie(b.last_seen_unix_us, a.account, a.stream, a.finding_id) <
+           std::tie(a.last_seen_unix_us, b.account, b.stream, b.finding_id);
   });
 }
 
@@ -109,13 +109,16 @@ void PrintTable(const std::vector<LeakRow>& rows) {
     stream_width = std::max(stream_width, PrintedWidth(Printable(row.stream)));
     finding_width = std::max(finding_width, PrintedWidth(row.finding_id));
   }
-  const auto line = [&](const std::string& account, const LeakRow& row, const std::string& chance, const std::string& first, const std::string& last) {
+  const auto line = [&](const std::string& account, const LeakRow& row, const std::string& chance, const std::string& first,
+                        const std::string& last) {
     std::printf("%s  %s  %-8s  %s  %-20s  %s\n", account.c_str(), Padded(row.stream, stream_width).c_str(), chance.c_str(),
                 Padded(row.finding_id, finding_width).c_str(), last.c_str(), first.c_str());
   };
-  line(Padded("ACCOUNT", account_width), {.account = "", .stream = "STREAM", .finding_id = "FINDING"}, "CHANCE", "FIRST SEEN", "LAST SEEN");
+  line(Padded("ACCOUNT", account_width), {.account = "", .stream = "STREAM", .finding_id = "FINDING"}, "CHANCE", "FIRST SEEN",
+       "LAST SEEN");
   for (const LeakRow& row : rows) {
-    line(Bold(Padded(row.account, account_width)), row, Chance(row.log10_bound), Utc(row.first_seen_unix_us), Utc(row.last_seen_unix_us));
+    line(Bold(Padded(row.account, account_width)), row, Chance(row.log10_bound), Utc(row.first_seen_unix_us),
+         Utc(row.last_seen_unix_us));
   }
 }
 
@@ -125,8 +128,10 @@ int RunLeaks(const LeaksState& state) {
   auto rows = state.server.server.empty() ? QueryStore(state.common, *filter) : QueryServer(state.server, *filter);
   if (!rows) return Complain(rows.error());
   Sort(*rows);
-  if (state.json) PrintRows(*rows);
-  else PrintTable(*rows);
+  if (state.json)
+    PrintRows(*rows);
+  else
+    PrintTable(*rows);
   return 0;
 }
 
@@ -137,7 +142,8 @@ void AddLeaksCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("leaks", "Lists which accounts leaked which streams, over all findings, newest first");
   command->add_option("--account", state->account, "This account alone");
   command->add_option("--stream", state->stream, "This stream alone");
-  command->add_option("--since", state->since, "Findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
+  command->add_option("--since", state->since,
+                      "Findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
   command->add_option("--until", state->until, "Findings made before this time");
   command->add_option("--case", state->case_label, "This investigation alone");
   command->add_flag("--json", state->json, "Print one JSON object");

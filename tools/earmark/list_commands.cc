@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-
 #include <nlohmann/json.hpp>
 
 #include "db/text.h"
@@ -34,9 +33,12 @@ std::optional<std::string> Optional(const std::string& text) { return text.empty
 
 const char* KindName(ReferenceKind kind) {
   switch (kind) {
-    case ReferenceKind::kVariantPackets: return "variant_packets";
-    case ReferenceKind::kHostPackets: return "host_packets";
-    case ReferenceKind::kSourcePackets: return "source_packets";
+    case ReferenceKind::kVariantPackets:
+      return "variant_packets";
+    case ReferenceKind::kHostPackets:
+      return "host_packets";
+    case ReferenceKind::kSourcePackets:
+      return "source_packets";
   }
   return "unknown";
 }
@@ -71,8 +73,9 @@ void PrintStream(const StreamRecord& s, const ListenerCount& listeners) {
   if (s.format.bitrate_bps == 0) coding = patched ? "source's packets" : "as long as the source's packets";
   if (s.format.kind == ReferenceKind::kHostPackets) coding = "PCM";
   if (patched) coding += ", strength " + std::to_string(s.format.strength);
-  std::printf("%s %s %9.1f s  %s, %d variants, %s%s\n", Padded(s.id, 32).c_str(), Utc(s.created_unix_us).c_str(), static_cast<double>(s.num_packets) / kPacketsPerSecond,
-              Listeners(listeners).c_str(), s.format.num_variants, coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
+  std::printf("%s %s %9.1f s  %s, %d variants, %s%s\n", Padded(s.id, 32).c_str(), Utc(s.created_unix_us).c_str(),
+              static_cast<double>(s.num_packets) / kPacketsPerSecond, Listeners(listeners).c_str(), s.format.num_variants,
+              coding.c_str(), s.state == StreamState::kComplete ? "" : "  (not complete)");
 }
 
 int ListStreams(const ListState& state) {
@@ -85,11 +88,15 @@ int ListStreams(const ListState& state) {
   ordered_json list = ordered_json::array();
   for (const StreamRecord& s : *streams) {
     const ListenerCount& count = (*listeners)[s.id];  // of zeros where there are none
-    if (state.json) list.push_back(StreamJson(s, count));
-    else PrintStream(s, count);
+    if (state.json)
+      list.push_back(StreamJson(s, count));
+    else
+      PrintStream(s, count);
   }
-  if (state.json) PrintJson(list);
-  else if (streams->empty()) std::printf("no streams; `earmark mark` registers one\n");
+  if (state.json)
+    PrintJson(list);
+  else if (streams->empty())
+    std::printf("no streams; `earmark mark` registers one\n");
   return 0;
 }
 
@@ -98,7 +105,13 @@ std::string HowLong(double seconds) {
   const bool hours = seconds >= 3600;
   const bool minutes = !hours && seconds >= 60;
   char text[32];
-  std::snprintf(text, sizeof text, "%.1f %s", hours ? seconds / 3600 : minutes ? seconds / 60 : seconds, hours ? "hours" : minutes ? "minutes" : "seconds");
+  std::snprintf(text, sizeof text, "%.1f %s",
+                hours     ? seconds / 3600
+                : minutes ? seconds / 60
+                          : seconds,
+                hours     ? "hours"
+                : minutes ? "minutes"
+                          : "seconds");
   return text;
 }
 
@@ -109,19 +122,22 @@ Result<std::string> LossOf(Store& store, const std::string& stream_id) {
   auto accounts = store.ListAccounts(stream_id);
   if (!accounts) return Pass(accounts);
   return "its reference of " + HowLong(static_cast<double>(stream->num_packets) / kPacketsPerSecond) + " and the grants of " +
-         Listeners(static_cast<std::int64_t>(accounts->size())) + " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
+         Listeners(static_cast<std::int64_t>(accounts->size())) +
+         " are lost, and copies of it that are out can no longer be traced, not even if it is marked again";
 }
 
 // kFailedPrecondition: there is nobody to ask; kCancelled: the answer was no.
 Result<void> AskToRemove(const std::string& stream_id, const std::string& loss) {
   if (isatty(STDIN_FILENO) == 0) {
-    return Fail(ErrorCode::kFailedPrecondition, "stream '" + stream_id + "' was not removed: " + loss + "; --yes removes it without asking");
+    return Fail(ErrorCode::kFailedPrecondition,
+                "stream '" + stream_id + "' was not removed: " + loss + "; --yes removes it without asking");
   }
   PrintNote("if stream '" + stream_id + "' is removed, " + loss);
   std::fputs("Remove it? Type yes: ", stderr);
   char answer[16] = {};
   const bool answered = std::fgets(answer, sizeof answer, stdin) != nullptr;
-  if (!answered || std::string(answer) != "yes\n") return Fail(ErrorCode::kCancelled, "stream '" + stream_id + "' was not removed");
+  if (!answered || std::string(answer) != "yes\n")
+    return Fail(ErrorCode::kCancelled, "stream '" + stream_id + "' was not removed");
   return {};
 }
 
@@ -134,8 +150,10 @@ int RemoveStream(const ListState& state) {
     if (auto agreed = AskToRemove(state.name, *loss); !agreed) return Complain(agreed.error());
   }
   if (auto removed = (*store)->RemoveStream(state.name); !removed) return Complain(removed.error());
-  if (state.json) PrintJson(ordered_json{{"removed", state.name}});
-  else std::printf("removed stream %s with its reference and grants; findings stay\n", Printable(state.name).c_str());
+  if (state.json)
+    PrintJson(ordered_json{{"removed", state.name}});
+  else
+    std::printf("removed stream %s with its reference and grants; findings stay\n", Printable(state.name).c_str());
   return 0;
 }
 
@@ -152,12 +170,14 @@ int ListAccounts(const ListState& state) {
   if (!accounts) return Complain(accounts.error());
   if (state.json) {
     ordered_json list = ordered_json::array();
-    for (const AccountSummary& a : *accounts) list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusing_clips}});
+    for (const AccountSummary& a : *accounts)
+      list.push_back({{"account", a.account}, {"grants", a.num_grants}, {"accusations", a.num_accusing_clips}});
     PrintJson(list);
     return 0;
   }
   for (const AccountSummary& a : *accounts) {
-    std::printf("%s %lld grants, accused by %lld clips\n", Padded(a.account, 32).c_str(), static_cast<long long>(a.num_grants), static_cast<long long>(a.num_accusing_clips));
+    std::printf("%s %lld grants, accused by %lld clips\n", Padded(a.account, 32).c_str(), static_cast<long long>(a.num_grants),
+                static_cast<long long>(a.num_accusing_clips));
   }
   return 0;
 }
@@ -178,15 +198,20 @@ Result<FindingFilter> FilterOf(const ListState& state) {
 }
 
 void PrintFinding(const FindingRecord& f) {
-  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(), Printable(f.clip_name).c_str());
-  for (const AccusationRecord& a : f.accusations) std::printf("  %s in %s (10^%.1f)", Bold(Printable(a.account)).c_str(), Printable(a.stream).c_str(), a.log10_bound);
+  std::printf("%-5lld %s  %-13s %s", static_cast<long long>(f.id), Utc(f.created_unix_us).c_str(), f.verdict.c_str(),
+              Printable(f.clip_name).c_str());
+  for (const AccusationRecord& a : f.accusations)
+    std::printf("  %s in %s (10^%.1f)", Bold(Printable(a.account)).c_str(), Printable(a.stream).c_str(), a.log10_bound);
   std::printf("\n");
 }
 
 void PrintFindingsJson(const std::vector<FindingRecord>& findings) {
   ordered_json list = ordered_json::array();
   for (const FindingRecord& f : findings) {
-    list.push_back({{"id", f.id}, {"created", Utc(f.created_unix_us)}, {"clip", f.clip_name}, {"sha256", f.clip_sha256},
+    list.push_back({{"id", f.id},
+                    {"created", Utc(f.created_unix_us)},
+                    {"clip", f.clip_name},
+                    {"sha256", f.clip_sha256},
                     {"report", ordered_json::parse(f.report_json, nullptr, false)}});
   }
   PrintJson(list);
@@ -199,8 +224,10 @@ int ListFindings(const ListState& state) {
   if (!store) return Complain(store.error());
   auto findings = (*store)->ListFindings(*filter);
   if (!findings) return Complain(findings.error());
-  if (state.json) PrintFindingsJson(*findings);
-  else for (const FindingRecord& f : *findings) PrintFinding(f);
+  if (state.json)
+    PrintFindingsJson(*findings);
+  else
+    for (const FindingRecord& f : *findings) PrintFinding(f);
   if (static_cast<int>(findings->size()) < state.limit) return 0;
   filter->after_id = findings->back().id;
   filter->limit = 1;
@@ -213,8 +240,10 @@ int ListFindings(const ListState& state) {
 int ShowKey(const ListState& state) {
   auto key = ReadMasterKey(state.common);
   if (!key) return Complain(key.error());
-  if (state.json) PrintJson(ordered_json{{"file", state.common.key_file}, {"key_id", key->id}});
-  else std::printf("%s: master key %s\n", state.common.key_file.c_str(), key->id.c_str());
+  if (state.json)
+    PrintJson(ordered_json{{"file", state.common.key_file}, {"key_id", key->id}});
+  else
+    std::printf("%s: master key %s\n", state.common.key_file.c_str(), key->id.c_str());
   return 0;
 }
 
@@ -241,16 +270,19 @@ std::shared_ptr<ListState> AddList(CLI::App& command, Action& action, int (*run)
 
 void AddStreamsCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("streams", "Lists the streams in the store, or removes one");
-  command->footer("Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall         (says what is lost, and asks)");
+  command->footer(
+      "Examples:\n  earmark streams\n  earmark streams --json\n  earmark streams remove town-hall         (says what is lost, and asks)");
   AddList(*command, action, ListStreams);
-  CLI::App* remove = command->add_subcommand("remove", "Removes a stream with its reference and grants, so that its copies can no longer be traced; findings stay");
+  CLI::App* remove = command->add_subcommand(
+      "remove", "Removes a stream with its reference and grants, so that its copies can no longer be traced; findings stay");
   auto state = AddList(*remove, action, RemoveStream);
   remove->add_option("STREAM", state->name, "Name of the stream")->required();
   remove->add_flag("--yes", state->yes, "Do not ask; needed where there is no terminal to ask on");
 }
 
 void AddAccountsCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("accounts", "Lists accounts, with how many grants they have and how many different clips accuse them");
+  CLI::App* command =
+      app.add_subcommand("accounts", "Lists accounts, with how many grants they have and how many different clips accuse them");
   command->footer("Examples:\n  earmark accounts\n  earmark accounts --stream town-hall --json");
   auto state = AddList(*command, action, ListAccounts);
   command->add_option("--stream", state->stream, "Only accounts with a grant for this stream");
@@ -264,10 +296,18 @@ void AddFindingsCommand(CLI::App& app, Action& action) {
   auto state = AddList(*command, action, ListFindings);
   command->add_option("--account", state->account, "Only findings that accuse this account");
   command->add_option("--stream", state->stream, "Only findings with an accusation in this stream");
-  command->add_option("--verdict", state->verdict, "Only this verdict")->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
-  command->add_option("--since", state->since, "Only findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
-  command->add_option("--after", state->after, "Go on after the finding of this id: those that come after it in the list, which are older")
-      ->check([](const std::string& text) { return !text.empty() && text.find_first_not_of('0') != std::string::npos && text[0] != '-' ? "" : "wanted the id of a finding, 1 or more, got " + text; });
+  command->add_option("--verdict", state->verdict, "Only this verdict")
+      ->check(CLI::IsMember({"accused", "no_accusation", "unknown_audio", "unreadable"}));
+  command->add_option("--since", state->since,
+                      "Only findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
+  command
+      ->add_option("--after", state->after,
+                   "Go on after the finding of this id: those that come after it in the list, which are older")
+      ->check([](const std::string& text) {
+        return !text.empty() && text.find_first_not_of('0') != std::string::npos && text[0] != '-'
+                   ? ""
+                   : "wanted the id of a finding, 1 or more, got " + text;
+      });
   command->add_option("--limit", state->limit, "At most so many")->check(CLI::Range(1, 10000))->capture_default_str();
 }
 

@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
   }
   earmark::LeaveNoCoreDumps();
   CatchInterrupts();
-  CLI::App app("Finds out who leaked a private live stream: marks every listener's copy, and names the account whose copy a recording is.");
+  CLI::App app(
+      "Finds out who leaked a private live stream: marks every listener's copy, and names the account whose copy a recording is.");
   app.name("earmark");
   app.set_version_flag("--version", "earmark " EARMARK_VERSION);
   app.require_subcommand(1);

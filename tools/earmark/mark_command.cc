@@ -2,9 +2,8 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <set>
-
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "db/store_checks.h"
 #include "db/text.h"
@@ -34,7 +33,8 @@ Result<Listeners> ReadListeners(const std::string& path, const Progress& progres
   Listeners listeners{.accounts = {}, .file = path};
   std::set<std::string> seen;
   for (const Line& line : LinesOf(*text)) {
-    if (auto named = CheckNewName("account", line.text); !named) return NoList({named.error().code, path + ", line " + std::to_string(line.number) + ": " + named.error().message});
+    if (auto named = CheckNewName("account", line.text); !named)
+      return NoList({named.error().code, path + ", line " + std::to_string(line.number) + ": " + named.error().message});
     if (seen.insert(line.text).second) listeners.accounts.push_back(line.text);
   }
   if (listeners.accounts.empty()) return Fail(ErrorCode::kInvalidArgument, path + ": holds no accounts; one a line is wanted");
@@ -43,16 +43,20 @@ Result<Listeners> ReadListeners(const std::string& path, const Progress& progres
 
 Result<void> CheckRequest(const MarkRequest& request) {
   const bool wav = IsWav(request);
-  if (!wav && !request.output.ends_with(".opus")) return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
-  if (!request.opus.value_or(true) && !wav) return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
-  if (!request.opus.value_or(true) && request.bitrate_bps) return Fail(ErrorCode::kInvalidArgument, "--bitrate is for Opus, and --codec none makes none");
+  if (!wav && !request.output.ends_with(".opus"))
+    return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
+  if (!request.opus.value_or(true) && !wav)
+    return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
+  if (!request.opus.value_or(true) && request.bitrate_bps)
+    return Fail(ErrorCode::kInvalidArgument, "--bitrate is for Opus, and --codec none makes none");
   if (!request.plain && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
     return Fail(ErrorCode::kInvalidArgument, "--stream, --listeners and --for are needed (or --plain, for a copy without mark)");
   }
   if (request.plain && !request.account.empty()) return Fail(ErrorCode::kInvalidArgument, "--plain and --for exclude each other");
   std::error_code ignored;
   if (std::filesystem::equivalent(request.input, request.output, ignored)) {
-    return Fail(ErrorCode::kInvalidArgument, request.output + ": --out is the recording itself, which would be lost; give another name");
+    return Fail(ErrorCode::kInvalidArgument,
+                request.output + ": --out is the recording itself, which would be lost; give another name");
   }
   return {};
 }
@@ -71,8 +75,10 @@ Result<MasterKey> MakeFirstKey(const CommonOptions& common, Store& store) {
   auto streams = store.ListStreams();
   if (!streams) return Pass(streams);
   if (!streams->empty()) {
-    return Fail(ErrorCode::kNotFound, common.key_file + ": there is no master key, but the store has streams, the last marked under key " + streams->back().key_id +
-                                          "; give that key with --key, or restore it from a backup (a new one is made by `earmark keys create` alone)");
+    return Fail(ErrorCode::kNotFound,
+                common.key_file + ": there is no master key, but the store has streams, the last marked under key " +
+                    streams->back().key_id +
+                    "; give that key with --key, or restore it from a backup (a new one is made by `earmark keys create` alone)");
   }
   auto made = MakeMasterKey(common);
   // Another process was quicker.
@@ -104,16 +110,21 @@ Result<int> ParseBitrate(const std::string& text) {
     used = 0;
   }
   const std::string unit = text.substr(used);
-  if (used > 0 && (unit == "k" || unit == "K")) value *= 1000;
-  else if (used == 0 || !unit.empty()) value = 0;
-  if (!(value >= 12000 && value <= 256000)) return Fail(ErrorCode::kInvalidArgument, "--bitrate: wanted 12k to 256k, got '" + text + "'");
+  if (used > 0 && (unit == "k" || unit == "K"))
+    value *= 1000;
+  else if (used == 0 || !unit.empty())
+    value = 0;
+  if (!(value >= 12000 && value <= 256000))
+    return Fail(ErrorCode::kInvalidArgument, "--bitrate: wanted 12k to 256k, got '" + text + "'");
   return static_cast<int>(std::lround(value));
 }
 
 std::vector<std::string> NotesOn(const MarkOutcome& outcome) {
   constexpr double kWorthTelling = 0.5;
   if (outcome.lost_share <= kWorthTelling) return {};
-  return {"in " + std::to_string(std::lround(100 * outcome.lost_share)) + " % of the recording the two channels cancel out in their mean, and copies cannot be read there; marked as mono they can"};
+  return {
+      "in " + std::to_string(std::lround(100 * outcome.lost_share)) +
+      " % of the recording the two channels cancel out in their mean, and copies cannot be read there; marked as mono they can"};
 }
 
 // "the copy of alice", and of what part of the stream unless it is all.
@@ -121,7 +132,8 @@ std::string CopyOf(const MarkRequest& request, const MarkOutcome& outcome) {
   const std::string copy = "the copy of " + Printable(request.account);
   if (outcome.copied == PacketRange{.first = 0, .end = outcome.num_packets}) return copy;
   char part[80];
-  std::snprintf(part, sizeof part, ", who was granted %.2f to %.2f s of the stream", static_cast<double>(outcome.copied.first) / kPacketsPerSecond,
+  std::snprintf(part, sizeof part, ", who was granted %.2f to %.2f s of the stream",
+                static_cast<double>(outcome.copied.first) / kPacketsPerSecond,
                 static_cast<double>(outcome.copied.end) / kPacketsPerSecond);
   return copy + part;
 }
@@ -146,14 +158,18 @@ int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool js
   }
   for (const std::string& note : notes) PrintNote(note);
   if (outcome.registered) {
-    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n", Printable(request.stream_id).c_str(),
-                static_cast<double>(outcome.num_packets) / kPacketsPerSecond, static_cast<long long>(outcome.num_listeners),
-                100.0 * static_cast<double>(outcome.num_erased_slots) / static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
+    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n",
+                Printable(request.stream_id).c_str(), static_cast<double>(outcome.num_packets) / kPacketsPerSecond,
+                static_cast<long long>(outcome.num_listeners),
+                100.0 * static_cast<double>(outcome.num_erased_slots) /
+                    static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
   }
   if (outcome.num_added > 0) {
-    std::printf("stream %s: %lld more listener%s added, as the list has them\n", Printable(request.stream_id).c_str(), static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
+    std::printf("stream %s: %lld more listener%s added, as the list has them\n", Printable(request.stream_id).c_str(),
+                static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
   }
-  std::printf("%s: %s\n", Printable(request.output).c_str(), request.plain ? "the recording without a mark" : CopyOf(request, outcome).c_str());
+  std::printf("%s: %s\n", Printable(request.output).c_str(),
+              request.plain ? "the recording without a mark" : CopyOf(request, outcome).c_str());
   return 0;
 }
 
@@ -173,7 +189,8 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   // Somebody who is not in the file may still have a grant for a known stream; for a new one no store is made.
   const bool listed = listeners->Holds(request.account);
   auto opened = OpenStoreAndKey(request.common, listed ? OpenMode::kReadWriteCreate : OpenMode::kReadWrite);
-  if (!opened && !listed && opened.error().code == ErrorCode::kNotFound) return tl::unexpected<Error>(NotAListener(request, *listeners));
+  if (!opened && !listed && opened.error().code == ErrorCode::kNotFound)
+    return tl::unexpected<Error>(NotAListener(request, *listeners));
   if (!opened) return Pass(opened);
   auto& [store, master] = *opened;
   auto registration = FindOrRegister(*store, master, request, *listeners, progress);
@@ -202,14 +219,27 @@ void AddMarkOptions(CLI::App* command, MarkState* state) {
   MarkRequest& request = state->request;
   command->add_option("IN", request.input, "Recording: any audio or video file, 8 to 192 kHz")->required();
   command->add_option("--stream", request.stream_id, "Name of the stream; registered with all its listeners if it is new");
-  command->add_option("--listeners", request.listeners_file, "Text file with the listeners' accounts, one a line; lines that begin with # are comments. Accounts that a known stream does not have yet are added");
+  command->add_option(
+      "--listeners", request.listeners_file,
+      "Text file with the listeners' accounts, one a line; lines that begin with # are comments. Accounts that a known stream does not have yet are added");
   command->add_option("--for", request.account, "The listener whose copy to write");
-  command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")->required();
-  command->add_option("--bitrate", state->bitrate, "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");
-  command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus; opus unless given")->check(CLI::IsMember({"opus", "none"}));
-  command->add_option("--strength", request.strength, "Of the mark: 1, not to be heard by any measure, to 100, shortest clips; 50 unless given")->check(CLI::Range(1, 100));
-  command->add_option("--variants", request.num_variants, "Variants of every symbol; 4 unless given")->check(CLI::IsMember({2, 4, 8}));
-  command->add_option("--packets-per-symbol", request.packets_per_symbol, "Length of a symbol in packets of 20 ms; 1 unless given, 2 with --codec none")->check(CLI::Range(1, 10));
+  command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")
+      ->required();
+  command->add_option(
+      "--bitrate", state->bitrate,
+      "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");
+  command->add_option("--codec", state->codec, "opus, or none for marked PCM without Opus; opus unless given")
+      ->check(CLI::IsMember({"opus", "none"}));
+  command
+      ->add_option("--strength", request.strength,
+                   "Of the mark: 1, not to be heard by any measure, to 100, shortest clips; 50 unless given")
+      ->check(CLI::Range(1, 100));
+  command->add_option("--variants", request.num_variants, "Variants of every symbol; 4 unless given")
+      ->check(CLI::IsMember({2, 4, 8}));
+  command
+      ->add_option("--packets-per-symbol", request.packets_per_symbol,
+                   "Length of a symbol in packets of 20 ms; 1 unless given, 2 with --codec none")
+      ->check(CLI::Range(1, 10));
   command->add_flag("--plain", request.plain, "The same encode without any mark; registers nothing (to compare quality)");
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, request.common);

@@ -49,13 +49,15 @@ Result<void> RunProgram(const std::vector<std::string>& words, const std::string
   arguments.push_back(nullptr);
   pid_t child = 0;
   const int failed = posix_spawnp(&child, arguments[0], actions.get(), nullptr, arguments.data(), environ);
-  if (failed == ENOENT) return Fail(ErrorCode::kFailedPrecondition, "the program '" + words[0] + "' is not installed; " + install);
+  if (failed == ENOENT)
+    return Fail(ErrorCode::kFailedPrecondition, "the program '" + words[0] + "' is not installed; " + install);
   if (failed != 0) return Fail(ErrorCode::kInternal, words[0] + " cannot be started: " + std::generic_category().message(failed));
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  if (WIFSIGNALED(status)) return Fail(ErrorCode::kInternal, words[0] + " was ended by signal " + std::to_string(WTERMSIG(status)));
+  if (WIFSIGNALED(status))
+    return Fail(ErrorCode::kInternal, words[0] + " was ended by signal " + std::to_string(WTERMSIG(status)));
   return Fail(ErrorCode::kInternal, words[0] + " failed: " + LastLine(errors));
 }
 

@@ -27,10 +27,14 @@ std::optional<std::int64_t> Span(const std::string& text) {
   const std::int64_t count = Number(parts[1]);
   if (count > kMostUnitsBack) return std::nullopt;
   switch (parts[2].str()[0]) {
-    case 'd': return count * 86400 * kSecondUs;
-    case 'h': return count * 3600 * kSecondUs;
-    case 'm': return count * 60 * kSecondUs;
-    default: return count * kSecondUs;
+    case 'd':
+      return count * 86400 * kSecondUs;
+    case 'h':
+      return count * 3600 * kSecondUs;
+    case 'm':
+      return count * 60 * kSecondUs;
+    default:
+      return count * kSecondUs;
   }
 }
 
@@ -55,7 +59,9 @@ std::optional<std::int64_t> Moment(const std::string& text) {
   given.tm_sec = Number(parts[6]);
   std::tm real = given;
   const std::int64_t seconds = timegm(&real);  // carries a 31st of February over into March
-  if (real.tm_mon != given.tm_mon || real.tm_mday != given.tm_mday || real.tm_hour != given.tm_hour || real.tm_min != given.tm_min) return std::nullopt;
+  if (real.tm_mon != given.tm_mon || real.tm_mday != given.tm_mday || real.tm_hour != given.tm_hour ||
+      real.tm_min != given.tm_min)
+    return std::nullopt;
   if (Number(parts[9]) > 23 || Number(parts[10]) > 59) return std::nullopt;
   const std::int64_t east_s = (Number(parts[9]) * 60 + Number(parts[10])) * 60;
   return (seconds - (parts[8] == "-" ? -east_s : east_s)) * kSecondUs + Microseconds(parts[7]);
@@ -76,7 +82,8 @@ std::string HeardInText(const ScanReport& report, const StreamAlignment& a) {
   std::string text;
   if (report.num_tracks > 1) text += ", track " + std::to_string(a.heard_in.track + 1);
   if (a.heard_in.channel == DecodedClip::Channel::kDifference) text += ", difference of its channels";
-  if (a.heard_in.channel == DecodedClip::Channel::kLeft || a.heard_in.channel == DecodedClip::Channel::kRight) text += std::string(", ") + ChannelName(a.heard_in.channel) + " channel";
+  if (a.heard_in.channel == DecodedClip::Channel::kLeft || a.heard_in.channel == DecodedClip::Channel::kRight)
+    text += std::string(", ") + ChannelName(a.heard_in.channel) + " channel";
   return text;
 }
 
@@ -100,16 +107,19 @@ std::string StretchText(const ScanReport& report, const Accusation& accusation) 
 
 void PrintReport(const std::string& clip, const ScanReport& report) {
   for (const StreamAlignment& a : report.alignments) {
-    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f%s\n", clip.c_str(), a.alignment.clip_start_s, a.alignment.clip_end_s,
-                Printable(a.stream).c_str(), a.alignment.stream_start_s, a.alignment.speed, HeardInText(report, a).c_str());
+    std::printf("%s %.2f-%.2f s is stream %s from %.2f s on, speed %.5f%s\n", clip.c_str(), a.alignment.clip_start_s,
+                a.alignment.clip_end_s, Printable(a.stream).c_str(), a.alignment.stream_start_s, a.alignment.speed,
+                HeardInText(report, a).c_str());
   }
   switch (report.verdict) {
     case Verdict::kUnknownAudio:
-      std::printf("%s: no stream in the store has this sound%s\n", Yellow("unknown audio").c_str(), report.notes.empty() ? "" : ", as far as it could be searched");
+      std::printf("%s: no stream in the store has this sound%s\n", Yellow("unknown audio").c_str(),
+                  report.notes.empty() ? "" : ", as far as it could be searched");
       return;
     case Verdict::kNoAccusation:
-      std::printf("%s: none of the %lld accounts that were there can be named (%lld symbols read)\n", Yellow("no accusation").c_str(),
-                  static_cast<long long>(report.candidates), static_cast<long long>(report.symbols_used));
+      std::printf("%s: none of the %lld accounts that were there can be named (%lld symbols read)\n",
+                  Yellow("no accusation").c_str(), static_cast<long long>(report.candidates),
+                  static_cast<long long>(report.symbols_used));
       if (report.seconds_needed) {
         std::printf("about %.0f s of such a recording would do\n", std::ceil(*report.seconds_needed));
       } else {
@@ -118,8 +128,9 @@ void PrintReport(const std::string& clip, const ScanReport& report) {
       return;
     case Verdict::kAccused:
       for (const Accusation& a : report.accusations) {
-        std::printf("%s %s, stream %s%s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(), Bold(Printable(a.account)).c_str(),
-                    Printable(a.stream).c_str(), StretchText(report, a).c_str(), Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
+        std::printf("%s %s, stream %s%s: chance for an innocent account %s, for any of %lld %s\n", Red("accused").c_str(),
+                    Bold(Printable(a.account)).c_str(), Printable(a.stream).c_str(), StretchText(report, a).c_str(),
+                    Chance(a.log10_p).c_str(), static_cast<long long>(report.candidates), Chance(a.log10_bound).c_str());
       }
       return;
   }
@@ -137,7 +148,8 @@ std::string Utc(std::int64_t unix_us) {
 Result<std::int64_t> ParseMoment(const std::string& text, const std::string& option, std::int64_t now_unix_us) {
   if (const auto span = Span(text)) return std::max<std::int64_t>(0, now_unix_us - *span);
   if (const auto moment = Moment(text)) return std::max<std::int64_t>(0, *moment);
-  return Fail(ErrorCode::kInvalidArgument, option + ": wanted a time such as 2026-05-31, 2026-05-31T18:00:00Z, 7d or 12h, got '" + text + "'");
+  return Fail(ErrorCode::kInvalidArgument,
+              option + ": wanted a time such as 2026-05-31, 2026-05-31T18:00:00Z, 7d or 12h, got '" + text + "'");
 }
 
 }  // namespace earmark::cli

@@ -39,13 +39,15 @@ Result<ScanReport> RunScan(const ScanRequest& request) {
   auto store = OpenStore(request.common, OpenMode::kReadWrite);
   if (!store) return Pass(store);
   auto report = ScanClip(**store, *master, SignalsOf(*clip), request.options, progress);
-  if (!report && report.error().code == ErrorCode::kInvalidArgument) return Fail(report.error().code, Printable(request.clip) + ": " + report.error().message);
+  if (!report && report.error().code == ErrorCode::kInvalidArgument)
+    return Fail(report.error().code, Printable(request.clip) + ": " + report.error().message);
   if (!report) return report;
   report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
   for (std::string& note : report->notes) note = Printable(note);  // they quote the file's name, which may be any bytes
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   // The verdict is worth more than its record.
-  if (auto kept = Keep(**store, request, *clip, *report); !kept) PrintNote("the finding was not recorded: " + kept.error().message);
+  if (auto kept = Keep(**store, request, *clip, *report); !kept)
+    PrintNote("the finding was not recorded: " + kept.error().message);
   return report;
 }
 
@@ -61,9 +63,13 @@ void AddScanCommand(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("scan", "Finds out which stream a clip is from, and names the account whose copy it is");
   command->add_option("CLIP", state->request.clip, "Suspect recording: any audio or video file; 2 s or more")->required();
   command->add_option("--stream", state->stream, "Look in this stream alone");
-  command->add_option("--max-false-accusation", state->request.options.max_false_accusation,
-                      "Bound on the chance that this scan accuses anybody innocent; above 0.01 it needs --force")->capture_default_str();
-  command->add_flag("--force", state->force, "Scan with --max-false-accusation above 0.01 all the same; whom it names is printed, and no finding is recorded");
+  command
+      ->add_option("--max-false-accusation", state->request.options.max_false_accusation,
+                   "Bound on the chance that this scan accuses anybody innocent; above 0.01 it needs --force")
+      ->capture_default_str();
+  command->add_flag(
+      "--force", state->force,
+      "Scan with --max-false-accusation above 0.01 all the same; whom it names is printed, and no finding is recorded");
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, state->request.common);
   AddKeyOption(*command, state->request.common);
@@ -78,7 +84,9 @@ void AddScanCommand(CLI::App& app, Action& action) {
     action = [state] {
       const double bound = state->request.options.max_false_accusation;
       if (bound < 1 && bound > kMaxKeptFalseAccusation && !state->force) {
-        return Complain({ErrorCode::kInvalidArgument, "--max-false-accusation above 0.01 would name innocent people too often; --force scans all the same, and records nothing"});
+        return Complain(
+            {ErrorCode::kInvalidArgument,
+             "--max-false-accusation above 0.01 would name innocent people too often; --force scans all the same, and records nothing"});
       }
       if (!state->stream.empty()) state->request.options.stream = state->stream;
       auto report = RunScan(state->request);

@@ -1,7 +1,6 @@
 // `earmark submit`: `earmark scan`, done by a detection daemon.
 #include <cstdio>
 #include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "db/text.h"
@@ -28,8 +27,10 @@ struct SubmitState {
 std::string FollowAdvice(const std::string& scan_id) { return "`earmark submit --follow " + scan_id + "` waits for it"; }
 
 int PrintQueued(const SubmitState& state, const RemoteScan& scan) {
-  if (state.json) PrintJson(ordered_json{{"scan_id", scan.id}, {"state", RemoteStateName(scan.state)}});
-  else std::printf("%s\n", scan.id.c_str());
+  if (state.json)
+    PrintJson(ordered_json{{"scan_id", scan.id}, {"state", RemoteStateName(scan.state)}});
+  else
+    std::printf("%s\n", scan.id.c_str());
   return 0;
 }
 
@@ -46,7 +47,8 @@ int PrintFinding(const SubmitState& state, const RemoteFinding& finding) {
   const std::string clip = state.submission.path.empty() ? Printable(finding.clip_name) : state.submission.path;
   const bool unreadable = finding.verdict == "unreadable";
   if (state.json) PrintJson(FindingJson(finding));
-  if (unreadable) return Complain({ErrorCode::kInvalidArgument, finding.reason.empty() ? clip + ": the clip cannot be read" : finding.reason});
+  if (unreadable)
+    return Complain({ErrorCode::kInvalidArgument, finding.reason.empty() ? clip + ": the clip cannot be read" : finding.reason});
   if (state.json) return 0;
   for (const std::string& note : finding.report.notes) PrintNote(note);
   PrintReport(clip, finding.report);
@@ -55,9 +57,12 @@ int PrintFinding(const SubmitState& state, const RemoteFinding& finding) {
 
 int PrintEnded(const SubmitState& state, const RemoteScan& scan) {
   switch (scan.state) {
-    case RemoteState::kFailed: return Complain({ErrorCode::kInternal, "the scan " + scan.id + " failed: " + scan.reason});
-    case RemoteState::kCancelled: return Complain({ErrorCode::kCancelled, "the scan " + scan.id + " was cancelled"});
-    default: break;
+    case RemoteState::kFailed:
+      return Complain({ErrorCode::kInternal, "the scan " + scan.id + " failed: " + scan.reason});
+    case RemoteState::kCancelled:
+      return Complain({ErrorCode::kCancelled, "the scan " + scan.id + " was cancelled"});
+    default:
+      break;
   }
   if (!scan.finding) return Complain({ErrorCode::kInternal, "the scan " + scan.id + " is done, but the server gave no finding"});
   return PrintFinding(state, *scan.finding);
@@ -80,7 +85,8 @@ Result<RemoteScan> SubmitClip(Client& client, const Submission& submission) {
 
 int RunSubmit(const SubmitState& state) {
   if (state.server.server.empty()) {
-    return Complain({ErrorCode::kInvalidArgument, "submit: wanted --server HOST:PORT or $EARMARK_SERVER; `earmark scan` scans here, without a server"});
+    return Complain({ErrorCode::kInvalidArgument,
+                     "submit: wanted --server HOST:PORT or $EARMARK_SERVER; `earmark scan` scans here, without a server"});
   }
   if (state.follow.empty() == state.submission.path.empty()) {
     return Complain({ErrorCode::kInvalidArgument, "submit: wanted either a CLIP or --follow SCAN"});
@@ -102,8 +108,11 @@ void AddClipOptions(CLI::App& command, SubmitState& state) {
   command.add_option("CLIP", state.submission.path, "Suspect recording: any audio or video file; 2 s or more");
   command.add_option("--case", state.submission.case_label, "The investigation it belongs to: free text, kept with the finding");
   command.add_option("--stream", state.submission.stream, "Look in this stream alone");
-  command.add_option("--max-false-accusation", state.submission.max_false_accusation,
-                     "Bound on the chance that this scan accuses anybody innocent (default: the server's); at most 0.01, since the finding is kept")->check(CLI::Range(0.0, kMaxKeptFalseAccusation));
+  command
+      .add_option(
+          "--max-false-accusation", state.submission.max_false_accusation,
+          "Bound on the chance that this scan accuses anybody innocent (default: the server's); at most 0.01, since the finding is kept")
+      ->check(CLI::Range(0.0, kMaxKeptFalseAccusation));
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include "tools/earmark/terminal.h"
-#include "db/text.h"
 
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+
+#include "db/text.h"
 
 namespace earmark::cli {
 namespace {
@@ -53,7 +54,8 @@ void DieOfInterrupt() {
   raise(caught_signal);
 }
 
-ProgressBar::ProgressBar() : terminal_(isatty(STDERR_FILENO) != 0), started_(std::chrono::steady_clock::now()), last_drawn_(started_) {}
+ProgressBar::ProgressBar()
+    : terminal_(isatty(STDERR_FILENO) != 0), started_(std::chrono::steady_clock::now()), last_drawn_(started_) {}
 
 ProgressBar::~ProgressBar() {
   if (drawn_) std::fputs("\r\033[K", stderr);
@@ -94,7 +96,9 @@ std::string Red(const std::string& text) { return Coloured("1;31", text); }
 std::string Green(const std::string& text) { return Coloured("1;32", text); }
 std::string Yellow(const std::string& text) { return Coloured("33", text); }
 
-void PrintError(const std::string& message) { std::fprintf(stderr, "earmark: %s\n", Printable(WithoutPasswords(message)).c_str()); }
+void PrintError(const std::string& message) {
+  std::fprintf(stderr, "earmark: %s\n", Printable(WithoutPasswords(message)).c_str());
+}
 void PrintNote(const std::string& message) { std::fprintf(stderr, "note: %s\n", Printable(WithoutPasswords(message)).c_str()); }
 
 int ExitStatus(const Error& error) {
@@ -104,11 +108,13 @@ int ExitStatus(const Error& error) {
     case ErrorCode::kAlreadyExists:
     case ErrorCode::kFailedPrecondition:
     case ErrorCode::kPermissionDenied:
-    case ErrorCode::kDataLoss: return 2;
+    case ErrorCode::kDataLoss:
+      return 2;
     case ErrorCode::kCancelled:
     case ErrorCode::kResourceExhausted:
     case ErrorCode::kUnavailable:
-    case ErrorCode::kInternal: return 1;
+    case ErrorCode::kInternal:
+      return 1;
   }
   return 1;
 }

@@ -46,15 +46,18 @@ class Shares {
   // Of symbols [first, last): the tilt whose mean is the account's score.
   double TiltOf(std::size_t first, std::size_t last) const {
     ScoreTable part{.num_variants = table_.num_variants, .step = table_.step, .symbols = {}};
-    part.symbols.assign(table_.symbols.begin() + static_cast<std::ptrdiff_t>(first), table_.symbols.begin() + static_cast<std::ptrdiff_t>(last));
-    const double score = std::accumulate(steps_.begin() + static_cast<std::ptrdiff_t>(first), steps_.begin() + static_cast<std::ptrdiff_t>(last), 0.0);
+    part.symbols.assign(table_.symbols.begin() + static_cast<std::ptrdiff_t>(first),
+                        table_.symbols.begin() + static_cast<std::ptrdiff_t>(last));
+    const double score = std::accumulate(steps_.begin() + static_cast<std::ptrdiff_t>(first),
+                                         steps_.begin() + static_cast<std::ptrdiff_t>(last), 0.0);
     return ScoreDistribution(part, ScoreDistribution::Tails::kBound).TiltOf(score);
   }
 
   // [symbol]: the sum of all shares before it.
   std::vector<double> SumsAt(double x) const {
     std::vector<double> sums{0};
-    for (std::size_t i = 0; i < steps_.size(); ++i) sums.push_back(sums.back() + x * steps_[i] - Tilt(table_.symbols[i], table_.num_variants, x).k0);
+    for (std::size_t i = 0; i < steps_.size(); ++i)
+      sums.push_back(sums.back() + x * steps_[i] - Tilt(table_.symbols[i], table_.num_variants, x).k0);
     return sums;
   }
 
@@ -67,7 +70,7 @@ class Shares {
 }  // namespace
 
 ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
-  constexpr int kRounds = 3;          // the tilt is that of the stretch, which the tilt finds
+  constexpr int kRounds = 3;           // the tilt is that of the stretch, which the tilt finds
   constexpr double kLeastAgainst = 3;  // a pause says so much for or against anybody
   const Shares shares(reading, code_key, account);
   const std::vector<double>& at_s = shares.at_s();
@@ -85,9 +88,14 @@ ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& co
   for (const SourcePiece& piece : reading.hypothesis.pieces) {
     if (!piece.is_firm) continue;
     const Alignment& a = piece.alignment;
-    const auto index_of = [&](double clip_s) { return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin()); };
-    if (a.clip_start_s < stretch.from_s && stretch.from_s < a.clip_end_s && sums[first] - sums[index_of(a.clip_start_s)] > -little) stretch.from_s = a.clip_start_s;
-    if (a.clip_start_s < stretch.to_s && stretch.to_s < a.clip_end_s && sums[index_of(a.clip_end_s)] - sums[last] > -little) stretch.to_s = a.clip_end_s;
+    const auto index_of = [&](double clip_s) {
+      return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin());
+    };
+    if (a.clip_start_s < stretch.from_s && stretch.from_s < a.clip_end_s &&
+        sums[first] - sums[index_of(a.clip_start_s)] > -little)
+      stretch.from_s = a.clip_start_s;
+    if (a.clip_start_s < stretch.to_s && stretch.to_s < a.clip_end_s && sums[index_of(a.clip_end_s)] - sums[last] > -little)
+      stretch.to_s = a.clip_end_s;
   }
   return stretch;
 }

@@ -15,8 +15,8 @@ Result<std::vector<StreamRecord>> StreamsToSearch(Store& store, const std::optio
 
 }  // namespace
 
-Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey& master, const std::optional<std::string>& stream,
-                                                   ScanContext& context) {
+Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey& master,
+                                                   const std::optional<std::string>& stream, ScanContext& context) {
   auto records = StreamsToSearch(store, stream);
   if (!records) return Pass(records);
   auto catalog = std::make_shared<Catalog>();

@@ -27,14 +27,14 @@ struct CatalogSource {
 struct Catalog {
   std::vector<CatalogSource> sources;  // the index's tracks
   FingerprintIndex index;
-  int num_streams = 0;                 // that can be searched, some of which may hold no sound yet
-  int num_under_other_key = 0;         // streams that were sealed under another master key, and cannot be searched
+  int num_streams = 0;          // that can be searched, some of which may hold no sound yet
+  int num_under_other_key = 0;  // streams that were sealed under another master key, and cannot be searched
 
   const CatalogSource& At(int source) const { return sources[static_cast<std::size_t>(source)]; }
 };
 
 // All streams of the store, or `stream` alone. kNotFound: there is no such stream; kCancelled; errors of the store.
-Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey& master, const std::optional<std::string>& stream,
-                                                   ScanContext& context);
+Result<std::shared_ptr<const Catalog>> LoadCatalog(Store& store, const MasterKey& master,
+                                                   const std::optional<std::string>& stream, ScanContext& context);
 
 }  // namespace earmark

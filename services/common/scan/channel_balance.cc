@@ -15,15 +15,20 @@ double EnergyOf(std::span<const float> samples) {
 
 }  // namespace
 
-ChannelBalance BalanceOf(std::span<const float> mean, std::span<const float> difference) { return {.mean = EnergyOf(mean), .difference = EnergyOf(difference)}; }
+ChannelBalance BalanceOf(std::span<const float> mean, std::span<const float> difference) {
+  return {.mean = EnergyOf(mean), .difference = EnergyOf(difference)};
+}
 
 bool MayHide(DecodedClip::Channel channel, const ChannelBalance& balance) {
   const auto& [mean, difference] = balance;
   switch (channel) {
-    case DecodedClip::Channel::kMean: return true;
-    case DecodedClip::Channel::kDifference: return difference > mean;
+    case DecodedClip::Channel::kMean:
+      return true;
+    case DecodedClip::Channel::kDifference:
+      return difference > mean;
     case DecodedClip::Channel::kLeft:
-    case DecodedClip::Channel::kRight: return difference > mean / kUnlike && mean > difference / kUnlike;
+    case DecodedClip::Channel::kRight:
+      return difference > mean / kUnlike && mean > difference / kUnlike;
   }
   return false;
 }

@@ -9,7 +9,7 @@ namespace earmark {
 
 // Loudness of the mean and of half the difference of two channels over one stretch.
 struct ChannelBalance {
-  double mean = 0;        // energies
+  double mean = 0;  // energies
   double difference = 0;
 };
 ChannelBalance BalanceOf(std::span<const float> mean, std::span<const float> difference);

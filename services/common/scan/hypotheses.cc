@@ -14,26 +14,32 @@
 namespace earmark {
 namespace {
 
-constexpr int kMostMatches = 24;          // of a search, tested by waveform …
-constexpr int kMostWeakMatches = 12;      // … of which only these may be so weak that chance gives such, …
-constexpr int kMostWeakMatchesLater = 2;  // … and fewer once a few stretches were searched thoroughly: long clips are mostly of unknown sound
+constexpr int kMostMatches = 24;      // of a search, tested by waveform …
+constexpr int kMostWeakMatches = 12;  // … of which only these may be so weak that chance gives such, …
+// … and fewer once a few stretches were searched thoroughly: long clips are mostly of unknown sound
+constexpr int kMostWeakMatchesLater = 2;
 constexpr int kThoroughProbes = 3;
 constexpr int kMostMatchesPerTrack = 16;  // music made of loops repeats one sound again and again
-constexpr double kMostReadS = 120;        // of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
-constexpr int kLeastHypotheses = 4;       // … but these are read at any length
-constexpr double kLeastStrength = 4.5;       // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
-constexpr double kLeastSpeedStrength = 6.5;  // … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
-constexpr double kBeyondDoubt = 16;          // of a verified place: chance reaches 9.5
-constexpr double kClearStrength = 6.5;       // chance reaches 5.5 in a hundred hours
+// of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
+constexpr double kMostReadS = 120;
+constexpr int kLeastHypotheses = 4;  // … but these are read at any length
+// of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
+constexpr double kLeastStrength = 4.5;
+// … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
+constexpr double kLeastSpeedStrength = 6.5;
+constexpr double kBeyondDoubt = 16;     // of a verified place: chance reaches 9.5
+constexpr double kClearStrength = 6.5;  // chance reaches 5.5 in a hundred hours
 constexpr int kMostSpeedMatches = 3;
-constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
-constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
-constexpr double kLeastShareOfBest = 0.75;   // weaker alignments of the same stretch are chance …
+constexpr double kAroundMatchS = 0.25;         // of clip on either side of what matched, compared as well
+constexpr double kStandsAlone = 11;            // a verified stretch this strong counts even where no single block of it is seen
+constexpr double kLeastShareOfBest = 0.75;     // weaker alignments of the same stretch are chance …
 constexpr double kLeastShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
 constexpr double kClearlySharper = 1.05;
-constexpr double kSameS = 0.05;              // of stream time: one and the same place
+constexpr double kSameS = 0.05;  // of stream time: one and the same place
 
-double Overlap(double a_start, double a_end, double b_start, double b_end) { return std::min(a_end, b_end) - std::max(a_start, b_start); }
+double Overlap(double a_start, double a_end, double b_start, double b_end) {
+  return std::min(a_end, b_end) - std::max(a_start, b_start);
+}
 
 // As if all were equally long: sharpness grows with the root of the length.
 double SharpnessByLength(const Alignment& a) { return a.sharpness / std::sqrt(a.clip_end_s - a.clip_start_s); }
@@ -153,7 +159,8 @@ class HypothesisSearch {
   Result<std::vector<Seed>> SeedsIn(const Signal& signal, const ProbePlan::Stretch& probe) {
     const bool thorough = num_searched_++ < kThoroughProbes;
     const ClipFingerprint fingerprint = FingerprintClip(signal.Cut(probe.start_s, probe.end_s), kDetectRateHz);
-    auto matches = catalog_.index.Search(fingerprint, kMostMatches, kMostMatchesPerTrack, thorough ? FingerprintIndex::kThoroughBits : FingerprintIndex::kQuickBits);
+    auto matches = catalog_.index.Search(fingerprint, kMostMatches, kMostMatchesPerTrack,
+                                         thorough ? FingerprintIndex::kThoroughBits : FingerprintIndex::kQuickBits);
     std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
     const auto most_weak = static_cast<std::size_t>(thorough ? kMostWeakMatches : kMostWeakMatchesLater);
     while (matches.size() > most_weak && matches.back().strength < kClearStrength) matches.pop_back();
@@ -167,7 +174,8 @@ class HypothesisSearch {
     return seeds;
   }
 
-  Result<std::vector<Seed>> Verify(const Signal& signal, const ProbePlan::Stretch& probe, const std::vector<FingerprintIndex::Match>& matches,
+  Result<std::vector<Seed>> Verify(const Signal& signal, const ProbePlan::Stretch& probe,
+                                   const std::vector<FingerprintIndex::Match>& matches,
                                    std::map<std::pair<double, double>, Aligner::Stretch>& stretches, bool all_speeds) {
     std::vector<Seed> seeds;
     for (const auto& match : matches) {
@@ -175,16 +183,23 @@ class HypothesisSearch {
       const double end_s = std::min(probe.end_s, probe.start_s + match.to_s + kAroundMatchS);
       if (match.strength < kClearStrength && IsExplained(seeds, start_s, end_s)) continue;
       auto stretch = stretches.find({start_s, end_s});
-      if (stretch == stretches.end()) stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
-      auto alignment = Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.track));
+      if (stretch == stretches.end())
+        stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
+      auto alignment =
+          Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.track));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
-      const bool known = std::any_of(seeds.begin(), seeds.end(), [&](const Seed& s) { return s.source == match.track && IsSamePlace(s.alignment, **alignment); });
+      const bool known = std::any_of(seeds.begin(), seeds.end(), [&](const Seed& s) {
+        return s.source == match.track && IsSamePlace(s.alignment, **alignment);
+      });
       if (!known) seeds.push_back({.source = match.track, .signal = signal.index, .alignment = **alignment});
     }
     const auto all = seeds;
-    std::erase_if(seeds, [&](const Seed& weak) { return std::any_of(all.begin(), all.end(), [&](const Seed& strong) { return IsOutdone(weak, strong); }); });
-    std::sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.alignment.sharpness > b.alignment.sharpness; });
+    std::erase_if(seeds, [&](const Seed& weak) {
+      return std::any_of(all.begin(), all.end(), [&](const Seed& strong) { return IsOutdone(weak, strong); });
+    });
+    std::sort(seeds.begin(), seeds.end(),
+              [](const Seed& a, const Seed& b) { return a.alignment.sharpness > b.alignment.sharpness; });
     return seeds;
   }
 
@@ -193,7 +208,8 @@ class HypothesisSearch {
   bool IsOutdone(const Seed& weak, const Seed& strong) const {
     const Alignment& a = weak.alignment;
     const Alignment& b = strong.alignment;
-    if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0.5 * (a.clip_end_s - a.clip_start_s)) return false;
+    if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0.5 * (a.clip_end_s - a.clip_start_s))
+      return false;
     if (StreamOf(weak.source) == StreamOf(strong.source) && a.strength < kLeastShareOfBest * b.strength) return true;
     return SharpnessByLength(a) < kLeastShareOfSharpest * SharpnessByLength(b);
   }
@@ -210,10 +226,12 @@ class HypothesisSearch {
   bool AlreadyHas(const Seed& seed) const {
     const double middle_s = (seed.alignment.clip_start_s + seed.alignment.clip_end_s) / 2;
     return std::any_of(hypotheses_.begin(), hypotheses_.end(), [&](const Hypothesis& hypothesis) {
-      return TrackOf(hypothesis) == TrackOf(seed.signal) && std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
-        const Alignment& a = piece.alignment;
-        return piece.source == seed.source && a.clip_start_s <= middle_s && middle_s < a.clip_end_s && IsSamePlace(a, seed.alignment);
-      });
+      return TrackOf(hypothesis) == TrackOf(seed.signal) &&
+             std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
+               const Alignment& a = piece.alignment;
+               return piece.source == seed.source && a.clip_start_s <= middle_s && middle_s < a.clip_end_s &&
+                      IsSamePlace(a, seed.alignment);
+             });
     });
   }
 
@@ -231,7 +249,8 @@ class HypothesisSearch {
       Aligner::Stretch stretch = (*signal)->aligner.Prepare(found.alignment.clip_start_s, found.alignment.clip_end_s);
       auto alignment = Aligner::Verify(stretch, found.alignment.stream_start_s, false, LoaderOf(found.source));
       if (!alignment) return Pass(alignment);
-      if (*alignment && (*alignment)->sharpness > kClearlySharper * seed.alignment.sharpness) seed = {.source = found.source, .signal = other, .alignment = **alignment};
+      if (*alignment && (*alignment)->sharpness > kClearlySharper * seed.alignment.sharpness)
+        seed = {.source = found.source, .signal = other, .alignment = **alignment};
     }
     return {};
   }
@@ -247,7 +266,10 @@ class HypothesisSearch {
     double firmest = 0;
     for (const Alignment& alignment : *alignments) firmest = std::max(firmest, FirmnessOf(alignment));
     for (const Alignment& alignment : *alignments) {
-      pieces.push_back({.source = seed.source, .signal = seed.signal, .alignment = alignment, .is_firm = !IsEchoNextTo(FirmnessOf(alignment), firmest)});
+      pieces.push_back({.source = seed.source,
+                        .signal = seed.signal,
+                        .alignment = alignment,
+                        .is_firm = !IsEchoNextTo(FirmnessOf(alignment), firmest)});
     }
     return pieces;
   }
@@ -276,7 +298,9 @@ class HypothesisSearch {
         return k.is_firm && Overlap(k.alignment.clip_start_s, k.alignment.clip_end_s, start_s, end_s) > 0.5 * (end_s - start_s);
       });
     };
-    const auto is_alike = [&](const Hypothesis& h) { return StreamOf(h) == StreamOf(pieces.front().source) && TrackOf(h) == TrackOf(pieces.front().signal); };
+    const auto is_alike = [&](const Hypothesis& h) {
+      return StreamOf(h) == StreamOf(pieces.front().source) && TrackOf(h) == TrackOf(pieces.front().signal);
+    };
     bool joined = false;
     bool rival = false;
     for (Hypothesis& hypothesis : hypotheses_) {
@@ -292,7 +316,8 @@ class HypothesisSearch {
       }
     }
     const auto alike = std::count_if(hypotheses_.begin(), hypotheses_.end(), is_alike);
-    const auto most = std::clamp(static_cast<int>(kMostReadS / signals_.begin()->second.seconds()), kLeastHypotheses, kMostMatchesPerTrack);
+    const auto most =
+        std::clamp(static_cast<int>(kMostReadS / signals_.begin()->second.seconds()), kLeastHypotheses, kMostMatchesPerTrack);
     if ((rival || !joined) && alike < most) hypotheses_.push_back({.pieces = pieces});
   }
 
@@ -300,7 +325,8 @@ class HypothesisSearch {
   Result<void> CutPieces() {
     for (Hypothesis& hypothesis : hypotheses_) {
       auto& pieces = hypothesis.pieces;
-      std::sort(pieces.begin(), pieces.end(), [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.clip_start_s < b.alignment.clip_start_s; });
+      std::sort(pieces.begin(), pieces.end(),
+                [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.clip_start_s < b.alignment.clip_start_s; });
       DropEchoes(pieces);
       std::map<int, SourcePiece*> last;  // [source]
       for (SourcePiece& piece : pieces) {
@@ -308,7 +334,8 @@ class HypothesisSearch {
         if (before == nullptr) continue;
         if (auto cut = CutBetween(*before, piece); !cut) return cut;
       }
-      std::erase_if(pieces, [](const SourcePiece& p) { return p.alignment.clip_end_s - p.alignment.clip_start_s < kShortestPieceS; });
+      std::erase_if(pieces,
+                    [](const SourcePiece& p) { return p.alignment.clip_end_s - p.alignment.clip_start_s < kShortestPieceS; });
     }
     std::erase_if(hypotheses_, [](const Hypothesis& hypothesis) { return hypothesis.pieces.empty(); });
     return {};
@@ -332,7 +359,8 @@ class HypothesisSearch {
       const double half_s = 0.5 * (weak.alignment.clip_end_s - weak.alignment.clip_start_s);
       return std::any_of(all.begin(), all.end(), [&](const SourcePiece& strong) {
         return strong.source == weak.source && strong.alignment.strength > weak.alignment.strength &&
-               Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s, strong.alignment.clip_end_s) > half_s;
+               Overlap(weak.alignment.clip_start_s, weak.alignment.clip_end_s, strong.alignment.clip_start_s,
+                       strong.alignment.clip_end_s) > half_s;
       });
     });
   }
@@ -353,7 +381,8 @@ class HypothesisSearch {
 
 }  // namespace
 
-Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context) {
+Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references,
+                                               ScanContext& context) {
   return HypothesisSearch(clip, catalog, references, context).Run();
 }
 

@@ -17,16 +17,19 @@ struct SourcePiece {
   int source = 0;          // of the catalog
   std::size_t signal = 0;  // of the clip: where it is heard best
   Alignment alignment;
-  bool is_firm = true;     // not far weaker than what it was found with: else it may be a mere echo of it
+  bool is_firm = true;  // not far weaker than what it was found with: else it may be a mere echo of it
 };
 
 // One way in which the clip could be part of a stream. There are several where a stream repeats the very same sound: each is read and scored by itself, and the bound
 // counts them all.
 struct Hypothesis {
-  std::vector<SourcePiece> pieces;  // of one audio track and of one source or several of the same stream, by clip time; never empty. No two of one source share clip time
+  // of one audio track and of one source or several of the same stream, by clip time; never empty. No two of one source share
+  // clip time
+  std::vector<SourcePiece> pieces;
 };
 
 // Of one stream's, the sharpest first. kCancelled; errors of the reader and of the clip's signals.
-Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references, ScanContext& context);
+Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references,
+                                               ScanContext& context);
 
 }  // namespace earmark

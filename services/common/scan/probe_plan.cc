@@ -10,12 +10,14 @@ namespace earmark {
 namespace {
 
 constexpr std::size_t kFramesAtOnce = 3000;  // a minute: 6 MB
-constexpr double kMostShared = 0.6;  // of two probes: more, and they are the same
+constexpr double kMostShared = 0.6;          // of two probes: more, and they are the same
 
 }  // namespace
 
 ProbePlan::ProbePlan(std::span<const float> clip, const std::function<void()>& release_memory)
-    : hop_s_(static_cast<double>(clip.size()) > kLongClipS * kDetectRateHz ? kProbeS : kProbeS / 2), uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}}, activity_{0} {
+    : hop_s_(static_cast<double>(clip.size()) > kLongClipS * kDetectRateHz ? kProbeS : kProbeS / 2),
+      uncovered_{{0, static_cast<double>(clip.size()) / kDetectRateHz}},
+      activity_{0} {
   for (std::size_t at = 0; at + kDetectPacketSamples <= clip.size(); at += kDetectPacketSamples) {
     double power = 1e-12;
     for (const float x : clip.subspan(at, kDetectPacketSamples)) power += static_cast<double>(x) * x / kDetectPacketSamples;
@@ -47,7 +49,8 @@ std::optional<ProbePlan::Stretch> ProbePlan::Next() {
     for (int i = 0; i <= steps; ++i) {
       const double start = std::min(a + i * hop_s_, b - length);
       const bool overlaps = std::any_of(tried_.begin(), tried_.end(), [&](const Stretch& t) {
-        return std::min(t.end_s, start + length) - std::max(t.start_s, start) > kMostShared * std::max(length, t.end_s - t.start_s);
+        return std::min(t.end_s, start + length) - std::max(t.start_s, start) >
+               kMostShared * std::max(length, t.end_s - t.start_s);
       });
       if (overlaps) continue;
       const double activity = Activity(start, start + length);
@@ -66,7 +69,9 @@ double ProbePlan::share_done() const {
 }
 
 double ProbePlan::Activity(double start_s, double end_s) const {
-  const auto frame_at = [&](double at_s) { return std::min(activity_.size() - 1, static_cast<std::size_t>(std::max(0.0, at_s) * kPacketsPerSecond)); };
+  const auto frame_at = [&](double at_s) {
+    return std::min(activity_.size() - 1, static_cast<std::size_t>(std::max(0.0, at_s) * kPacketsPerSecond));
+  };
   return activity_[frame_at(end_s)] - activity_[frame_at(start_s)];
 }
 

@@ -37,7 +37,9 @@ struct Run {
 };
 
 bool SharesStreamTime(const std::vector<Alignment>& pieces, const Alignment& next) {
-  return std::any_of(pieces.begin(), pieces.end(), [&](const Alignment& a) { return a.stream_start_s < next.stream_end_s() - 1e-3 && next.stream_start_s < a.stream_end_s() - 1e-3; });
+  return std::any_of(pieces.begin(), pieces.end(), [&](const Alignment& a) {
+    return a.stream_start_s < next.stream_end_s() - 1e-3 && next.stream_start_s < a.stream_end_s() - 1e-3;
+  });
 }
 
 std::vector<Run> RunsOf(const Hypothesis& hypothesis) {
@@ -78,20 +80,25 @@ Result<void> ReadRuns(const ClipSignals& clip, const Catalog& catalog, Reference
     if (!read) return Pass(read);
     const double symbol_s = static_cast<double>(format.packets_per_symbol) / kPacketsPerSecond;
     for (const SymbolLikelihood& symbol : read->symbols) {
-      reading.symbols.push_back({.clip_s = ClipTimeOf(run.pieces, (static_cast<double>(symbol.symbol) + 0.5) * symbol_s), .likelihood = symbol});
+      reading.symbols.push_back(
+          {.clip_s = ClipTimeOf(run.pieces, (static_cast<double>(symbol.symbol) + 0.5) * symbol_s), .likelihood = symbol});
     }
   }
-  std::stable_sort(reading.symbols.begin(), reading.symbols.end(), [](const HeardSymbol& a, const HeardSymbol& b) { return a.clip_s < b.clip_s; });
+  std::stable_sort(reading.symbols.begin(), reading.symbols.end(),
+                   [](const HeardSymbol& a, const HeardSymbol& b) { return a.clip_s < b.clip_s; });
   return {};
 }
 
 }  // namespace
 
 SymbolLikelihoods HeardIn(const HypothesisReading& reading, const ClipStretch& stretch) {
-  const auto first = std::lower_bound(reading.symbols.begin(), reading.symbols.end(), stretch.from_s, [](const HeardSymbol& s, double at_s) { return s.clip_s < at_s; });
+  const auto first = std::lower_bound(reading.symbols.begin(), reading.symbols.end(), stretch.from_s,
+                                      [](const HeardSymbol& s, double at_s) { return s.clip_s < at_s; });
   std::vector<SymbolLikelihood> heard;
-  for (auto symbol = first; symbol != reading.symbols.end() && symbol->clip_s < stretch.to_s; ++symbol) heard.push_back(symbol->likelihood);
-  std::stable_sort(heard.begin(), heard.end(), [](const SymbolLikelihood& a, const SymbolLikelihood& b) { return a.symbol < b.symbol; });
+  for (auto symbol = first; symbol != reading.symbols.end() && symbol->clip_s < stretch.to_s; ++symbol)
+    heard.push_back(symbol->likelihood);
+  std::stable_sort(heard.begin(), heard.end(),
+                   [](const SymbolLikelihood& a, const SymbolLikelihood& b) { return a.symbol < b.symbol; });
   SymbolLikelihoods all{.num_variants = reading.num_variants, .symbols = {}};
   for (const SymbolLikelihood& symbol : heard) {
     if (all.symbols.empty() || all.symbols.back().symbol != symbol.symbol) {
@@ -128,11 +135,12 @@ std::vector<ClipStretch> StretchesToScore(const HypothesisReading& reading, std:
   return stretches;
 }
 
-Result<Readings> ReadHypotheses(const ClipSignals& clip, std::vector<Hypothesis> hypotheses, const Catalog& catalog, ReferenceReader& references,
-                                ScanContext& context) {
+Result<Readings> ReadHypotheses(const ClipSignals& clip, std::vector<Hypothesis> hypotheses, const Catalog& catalog,
+                                ReferenceReader& references, ScanContext& context) {
   Readings readings;
   for (std::size_t h = 0; h < hypotheses.size(); ++h) {
-    if (auto reported = context.Report("reading", static_cast<double>(h) / static_cast<double>(hypotheses.size())); !reported) return Pass(reported);
+    if (auto reported = context.Report("reading", static_cast<double>(h) / static_cast<double>(hypotheses.size())); !reported)
+      return Pass(reported);
     HypothesisReading reading = Outline(std::move(hypotheses[h]), catalog);
     const auto read = ReadRuns(clip, catalog, references, reading);
     if (!read && read.error().code == ErrorCode::kDataLoss) {

@@ -49,7 +49,7 @@ struct Readings {
 };
 
 // Reads all hypotheses. One whose reference cannot be decoded is left out, with a note. kCancelled; errors of the store and of the clip's signals.
-Result<Readings> ReadHypotheses(const ClipSignals& clip, std::vector<Hypothesis> hypotheses, const Catalog& catalog, ReferenceReader& references,
-                                ScanContext& context);
+Result<Readings> ReadHypotheses(const ClipSignals& clip, std::vector<Hypothesis> hypotheses, const Catalog& catalog,
+                                ReferenceReader& references, ScanContext& context);
 
 }  // namespace earmark

@@ -22,7 +22,8 @@ Result<VariantAudio> ReferenceReader::Decode(int source, std::int64_t first_pack
 StreamAudioLoader ReferenceReader::AudioLoader(int source) {
   return [this, source](double start_s, double end_s) -> Result<StreamAudio> {
     const auto first = static_cast<std::int64_t>(std::floor(std::max(0.0, start_s) * kPacketsPerSecond));
-    const auto end = std::min(catalog_->At(source).stream.num_packets, static_cast<std::int64_t>(std::ceil(end_s * kPacketsPerSecond)));
+    const auto end =
+        std::min(catalog_->At(source).stream.num_packets, static_cast<std::int64_t>(std::ceil(end_s * kPacketsPerSecond)));
     if (end <= first) return StreamAudio{};
     auto audio = Decode(source, first, end, 1);
     if (!audio) return Pass(audio);
@@ -37,7 +38,8 @@ Result<ReferenceReader::Chunks> ReferenceReader::LoadChunks(int source, std::int
     if (!of_cell) return of_cell;
     for (auto& chunk : *of_cell) {
       if (chunk->end_packet() <= first_packet || chunk->first_packet >= end_packet) continue;
-      if (chunks.empty() || chunks.back()->first_packet < chunk->first_packet) chunks.push_back(std::move(chunk));  // one may reach into two cells
+      // one may reach into two cells
+      if (chunks.empty() || chunks.back()->first_packet < chunk->first_packet) chunks.push_back(std::move(chunk));
     }
   }
   return chunks;
@@ -50,10 +52,12 @@ Result<ReferenceReader::Chunks> ReferenceReader::LoadCell(int source, std::int64
   if (!sealed) return Pass(sealed);
   Chunks chunks;
   for (const ReferenceChunk& chunk : *sealed) {
-    auto data = ReferenceChunkData::Open(chunk.sealed, of.keys.seal, {.stream_id = of.stream.id, .source = of.source, .first_packet = chunk.first_packet});
+    auto data = ReferenceChunkData::Open(chunk.sealed, of.keys.seal,
+                                         {.stream_id = of.stream.id, .source = of.source, .first_packet = chunk.first_packet});
     if (data) {
       ++num_opened_;
-      chunks.push_back(std::make_shared<LocatedChunk>(LocatedChunk{.first_packet = chunk.first_packet, .data = std::move(*data)}));
+      chunks.push_back(
+          std::make_shared<LocatedChunk>(LocatedChunk{.first_packet = chunk.first_packet, .data = std::move(*data)}));
     } else {
       damaged_[source].insert(chunk.first_packet);
     }
@@ -68,9 +72,10 @@ std::vector<std::string> ReferenceReader::notes() const {
   for (const auto& [source, chunks] : damaged_) {
     const CatalogSource& of = catalog_->At(source);
     char text[200];
-    std::snprintf(text, sizeof text, "%zu damaged %s of its reference, the first at %.0f s, could not be read", chunks.size(), chunks.size() == 1 ? "piece" : "pieces",
-                  static_cast<double>(*chunks.begin()) / kPacketsPerSecond);
-    notes.push_back("stream '" + of.stream.id + "'" + (of.source == 0 ? "" : ", source " + std::to_string(of.source)) + ": " + text);
+    std::snprintf(text, sizeof text, "%zu damaged %s of its reference, the first at %.0f s, could not be read", chunks.size(),
+                  chunks.size() == 1 ? "piece" : "pieces", static_cast<double>(*chunks.begin()) / kPacketsPerSecond);
+    notes.push_back("stream '" + of.stream.id + "'" + (of.source == 0 ? "" : ", source " + std::to_string(of.source)) + ": " +
+                    text);
   }
   return notes;
 }

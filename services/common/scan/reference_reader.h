@@ -21,7 +21,8 @@ namespace earmark {
 // One scan's, which it stops where the caller wants no more. A chunk that cannot be opened is a gap, and noted.
 class ReferenceReader {
  public:
-  ReferenceReader(Store& store, std::shared_ptr<const Catalog> catalog, const ScanContext& context) : store_(store), catalog_(std::move(catalog)), context_(context) {}
+  ReferenceReader(Store& store, std::shared_ptr<const Catalog> catalog, const ScanContext& context)
+      : store_(store), catalog_(std::move(catalog)), context_(context) {}
 
   // Variants of a source of the catalog; silence in gaps. Errors are the store's; kDataLoss: libopus rejects a packet; kCancelled.
   Result<VariantAudio> Decode(int source, std::int64_t first_packet, std::int64_t end_packet, int num_variants);
@@ -43,7 +44,7 @@ class ReferenceReader {
   const ScanContext& context_;
   std::map<std::pair<int, std::int64_t>, Chunks> cells_;  // [source, cell]
   std::int64_t num_opened_ = 0;
-  std::map<int, std::set<std::int64_t>> damaged_;         // [source], by first packet
+  std::map<int, std::set<std::int64_t>> damaged_;  // [source], by first packet
 };
 
 }  // namespace earmark

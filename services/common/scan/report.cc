@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
-
-#include <nlohmann/json.hpp>
 
 namespace earmark {
 namespace {
@@ -14,7 +13,8 @@ namespace {
 double Rounded(double value, double digits) { return std::round(value * digits) / digits; }
 
 // Seconds of clip, in all, that would do for an accusation, by the reading that brings most: this clip and what it lacks. None where it did, or more would not help.
-std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readings, const Scores& scores, double max_false_accusation, double clip_s) {
+std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readings, const Scores& scores,
+                                    double max_false_accusation, double clip_s) {
   constexpr double kReserve = 1.2;
   constexpr double kMaxSeconds = 3600;
   double rate = 0;  // decimal digits of evidence a second
@@ -32,12 +32,14 @@ std::optional<double> SecondsNeeded(const std::vector<HypothesisReading>& readin
 
 // A clip is followed half a minute at a time: what goes on with an alignment that was told becomes part of it.
 bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
-  constexpr double kSameS = 0.005;   // in stream time, where one ends and the next begins …
-  constexpr double kNearS = 0.25;    // … and in clip time
+  constexpr double kSameS = 0.005;  // in stream time, where one ends and the next begins …
+  constexpr double kNearS = 0.25;   // … and in clip time
   for (StreamAlignment& known : told) {
     Alignment& a = known.alignment;
     const Alignment& b = next.alignment;
-    if (known.stream != next.stream || known.source != next.source || known.heard_in != next.heard_in || std::abs(b.clip_start_s - a.clip_end_s) > kNearS) continue;
+    if (known.stream != next.stream || known.source != next.source || known.heard_in != next.heard_in ||
+        std::abs(b.clip_start_s - a.clip_end_s) > kNearS)
+      continue;
     if (std::abs(a.StreamTime(b.clip_start_s) - b.stream_start_s) > kSameS) continue;
     const double stream_end_s = b.stream_end_s();
     a.clip_end_s = b.clip_end_s;
@@ -54,27 +56,33 @@ bool IsCertain(const SourcePiece& source_piece, const Hypothesis& hypothesis) {
   const Alignment& piece = source_piece.alignment;
   const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
   const double most = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
-  return piece.strength >= most || (source_piece.is_firm && piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
+  return piece.strength >= most ||
+         (source_piece.is_firm && piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
 }
 
 }  // namespace
 
 const char* VerdictName(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kAccused: return "accused";
-    case Verdict::kNoAccusation: return "no_accusation";
-    case Verdict::kUnknownAudio: return "unknown_audio";
+    case Verdict::kAccused:
+      return "accused";
+    case Verdict::kNoAccusation:
+      return "no_accusation";
+    case Verdict::kUnknownAudio:
+      return "unknown_audio";
   }
   return "unknown_audio";
 }
 
-ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores,
-                      double max_false_accusation) {
+ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog,
+                      const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation) {
   ScanReport report;
   for (const DecodedClip::Signal& signal : clip.signals) report.num_tracks = std::max(report.num_tracks, signal.track + 1);
   report.trials = scores.trials;
   // Of each stream in each track, the readings that accuse are shown, or else the sharpest, which came first.
-  const auto place_of = [&](std::size_t r) { return std::pair(readings[r].stream, clip.signals[readings[r].hypothesis.pieces.front().signal].track); };
+  const auto place_of = [&](std::size_t r) {
+    return std::pair(readings[r].stream, clip.signals[readings[r].hypothesis.pieces.front().signal].track);
+  };
   std::map<std::pair<std::string, int>, bool> accuses;
   for (std::size_t r = 0; r < readings.size(); ++r) accuses[place_of(r)] = accuses[place_of(r)] || scores.of[r].accuses;
   std::set<std::string> counted;
@@ -86,15 +94,21 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
     if (accuses[place_of(r)] ? scores.of[r].accuses : is_first) {
       for (const SourcePiece& piece : reading.hypothesis.pieces) {
         if (!IsCertain(piece, reading.hypothesis)) continue;
-        const StreamAlignment told{.stream = reading.stream, .source = catalog.At(piece.source).source, .alignment = piece.alignment, .heard_in = clip.signals[piece.signal]};
+        const StreamAlignment told{.stream = reading.stream,
+                                   .source = catalog.At(piece.source).source,
+                                   .alignment = piece.alignment,
+                                   .heard_in = clip.signals[piece.signal]};
         if (!GoesOn(report.alignments, told)) report.alignments.push_back(told);
       }
       report.symbols_used += scores.of[r].symbols;
     }
   }
   report.accusations = std::move(scores.accusations);
-  report.verdict = !report.accusations.empty() ? Verdict::kAccused : report.alignments.empty() ? Verdict::kUnknownAudio : Verdict::kNoAccusation;
-  if (report.verdict == Verdict::kNoAccusation) report.seconds_needed = SecondsNeeded(readings, scores, max_false_accusation, clip_s);
+  report.verdict = !report.accusations.empty() ? Verdict::kAccused
+                   : report.alignments.empty() ? Verdict::kUnknownAudio
+                                               : Verdict::kNoAccusation;
+  if (report.verdict == Verdict::kNoAccusation)
+    report.seconds_needed = SecondsNeeded(readings, scores, max_false_accusation, clip_s);
   return report;
 }
 

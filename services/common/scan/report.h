@@ -27,16 +27,19 @@ struct ScanReport {
   std::vector<Accusation> accusations;  // strongest first
   std::vector<StreamAlignment> alignments;
   std::int64_t candidates = 0;  // accounts with a grant at the time, of all streams found
-  std::int64_t trials = 0;      // candidates, each as often as the stream repeats the same sound: log10_bound is log10_p + log10(trials), and 0.004 more where stretches are scored apart
+  // candidates, each as often as the stream repeats the same sound: log10_bound is log10_p + log10(trials), and 0.004 more where
+  // stretches are scored apart
+  std::int64_t trials = 0;
   std::int64_t symbols_used = 0;
-  std::optional<double> seconds_needed;  // of such a clip in all, for an accusation; only where there is none and more would help
-  int num_tracks = 1;                    // of the clip
-  std::vector<std::string> notes;        // for people: streams under another key, and the like
+  // of such a clip in all, for an accusation; only where there is none and more would help
+  std::optional<double> seconds_needed;
+  int num_tracks = 1;              // of the clip
+  std::vector<std::string> notes;  // for people: streams under another key, and the like
 };
 
 // From what was read and scored. `clip_s`: how long the clip is.
-ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog, const std::vector<HypothesisReading>& readings, Scores scores,
-                      double max_false_accusation);
+ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& catalog,
+                      const std::vector<HypothesisReading>& readings, Scores scores, double max_false_accusation);
 
 // The report as the JSON object of `scan --json`.
 std::string ToJson(const ScanReport& report);

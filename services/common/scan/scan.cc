@@ -15,7 +15,9 @@
 namespace earmark {
 namespace {
 
-std::string CountText(int count, const char* one, const char* many) { return std::to_string(count) + " " + (count == 1 ? one : many); }
+std::string CountText(int count, const char* one, const char* many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
 
 // Something must be there to search; how long the longest signal is.
 Result<double> CheckClip(const ClipSignals& clip) {
@@ -30,21 +32,26 @@ Result<double> CheckClip(const ClipSignals& clip) {
   }
   if (seconds < ProbePlan::kLeastProbeS) {
     char text[120];
-    std::snprintf(text, sizeof text, "the clip is too short to search: %.2f s; a second is the least, and two are wanted to name anybody", seconds);
+    std::snprintf(text, sizeof text,
+                  "the clip is too short to search: %.2f s; a second is the least, and two are wanted to name anybody", seconds);
     return Fail(ErrorCode::kInvalidArgument, text);
   }
-  if (!has_sound) return Fail(ErrorCode::kInvalidArgument, "the clip is silent, or not a number throughout: there is nothing in it to search for");
+  if (!has_sound)
+    return Fail(ErrorCode::kInvalidArgument,
+                "the clip is silent, or not a number throughout: there is nothing in it to search for");
   return seconds;
 }
 
 // What of the store was not searched.
 std::string NotSearched(const Catalog& catalog, const MasterKey& master) {
-  return CountText(catalog.num_under_other_key, "stream is", "streams are") + " sealed under another master key than the one given (" + master.id + ")";
+  return CountText(catalog.num_under_other_key, "stream is", "streams are") +
+         " sealed under another master key than the one given (" + master.id + ")";
 }
 
 Result<void> CheckCatalog(const Catalog& catalog, const MasterKey& master) {
   if (!catalog.sources.empty()) return {};
-  if (catalog.num_under_other_key > 0) return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: " + NotSearched(catalog, master));
+  if (catalog.num_under_other_key > 0)
+    return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: " + NotSearched(catalog, master));
   return Fail(ErrorCode::kFailedPrecondition, "there is no stream that could be searched: the store holds no sound yet");
 }
 
@@ -53,15 +60,18 @@ Result<void> CheckReferences(const ReferenceReader& references) {
   if (!references.is_all_damaged()) return {};
   std::string notes;
   for (const std::string& note : references.notes()) notes += note + "; ";
-  return Fail(ErrorCode::kFailedPrecondition, "the clip cannot be compared with what is stored: " + notes + "give the key that it was sealed with, or restore the store from a backup");
+  return Fail(ErrorCode::kFailedPrecondition, "the clip cannot be compared with what is stored: " + notes +
+                                                  "give the key that it was sealed with, or restore the store from a backup");
 }
 
 }  // namespace
 
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress) {
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options,
+                            const Progress& progress) {
   if (!(options.max_false_accusation > 0 && options.max_false_accusation < 1)) {
     char text[100];
-    std::snprintf(text, sizeof text, "max false accusation: wanted a probability above 0 and below 1, got %g", options.max_false_accusation);
+    std::snprintf(text, sizeof text, "max false accusation: wanted a probability above 0 and below 1, got %g",
+                  options.max_false_accusation);
     return Fail(ErrorCode::kInvalidArgument, text);
   }
   ScanContext context(progress);
@@ -81,14 +91,16 @@ Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSig
   if (!scores) return Pass(scores);
   ScanReport report = MakeReport(clip, *seconds, **catalog, readings->of, std::move(*scores), options.max_false_accusation);
   if (const int others = (*catalog)->num_under_other_key; others > 0) {
-    report.notes.push_back("not searched: " + std::to_string(others) + " of " + std::to_string(others + (*catalog)->num_streams) + " streams; " + NotSearched(**catalog, master));
+    report.notes.push_back("not searched: " + std::to_string(others) + " of " + std::to_string(others + (*catalog)->num_streams) +
+                           " streams; " + NotSearched(**catalog, master));
   }
   for (auto& note : references.notes()) report.notes.push_back(std::move(note));
   for (auto& note : readings->notes) report.notes.push_back(std::move(note));
   return report;
 }
 
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options, const Progress& progress) {
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
+                            const Progress& progress) {
   return ScanClip(store, master, OneSignal(clip), options, progress);
 }
 

@@ -24,7 +24,7 @@
 namespace earmark {
 
 struct ScanOptions {
-  std::optional<std::string> stream;  // search this stream alone
+  std::optional<std::string> stream;   // search this stream alone
   double max_false_accusation = 1e-6;  // bound on accusing any innocent, over all candidates and alignments of the scan
 };
 
@@ -33,8 +33,10 @@ inline constexpr double kMaxKeptFalseAccusation = 0.01;
 
 // Deterministic for a given store. A clip that holds nothing known is a report. What was not looked at is no report, nor part of one without a note: kInvalidArgument: the
 // clip is silent, or too short; kFailedPrecondition: no stream of the store can be searched, or nothing of their sound be read. Other errors are the store's and the clip's signals'; kCancelled.
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options, const Progress& progress);
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options,
+                            const Progress& progress);
 // `clip`: mono at kDetectRateHz.
-Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options, const Progress& progress);
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
+                            const Progress& progress);
 
 }  // namespace earmark

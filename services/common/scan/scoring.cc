@@ -85,18 +85,22 @@ class StreamCandidates {
 // What all candidates of a reading are scored by: a stretch, or all that was heard.
 using ScoredStretch = std::optional<ClipStretch>;
 
-ScoreTable TableOf(const HypothesisReading& reading, const ScoredStretch& what) { return MakeScoreTable(what ? HeardIn(reading, *what) : HeardInAll(reading)); }
+ScoreTable TableOf(const HypothesisReading& reading, const ScoredStretch& what) {
+  return MakeScoreTable(what ? HeardIn(reading, *what) : HeardInAll(reading));
+}
 
 // Of the chance that may be taken, what stretches get among them all, where there are any (a weighted Bonferroni bound): so hardly anything is taken from what all of the clip
 // can show, and a stretch by itself needs two digits more.
 constexpr double kShareOfStretches = 0.01;
 
 // What to score of a reading, all of it first. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
-std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates, double max_false_accusation) {
+std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates,
+                                       double max_false_accusation) {
   constexpr std::size_t kMostStretches = 200;
   constexpr double kMostLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
   std::vector<ScoredStretch> scored{std::nullopt};
-  const double wanted = std::log10(max_false_accusation * kShareOfStretches) - std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
+  const double wanted = std::log10(max_false_accusation * kShareOfStretches) -
+                        std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
   double looked_up = 0;
   for (const ClipStretch& stretch : StretchesToScore(reading, kMostStretches)) {
     const ScoreTable table = TableOf(reading, stretch);
@@ -111,7 +115,8 @@ std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::si
 
 class Scoring {
  public:
-  Scoring(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation, ScanContext& context)
+  Scoring(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation,
+          ScanContext& context)
       : store_(store), master_(master), readings_(readings), max_false_accusation_(max_false_accusation), context_(context) {}
 
   Result<Scores> Run() {
@@ -162,18 +167,22 @@ class Scoring {
       named.accusation.clip_end_s = stretch.to_s;
       scores_.accusations.push_back(std::move(named.accusation));
     }
-    std::sort(scores_.accusations.begin(), scores_.accusations.end(), [](const Accusation& a, const Accusation& b) { return a.log10_bound < b.log10_bound; });
+    std::sort(scores_.accusations.begin(), scores_.accusations.end(),
+              [](const Accusation& a, const Accusation& b) { return a.log10_bound < b.log10_bound; });
     return {};
   }
 
-  Result<void> ScoreTableOf(const ScoredStretch& what, const StreamCandidates::OfReading& of, const Accounts& accounts, const AccountScorer& scorer) {
+  Result<void> ScoreTableOf(const ScoredStretch& what, const StreamCandidates::OfReading& of, const Accounts& accounts,
+                            const AccountScorer& scorer) {
     const ScoreTable table = TableOf(readings_[of.reading], what);
     const auto advance = [&](double fraction) {
-      return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(num_tables_)).has_value();
+      return context_.Report("scoring", (static_cast<double>(num_scored_) + fraction) / static_cast<double>(num_tables_))
+          .has_value();
     };
     const auto scores = scorer.Score(table, advance);
     if (!scores) return Pass(scores);
-    const ScoreDistribution distribution(table, what ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
+    const ScoreDistribution distribution(table,
+                                         what ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
     const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials(what));
     ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
@@ -196,7 +205,8 @@ class Scoring {
   // Several readings of one stream, and stretches of them, may name the same account; the strongest is told.
   void Name(Accusation accusation, std::size_t reading) {
     const auto [known, is_new] = named_.try_emplace(accusation.account);
-    if (is_new || accusation.log10_bound < known->second.accusation.log10_bound) known->second = {.reading = reading, .accusation = std::move(accusation)};
+    if (is_new || accusation.log10_bound < known->second.accusation.log10_bound)
+      known->second = {.reading = reading, .accusation = std::move(accusation)};
   }
 
   Store& store_;
@@ -205,7 +215,7 @@ class Scoring {
   const double max_false_accusation_;
   ScanContext& context_;
   std::vector<std::vector<ScoredStretch>> to_score_;  // [reading]
-  std::int64_t stretch_trials_ = 0;  // scores of stretches that are compared
+  std::int64_t stretch_trials_ = 0;                   // scores of stretches that are compared
   std::size_t num_tables_ = 0;
   std::size_t num_scored_ = 0;
   struct Named {
@@ -218,8 +228,8 @@ class Scoring {
 
 }  // namespace
 
-Result<Scores> ScoreReadings(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation,
-                             ScanContext& context) {
+Result<Scores> ScoreReadings(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings,
+                             double max_false_accusation, ScanContext& context) {
   return Scoring(store, master, readings, max_false_accusation, context).Run();
 }
 

@@ -16,9 +16,9 @@ namespace earmark {
 struct Accusation {
   std::string account;
   std::string stream;
-  double log10_p = 0;      // chance that one given innocent account scores so high
-  double log10_bound = 0;  // … that any innocent does, among all candidates, alignments and stretches tried
-  double score = 0;        // natural-log units
+  double log10_p = 0;       // chance that one given innocent account scores so high
+  double log10_bound = 0;   // … that any innocent does, among all candidates, alignments and stretches tried
+  double score = 0;         // natural-log units
   double clip_start_s = 0;  // where in the clip this account's copy is heard
   double clip_end_s = 0;
 };
@@ -32,13 +32,13 @@ struct ScoredReading {
 };
 
 struct Scores {
-  std::vector<ScoredReading> of;         // [reading]
-  std::vector<Accusation> accusations;   // strongest first, each account once in a stream
-  std::int64_t trials = 0;               // scores of all of the clip that are compared: candidates of all readings
+  std::vector<ScoredReading> of;        // [reading]
+  std::vector<Accusation> accusations;  // strongest first, each account once in a stream
+  std::int64_t trials = 0;              // scores of all of the clip that are compared: candidates of all readings
 };
 
 // Accuses whoever scores so high that the chance of any innocent doing so, over all trials, is at most `max_false_accusation`. kCancelled; errors of the store.
-Result<Scores> ScoreReadings(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings, double max_false_accusation,
-                             ScanContext& context);
+Result<Scores> ScoreReadings(Store& store, const MasterKey& master, const std::vector<HypothesisReading>& readings,
+                             double max_false_accusation, ScanContext& context);
 
 }  // namespace earmark

@@ -338,8 +338,9 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
                                    httplib::Response& response) {
   auto place = std::shared_ptr<void>(nullptr, [this](void*) { --num_streams_; });
   if (++num_streams_ > kMaxStreams) {
-    return Answer(response, grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED,
-                                         "streams over HTTP: " + std::to_string(kMaxStreams) + " are open already; try again later, or use gRPC"));
+    return Answer(response,
+                  grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "streams over HTTP: " + std::to_string(kMaxStreams) +
+                                                                         " are open already; try again later, or use gRPC"));
   }
   // The first message decides between an HTTP error and a stream.
   auto state = std::make_shared<RawCall::ReadState>(call->Read(kPatienceForFirst));
@@ -352,21 +353,21 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   response.status = 200;
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
-  response.set_chunked_content_provider(kJsonLines,
-                                        [type, call, state, place, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
-                                          if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
-                                          if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
-                                          std::string line;
-                                          if (*state == RawCall::ReadState::kMessage) {
-                                            line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
-                                          } else if (const grpc::Status status = call->Finish(); !status.ok()) {
-                                            line = "{\"error\":" + ErrorJson(status) + "}\n";
-                                          }
-                                          const bool written = line.empty() || sink.write(line.data(), line.size());
-                                          if (*state == RawCall::ReadState::kEnd) sink.done();
-                                          *state = RawCall::ReadState::kNothingYet;
-                                          return written;
-                                        });
+  response.set_chunked_content_provider(
+      kJsonLines, [type, call, state, place, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
+        if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
+        if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
+        std::string line;
+        if (*state == RawCall::ReadState::kMessage) {
+          line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
+        } else if (const grpc::Status status = call->Finish(); !status.ok()) {
+          line = "{\"error\":" + ErrorJson(status) + "}\n";
+        }
+        const bool written = line.empty() || sink.write(line.data(), line.size());
+        if (*state == RawCall::ReadState::kEnd) sink.done();
+        *state = RawCall::ReadState::kNothingYet;
+        return written;
+      });
 }
 
 void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request,

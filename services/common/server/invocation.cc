@@ -35,7 +35,8 @@ void Declare(CLI::App& app, Options& options) {
 
 Result<std::string> ReadFile(const std::string& path) {
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return Fail(ErrorCode::kInvalidArgument, "--config: wanted a file, got the folder " + path);
+  if (std::filesystem::is_directory(path, ignored))
+    return Fail(ErrorCode::kInvalidArgument, "--config: wanted a file, got the folder " + path);
   constexpr std::streamsize kMostBytes = 1 << 20;  // a device may have no end
   std::ifstream file(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(kMostBytes) + 1, '\0');

@@ -26,9 +26,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr std::uint32_t kPageSize = 1000;
 constexpr auto kUnaryTimeout = 60s;
-constexpr auto kTick = 100ms;            // how often Ctrl-C is looked for
-constexpr auto kLongestSilence = 120s;   // without a server, until a waiting client gives up
-constexpr auto kFirstPause = 200ms;      // between attempts to connect; doubles
+constexpr auto kTick = 100ms;           // how often Ctrl-C is looked for
+constexpr auto kLongestSilence = 120s;  // without a server, until a waiting client gives up
+constexpr auto kFirstPause = 200ms;     // between attempts to connect; doubles
 constexpr auto kLongestPause = 5s;
 
 // ---- options
@@ -58,14 +58,17 @@ Result<std::string> ReadToken(const ServerOptions& options) {
   }
   token = Trimmed(token);
   const bool printable = std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7F; });
-  if (!printable || (token.empty() && !options.token_file.empty())) return Fail(ErrorCode::kInvalidArgument, where + ": wanted one token");
+  if (!printable || (token.empty() && !options.token_file.empty()))
+    return Fail(ErrorCode::kInvalidArgument, where + ": wanted one token");
   return token;
 }
 
 Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ServerOptions& options, const ServerAddress& address) {
   if (options.ca_file.empty()) {
     if (address.loopback) return grpc::InsecureChannelCredentials();
-    return Fail(ErrorCode::kInvalidArgument, "--server " + address.text + ": wanted --ca FILE with it, since only servers on this machine are spoken to without TLS");
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        "--server " + address.text + ": wanted --ca FILE with it, since only servers on this machine are spoken to without TLS");
   }
   auto ca = ReadText(options.ca_file, "--ca");
   if (!ca) return Pass(ca);
@@ -95,11 +98,16 @@ google::protobuf::Timestamp Timestamp(std::int64_t unix_us) {
 
 RemoteState ToState(v1::ScanState state) {
   switch (state) {
-    case v1::RUNNING: return RemoteState::kRunning;
-    case v1::DONE: return RemoteState::kDone;
-    case v1::CANCELLED: return RemoteState::kCancelled;
-    case v1::FAILED: return RemoteState::kFailed;
-    default: return RemoteState::kQueued;
+    case v1::RUNNING:
+      return RemoteState::kRunning;
+    case v1::DONE:
+      return RemoteState::kDone;
+    case v1::CANCELLED:
+      return RemoteState::kCancelled;
+    case v1::FAILED:
+      return RemoteState::kFailed;
+    default:
+      return RemoteState::kQueued;
   }
 }
 
@@ -165,8 +173,10 @@ bool IsBroken(const grpc::Status& status) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::ABORTED:
     case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED: return true;
-    default: return false;
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -182,7 +192,8 @@ struct Watched {
 // A call of WatchScan, waited for in ticks, so that `progress` can end it.
 class Watch {
  public:
-  Watch(v1::Detection::Stub& stub, const std::string& scan_id, const std::string& authorization, const Progress& progress) : progress_(progress) {
+  Watch(v1::Detection::Stub& stub, const std::string& scan_id, const std::string& authorization, const Progress& progress)
+      : progress_(progress) {
     if (!authorization.empty()) context_.AddMetadata("authorization", authorization);
     v1::WatchScanRequest request;
     request.set_scan_id(scan_id);
@@ -238,7 +249,9 @@ class Watch {
 class GrpcClient final : public Client {
  public:
   GrpcClient(std::string server, const std::string& token, std::shared_ptr<grpc::Channel> channel)
-      : server_(std::move(server)), authorization_(token.empty() ? "" : "Bearer " + token), stub_(v1::Detection::NewStub(channel)) {}
+      : server_(std::move(server)),
+        authorization_(token.empty() ? "" : "Bearer " + token),
+        stub_(v1::Detection::NewStub(channel)) {}
 
   Result<RemoteScan> Submit(const Submission& submission, const Progress& progress) override {
     auto digest = FileDigest(submission.path);
@@ -251,7 +264,8 @@ class GrpcClient final : public Client {
     header.mutable_header()->set_idempotency_key(RandomKey());
     header.mutable_header()->set_sha256(*digest);
     Uploaded uploaded = Upload(submission.path, header, progress);
-    if (!uploaded.cancelled && uploaded.status.error_code() == grpc::StatusCode::UNAVAILABLE) uploaded = Upload(submission.path, header, progress);
+    if (!uploaded.cancelled && uploaded.status.error_code() == grpc::StatusCode::UNAVAILABLE)
+      uploaded = Upload(submission.path, header, progress);
     if (uploaded.cancelled) return Fail(ErrorCode::kCancelled, "cancelled; the clip was not submitted");
     if (!uploaded.status.ok()) return Refused(uploaded.status);
     return ToScan(uploaded.scan);
@@ -337,8 +351,10 @@ class GrpcClient final : public Client {
       num_sent += static_cast<double>(file.gcount());
       uploaded.cancelled = !progress("uploading", num_sent / num_bytes);
     }
-    if (uploaded.cancelled) context.TryCancel();
-    else call->WritesDone();
+    if (uploaded.cancelled)
+      context.TryCancel();
+    else
+      call->WritesDone();
     uploaded.status = call->Finish();
     return uploaded;
   }
@@ -351,9 +367,14 @@ class GrpcClient final : public Client {
   tl::unexpected<Error> Refused(const grpc::Status& status) const {
     Error error = server::ToError(status);
     switch (status.error_code()) {
-      case grpc::StatusCode::UNAVAILABLE: error.message = "cannot reach the server " + server_ + ": " + error.message; break;
-      case grpc::StatusCode::UNIMPLEMENTED: error.message = server_ + ": it does not serve this call; --server wants the gRPC address of earmark-detectd"; break;
-      default: error.message = server_ + ": " + error.message;
+      case grpc::StatusCode::UNAVAILABLE:
+        error.message = "cannot reach the server " + server_ + ": " + error.message;
+        break;
+      case grpc::StatusCode::UNIMPLEMENTED:
+        error.message = server_ + ": it does not serve this call; --server wants the gRPC address of earmark-detectd";
+        break;
+      default:
+        error.message = server_ + ": " + error.message;
     }
     return tl::unexpected<Error>(std::move(error));
   }
@@ -367,11 +388,16 @@ class GrpcClient final : public Client {
 
 const char* RemoteStateName(RemoteState state) {
   switch (state) {
-    case RemoteState::kQueued: return "queued";
-    case RemoteState::kRunning: return "running";
-    case RemoteState::kDone: return "done";
-    case RemoteState::kCancelled: return "cancelled";
-    case RemoteState::kFailed: return "failed";
+    case RemoteState::kQueued:
+      return "queued";
+    case RemoteState::kRunning:
+      return "running";
+    case RemoteState::kDone:
+      return "done";
+    case RemoteState::kCancelled:
+      return "cancelled";
+    case RemoteState::kFailed:
+      return "failed";
   }
   return "";
 }
@@ -383,8 +409,8 @@ Result<std::unique_ptr<Client>> Client::Create(const ServerOptions& options) {
   if (!token) return Pass(token);
   auto credentials = Credentials(options, *address);
   if (!credentials) return Pass(credentials);
-  return std::unique_ptr<Client>(
-      std::make_unique<GrpcClient>(address->text, *token, grpc::CreateCustomChannel(address->text, *credentials, ChannelOptions())));
+  return std::unique_ptr<Client>(std::make_unique<GrpcClient>(
+      address->text, *token, grpc::CreateCustomChannel(address->text, *credentials, ChannelOptions())));
 }
 
 }  // namespace earmark::cli

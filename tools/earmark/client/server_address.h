@@ -8,7 +8,7 @@
 namespace earmark::cli {
 
 struct ServerAddress {
-  std::string text;      // HOST:PORT, as given
+  std::string text;       // HOST:PORT, as given
   bool loopback = false;  // the host is this machine: nobody can listen on the way
 };
 
