@@ -61,6 +61,16 @@ Result<void> CheckAccusation(const AccusationRecord& accusation) {
   return {};
 }
 
+constexpr char32_t kReplacement = 0xFFFD;
+
+// Whether what cannot be seen by itself stands where a script or an emoji may need it: a joiner between two characters, a selector of variants (text or
+// picture) behind one.
+bool IsNeeded(const CodePoint& unseen, const CodePoint& before, std::string_view rest) {
+  const auto may_join = [](const CodePoint& c) { return c.value > 0x7F && (c.is_mark() || !c.is_invisible()); };
+  if (unseen.is_variation_selector()) return may_join(before);
+  return unseen.is_joiner() && may_join(before) && !rest.empty() && may_join(FirstOf(rest));
+}
+
 }  // namespace
 
 Result<void> CheckName(std::string_view field, std::string_view name) {
@@ -80,14 +90,20 @@ Result<void> CheckName(std::string_view field, std::string_view name) {
 
 Result<void> CheckNewName(std::string_view field, std::string_view name) {
   if (auto named = CheckName(field, name); !named) return named;
-  if (name.front() == ' ' || name.back() == ' ')
-    return Refuse(std::string(field) + ": wanted no blank at its beginning or end, got '" + Printable(name) + "'");
+  const auto refuse = [&](const char* wanted) {
+    return Refuse(std::string(field) + ": wanted " + wanted + ", got '" + Printable(name) + "'");
+  };
+  if (name.front() == ' ' || name.back() == ' ') return refuse("no blank at its beginning or end");
+  CodePoint before{.value = ' ', .is_valid = true};
   for (std::string_view rest = name; !rest.empty();) {
     const CodePoint first = FirstOf(rest);
-    if (first.is_invisible())
-      return Refuse(std::string(field) + ": wanted a name without invisible characters, got '" + Printable(name) + "'");
     rest.remove_prefix(first.num_bytes);
+    if (first.is_invisible() && !IsNeeded(first, before, rest)) return refuse("a name without invisible characters");
+    if (first.is_mark() && before.value == ' ') return refuse("no accent without a letter");
+    if (first.value == kReplacement) return refuse("a name that was not damaged before (U+FFFD stands for a lost character)");
+    before = first;
   }
+  if (!IsComposed(name)) return refuse("composed characters (Unicode's form NFC)");
   return {};
 }
 

@@ -11,8 +11,8 @@ namespace earmark {
 
 // An account or stream id: 1 to 255 bytes of UTF-8 without control characters. `field` names it in the message.
 Result<void> CheckName(std::string_view field, std::string_view name);
-// One that is given for the first time: also without what cannot be seen or would change how a line around it looks (direction marks, joiners, blanks other than
-// plain ones inside it), so that two names that look alike are rare. Names that a store has already stay as they are.
+// One that is given for the first time: also in form NFC, and without what cannot be seen or would change how a line around it looks (direction marks, fillers, blanks other
+// than plain ones inside it, joiners but between letters that may need them), so that two names that look alike are rare. Names that a store has already stay as they are.
 Result<void> CheckNewName(std::string_view field, std::string_view name);
 Result<void> CheckStreamId(std::string_view id);
 

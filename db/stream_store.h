@@ -60,7 +60,7 @@ struct StreamRecord {
 
 // A sealed piece of the reference, and the fingerprint of the same stretch. See docs/formats/sealed-reference.md.
 struct ReferenceChunk {
-  int source = 0;                 // which speaker's track; 0 where there is only one
+  int source = 0;                 // which speaker's; 0 where there is only one
   std::int64_t first_packet = 0;  // chunks of one source do not overlap; where the source was away there are none
   int num_packets = 0;            // > 0
   int num_erased_slots = 0;
@@ -68,7 +68,7 @@ struct ReferenceChunk {
   std::vector<std::uint8_t> fingerprint;  // plain; may be empty
 };
 
-// A speaker's track of a live stream.
+// A speaker in a live stream.
 struct SourceRecord {
   int source = 0;        // from 0, in order of arrival
   std::string name;      // what the relay calls it; unique in the stream

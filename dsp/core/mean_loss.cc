@@ -3,15 +3,15 @@
 namespace earmark {
 namespace {
 
-constexpr double kLeastShare = 1e-3;  // -30 dB: what is below is the roundings of a codec rather than sound
-constexpr double kLeastPower = 1e-7;  // -70 dBFS
+constexpr double kMinShare = 1e-3;  // -30 dB: what is below is the roundings of a codec rather than sound
+constexpr double kMinPower = 1e-7;  // -70 dBFS
 
 }  // namespace
 
-bool MeanLoss::IsLost(const Energies& energies) noexcept { return energies.mean < kLeastShare * energies.channels; }
+bool MeanLoss::IsLost(const Energies& energies) noexcept { return energies.mean < kMinShare * energies.channels; }
 
 bool MeanLoss::HasSound() const noexcept {
-  return second_.channels >= kLeastPower * static_cast<double>(num_in_second_) && num_in_second_ > 0;
+  return second_.channels >= kMinPower * static_cast<double>(num_in_second_) && num_in_second_ > 0;
 }
 
 void MeanLoss::Add(std::span<const float> interleaved) noexcept {

@@ -65,19 +65,19 @@ std::span<const float> RateHalver::Process(std::span<const float> at_48khz) {
 std::span<const float> RateHalver::Finish() { return Run({}); }
 
 std::span<const float> RateHalver::Run(std::span<const float> at_48khz) {
-  constexpr std::size_t kMostAtOnce = 4096;
+  constexpr std::size_t kMaxAtOnce = 4096;
   out_.clear();
   if (resampler_ == nullptr) return out_;
   std::size_t num_done = 0;
   do {
     const std::size_t size = out_.size();
-    out_.resize(size + kMostAtOnce);
+    out_.resize(size + kMaxAtOnce);
     std::size_t num_used = 0;
     soxr_process(static_cast<soxr_t>(resampler_.get()), at_48khz.data(), at_48khz.size(), &num_used, out_.data() + size,
-                 kMostAtOnce, &num_done);
+                 kMaxAtOnce, &num_done);
     at_48khz = at_48khz.subspan(num_used);
     out_.resize(size + num_done);
-  } while (!at_48khz.empty() || num_done == kMostAtOnce);
+  } while (!at_48khz.empty() || num_done == kMaxAtOnce);
   return out_;
 }
 

@@ -120,10 +120,10 @@ void InPacketMarker::MarkSilk(const OpusFrames& packet, std::span<const std::uin
   slot_.voiced = slot_.voiced || voiced;
   const bool follows_unvoiced = slot_before_.packet == slot_.packet - 1 && !slot_before_.voiced;
   if (slot_.packet % 2 != 0 && (voiced || !follows_unvoiced)) return;
-  if (voiced && main.ltp_gain > options_.most_ltp_gain) return;
+  if (voiced && main.ltp_gain > options_.max_ltp_gain) return;
   const SymbolDraws& keyed = carrier_.draws();
   if (static_cast<float>(keyed.draws[kGainField]) + 0.5F >= 256 * options_.gain_share) return;
-  if (main.index() < options_.least_gain || main.signal == SilkSignal::kInactive) return;
+  if (main.index() < options_.min_gain || main.signal == SilkSignal::kInactive) return;
   AddToPatches(frame, offset, [&](std::size_t v, std::span<std::uint8_t> changed) {
     const int move = static_cast<int>(keyed.gain_signs[v / 2]) * (v % 2 == 0 ? 1 : -1);
     for (std::size_t i = 0; i < static_cast<std::size_t>(layer->num_gains); ++i) {

@@ -43,8 +43,8 @@ class InPacketMarker {
     int end_band = 15;         // … up to 5.6 kHz, beyond which a move costs more than it brings; …
     int hybrid_end_band = 19;  // … of hybrid frames, where CELT begins at 8 kHz: up to 12 kHz, which is what the readers see
     float gain_share = 1;      // of the SILK frames that may be moved
-    int most_ltp_gain = 110;   // SilkGain::ltp_gain above which a voiced frame stays
-    int least_gain = 8;        // gain index below which a frame is silence
+    int max_ltp_gain = 110;    // SilkGain::ltp_gain above which a voiced frame stays
+    int min_gain = 8;          // gain index below which a frame is silence
   };
   InPacketMarker(const StreamFormat& format, const Key& carrier_key, const Options& options);
   InPacketMarker(const StreamFormat& format, const Key& carrier_key) : InPacketMarker(format, carrier_key, OptionsFor(format)) {}

@@ -5,7 +5,6 @@
 #include <numbers>
 
 namespace earmark {
-
 Marker::Marker(const StreamFormat& format, const Key& carrier_key, std::int64_t first_packet)
     : format_(format),
       num_carriers_(NumCarriers(format.num_variants)),
@@ -50,26 +49,8 @@ void Marker::Skip(std::int64_t num_packets) noexcept {
 }
 
 void Marker::ProcessHop(const float* host, int hop_in_block) noexcept {
-  const auto num_channels = static_cast<std::size_t>(format_.num_channels);
-  std::array<float, kNumBands> band_power{};
-  for (std::size_t c = 0; c < num_channels; ++c) {
-    Channel& channel = channels_[c];
-    std::copy(channel.history.begin() + kHopSamples, channel.history.end(), channel.history.begin());
-    for (std::size_t i = 0; i < kHopSamples; ++i) channel.history[kHopSamples + i] = host[i * num_channels + c];
-    float* out = delayed_host_.data() + static_cast<std::size_t>(hop_in_block * kHopSamples) * num_channels + c;
-    for (std::size_t i = 0; i < kHopSamples; ++i) out[i * num_channels] = channel.history[i];
-
-    auto time = fft_.time();
-    for (std::size_t i = 0; i < kFftSamples; ++i) time[i] = channel.history[i] * window_[i];
-    fft_.Forward();
-    std::copy(fft_.bins().begin(), fft_.bins().end(), channel.spectrum.begin());
-    for (int band = 0; band < kNumBands; ++band) {
-      for (int k = BandEdgeBin(band, kFftSamples); k < BandEdgeBin(band + 1, kFftSamples); ++k) {
-        band_power[static_cast<std::size_t>(band)] += std::norm(channel.spectrum[static_cast<std::size_t>(k)]);
-      }
-    }
-  }
-
+  Bands band_power{};
+  for (int c = 0; c < format_.num_channels; ++c) AnalyseHop(host, hop_in_block, c, band_power);
   const BandStrengths& strengths = masking_.Update(band_power);
   const std::int64_t symbol = next_frame_ / (format_.packets_per_symbol * (kPacketSamples / kHopSamples));
   const SymbolSigns& signs = signs_.At(symbol);
@@ -77,27 +58,57 @@ void Marker::ProcessHop(const float* host, int hop_in_block) noexcept {
   ++next_frame_;
   const float share = 1 / std::sqrt(static_cast<float>(num_carriers_));
   for (int j = 0; j < num_carriers_; ++j) {
-    for (std::size_t c = 0; c < num_channels; ++c) {
-      Channel& channel = channels_[c];
-      auto bins = fft_.bins();
-      std::fill(bins.begin(), bins.end(), std::complex<float>(0, 0));
-      for (int band = 0; band < kNumBands; ++band) {
-        const auto b = static_cast<std::size_t>(band);
-        const float gain = share * CarrierSign(followed, j) * strengths[b] * signs[static_cast<std::size_t>(j)][b];
-        for (int k = BandEdgeBin(band, kFftSamples); k < BandEdgeBin(band + 1, kFftSamples); ++k) {
-          bins[static_cast<std::size_t>(k)] = gain * channel.spectrum[static_cast<std::size_t>(k)];
-        }
-      }
-      fft_.Inverse();
-      const auto time = fft_.time();
-      auto& tail = channel.tail[static_cast<std::size_t>(j)];
-      float* out = carriers_[j].data() + static_cast<std::size_t>(hop_in_block * kHopSamples) * num_channels + c;
-      for (std::size_t i = 0; i < kHopSamples; ++i) {
-        out[i * num_channels] = tail[i] + time[i] * window_[i];
-        tail[i] = time[kHopSamples + i] * window_[kHopSamples + i];
-      }
-    }
+    Bands gains{};
+    for (std::size_t b = 0; b < gains.size(); ++b)
+      gains[b] = share * CarrierSign(followed, j) * strengths[b] * signs[static_cast<std::size_t>(j)][b];
+    for (int c = 0; c < format_.num_channels; ++c) SynthesiseHop(gains, hop_in_block, j, c);
   }
+}
+
+void Marker::AnalyseHop(const float* host, int hop_in_block, int c, Bands& band_power) noexcept {
+  Channel& channel = channels_[static_cast<std::size_t>(c)];
+  std::copy(channel.history.begin() + kHopSamples, channel.history.end(), channel.history.begin());
+  const std::size_t first = PlaceOf(hop_in_block, c);
+  const auto step = static_cast<std::size_t>(format_.num_channels);
+  for (std::size_t i = 0; i < kHopSamples; ++i) {
+    channel.history[kHopSamples + i] = host[static_cast<std::size_t>(c) + i * step];
+    delayed_host_[first + i * step] = channel.history[i];
+  }
+  auto time = fft_.time();
+  for (std::size_t i = 0; i < kFftSamples; ++i) time[i] = channel.history[i] * window_[i];
+  fft_.Forward();
+  std::copy(fft_.bins().begin(), fft_.bins().end(), channel.spectrum.begin());
+  for (int band = 0; band < kNumBands; ++band) {
+    for (const auto& bin : OfBand(channel.spectrum, band)) band_power[static_cast<std::size_t>(band)] += std::norm(bin);
+  }
+}
+
+void Marker::SynthesiseHop(const Bands& gains, int hop_in_block, int carrier, int c) noexcept {
+  Channel& channel = channels_[static_cast<std::size_t>(c)];
+  std::fill(fft_.bins().begin(), fft_.bins().end(), std::complex<float>(0, 0));
+  for (int band = 0; band < kNumBands; ++band) {
+    const auto from = OfBand(channel.spectrum, band);
+    const auto to = OfBand(fft_.bins(), band);
+    for (std::size_t k = 0; k < from.size(); ++k) to[k] = gains[static_cast<std::size_t>(band)] * from[k];
+  }
+  fft_.Inverse();
+  const auto time = fft_.time();
+  auto& tail = channel.tail[static_cast<std::size_t>(carrier)];
+  float* out = carriers_[carrier].data() + PlaceOf(hop_in_block, c);
+  const auto step = static_cast<std::size_t>(format_.num_channels);
+  for (std::size_t i = 0; i < kHopSamples; ++i) {
+    out[i * step] = tail[i] + time[i] * window_[i];
+    tail[i] = time[kHopSamples + i] * window_[kHopSamples + i];
+  }
+}
+
+std::span<std::complex<float>> Marker::OfBand(std::span<std::complex<float>> spectrum, int band) noexcept {
+  const auto first = static_cast<std::size_t>(BandEdgeBin(band, kFftSamples));
+  return spectrum.subspan(first, static_cast<std::size_t>(BandEdgeBin(band + 1, kFftSamples)) - first);
+}
+
+std::size_t Marker::PlaceOf(int hop_in_block, int c) const noexcept {
+  return static_cast<std::size_t>(hop_in_block * kHopSamples * format_.num_channels + c);
 }
 
 }  // namespace earmark

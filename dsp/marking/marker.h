@@ -50,7 +50,15 @@ class Marker {
   std::span<const float> Host() const noexcept { return delayed_host_; }
 
  private:
+  using Bands = std::array<float, kNumBands>;
+
   void ProcessHop(const float* host, int hop_in_block) noexcept;
+  // Takes a channel's next hop of sound in: its spectrum, and what that adds to the power of the bands.
+  void AnalyseHop(const float* host, int hop_in_block, int c, Bands& band_power) noexcept;
+  // A carrier's next hop: the channel's spectrum with these gains.
+  void SynthesiseHop(const Bands& gains, int hop_in_block, int carrier, int c) noexcept;
+  static std::span<std::complex<float>> OfBand(std::span<std::complex<float>> spectrum, int band) noexcept;
+  std::size_t PlaceOf(int hop_in_block, int c) const noexcept;  // of a channel's first sample, interleaved
 
   StreamFormat format_;
   int num_carriers_;

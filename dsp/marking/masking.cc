@@ -7,7 +7,7 @@ namespace earmark {
 namespace {
 
 constexpr float kFullStrength = 0.0233F;  // 0.2 dB
-constexpr float kLeastShare = 0.5F;       // of it, in a perfectly steady band
+constexpr float kMinShare = 0.5F;         // of it, in a perfectly steady band
 constexpr float kSteadyDb = 0.7F;         // mean level change of a band that gets the least
 constexpr float kUnsteadyDb = 2.5F;       // … and of one that gets it all
 constexpr float kForget = 0.93F;          // per frame of 10 ms: a time constant of 140 ms
@@ -34,7 +34,7 @@ const BandStrengths& MaskingModel::Update(const std::array<float, kNumBands>& ba
     last_level_db_[0][band] = level_db;
     unsteadiness_db_[band] = kForget * unsteadiness_db_[band] + (1 - kForget) * change_db;
     const float share = std::clamp((unsteadiness_db_[band] - kSteadyDb) / (kUnsteadyDb - kSteadyDb), 0.0F, 1.0F);
-    strengths_[band] = silent ? 0.0F : kFullStrength * (kLeastShare + (1 - kLeastShare) * share);
+    strengths_[band] = silent ? 0.0F : kFullStrength * (kMinShare + (1 - kMinShare) * share);
   }
   return strengths_;
 }

@@ -7,16 +7,16 @@
 namespace earmark {
 namespace {
 
-constexpr double kLeastPower = 1e-7;         // -70 dBFS
-constexpr double kLeastShare = 1e-4;         // -40 dB
-constexpr double kMuchStronger = 4;          // 6 dB
-constexpr double kLeastStrongPower = 1e-10;  // -100 dBFS: below are the roundings of 16 bits
+constexpr double kMinPower = 1e-7;         // -70 dBFS
+constexpr double kMinShare = 1e-4;         // -40 dB
+constexpr double kMuchStronger = 4;        // 6 dB
+constexpr double kMinStrongPower = 1e-10;  // -100 dBFS: below are the roundings of 16 bits
 
 }  // namespace
 
 bool ChannelLikeness::IsInverted(const Second& second) noexcept {
   return second.difference > kMuchStronger * second.mean &&
-         second.difference > kLeastStrongPower * static_cast<double>(second.num_samples);
+         second.difference > kMinStrongPower * static_cast<double>(second.num_samples);
 }
 
 bool ChannelLikeness::IsUnlike(const Second& second) noexcept {
@@ -24,7 +24,7 @@ bool ChannelLikeness::IsUnlike(const Second& second) noexcept {
   const double weak = std::min(second.mean, second.difference);
   if (strong <= 0) return false;
   const double rest = weak - second.both * second.both / strong;
-  return rest > kLeastShare * strong && rest > kLeastPower * static_cast<double>(second.num_samples);
+  return rest > kMinShare * strong && rest > kMinPower * static_cast<double>(second.num_samples);
 }
 
 void ChannelLikeness::Add(std::span<const float> mean, std::span<const float> difference) noexcept {

@@ -22,9 +22,9 @@ namespace earmark {
 namespace {
 
 constexpr std::int64_t kFramesPerHour = std::int64_t{3600} * kSampleRateHz;
-constexpr std::int64_t kMostFrames = 48 * kFramesPerHour;
-constexpr std::int64_t kMostFramesInAll = 96 * kFramesPerHour;  // a hundred tracks would fill any disk
-constexpr std::size_t kMostResidentSamples = std::size_t{120} * kDetectRateHz;
+constexpr std::int64_t kMaxFrames = 48 * kFramesPerHour;
+constexpr std::int64_t kMaxFramesInAll = 96 * kFramesPerHour;  // a hundred tracks would fill any disk
+constexpr std::size_t kMaxResidentSamples = std::size_t{120} * kDetectRateHz;
 // Small, since a block that runs into damage is lost as a whole.
 constexpr std::size_t kFramesPerBlock = 480;
 constexpr std::size_t kBlocksPerAdvance = 20;
@@ -37,8 +37,8 @@ tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "cancelle
 // One track on its way to the disk: at 48 kHz in, the mean and half the difference at kDetectRateHz kept.
 class TrackWriter {
  public:
-  TrackWriter(int num_channels, std::size_t most_resident)
-      : num_channels_(static_cast<std::size_t>(num_channels)), mean_(most_resident), difference_(most_resident) {}
+  TrackWriter(int num_channels, std::size_t max_resident)
+      : num_channels_(static_cast<std::size_t>(num_channels)), mean_(max_resident), difference_(max_resident) {}
 
   Result<void> Add(std::span<const float> interleaved) {
     if (num_channels_ == 1) return mean_.Append(mean_halver_.Process(interleaved));
@@ -163,7 +163,7 @@ Result<void> ClipDecoder::DecodeTracks() {
 
 Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
   // Other tracks are not in memory at all: there may be many.
-  TrackWriter writer(reader.num_channels(), clip_.signals_.empty() ? kMostResidentSamples : 0);
+  TrackWriter writer(reader.num_channels(), clip_.signals_.empty() ? kMaxResidentSamples : 0);
   Result<void> done = ReadTrack(reader, writer);
   if (done) done = writer.Finish();
   if (!done && done.error().code == ErrorCode::kResourceExhausted) {
@@ -176,7 +176,7 @@ Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
 
 Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {
   const auto num_channels = static_cast<std::size_t>(reader.num_channels());
-  const std::int64_t most_frames = std::min(kMostFrames, kMostFramesInAll - num_frames_done_);
+  const std::int64_t max_frames = std::min(kMaxFrames, kMaxFramesInAll - num_frames_done_);
   std::vector<float> block(kFramesPerBlock * num_channels);
   std::int64_t num_frames = 0;
   for (std::size_t i = 0;; ++i) {
@@ -186,9 +186,9 @@ Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {
     if (!read) clip_.truncated_ = true;
     if (!read || *read == 0) break;
     num_frames += *read;
-    if (num_frames > most_frames) {
+    if (num_frames > max_frames) {
       return Fail(ErrorCode::kInvalidArgument,
-                  path_ + " is longer than " + std::to_string(most_frames / kFramesPerHour) + " hours; cut out a part of it");
+                  path_ + " is longer than " + std::to_string(max_frames / kFramesPerHour) + " hours; cut out a part of it");
     }
     if (auto kept = writer.Add(std::span(block).first(static_cast<std::size_t>(*read) * num_channels)); !kept) return kept;
   }
@@ -259,7 +259,7 @@ Result<void> DecodedClip::JoinSides(std::size_t signal) {
   const std::size_t mean_at = signal - (is_left ? 2 : 3);
   const std::span<const float> mean = samples_[mean_at]->samples();
   const std::span<const float> difference = samples_[mean_at + 1]->samples();
-  SampleFile side(signals_[signal].track == signals_[0].track ? kMostResidentSamples : 0);
+  SampleFile side(signals_[signal].track == signals_[0].track ? kMaxResidentSamples : 0);
   std::vector<float> block;
   for (std::size_t begin = 0; begin < mean.size(); begin += kSamplesPerJoin) {
     block.resize(std::min(kSamplesPerJoin, mean.size() - begin));

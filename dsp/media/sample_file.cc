@@ -32,7 +32,7 @@ void SampleFile::Unmapper::operator()(const float* samples) const { ::munmap(con
 
 Result<void> SampleFile::Append(std::span<const float> samples) {
   pending_.insert(pending_.end(), samples.begin(), samples.end());
-  if (pending_.size() <= (file_.is_open() ? kSamplesPerWrite : std::max(most_resident_, kSamplesPerWrite))) return {};
+  if (pending_.size() <= (file_.is_open() ? kSamplesPerWrite : std::max(max_resident_, kSamplesPerWrite))) return {};
   if (!file_.is_open()) {
     auto made = OpenTemporaryFile();
     if (!made) return Pass(made);

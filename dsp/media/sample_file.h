@@ -17,7 +17,7 @@ namespace earmark {
 class SampleFile {
  public:
   // So many samples stay in memory.
-  explicit SampleFile(std::size_t most_resident) : most_resident_(most_resident) {}
+  explicit SampleFile(std::size_t max_resident) : max_resident_(max_resident) {}
 
   // kResourceExhausted: the disk is full, the message names the folder; kUnavailable: no file can be made there. Of no use after that.
   Result<void> Append(std::span<const float> samples);
@@ -39,7 +39,7 @@ class SampleFile {
   };
   Result<void> WritePending();
 
-  std::size_t most_resident_;
+  std::size_t max_resident_;
   FileHandle file_;             // none for what is in memory, and after Finish
   std::vector<float> pending_;  // not in the file
   std::size_t size_ = 0;        // in the file

@@ -4,23 +4,20 @@
 //  - decodes an Ogg Opus file at the rate that its header calls informative: 16 kHz for a file made from a 16 kHz recording;
 //  - gives an MP3 without a Xing header a length that its data do not have, which looks like a file that breaks off;
 //  - stops for good at the first damaged FLAC frame, and leaves damaged Vorbis pages out without a word, which moves all that
-//  follows
-//    to an earlier time. FFmpeg passes the time stamps on, so a hole stays a hole.
+//    follows to an earlier time. FFmpeg passes the time stamps on, so a hole stays a hole.
 #include <sndfile.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cerrno>
-#include <charconv>
 #include <iterator>
-#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "dsp/media/audio_source.h"
 #include "dsp/media/channel_mixer.h"
+#include "dsp/media/pcm_chunks.h"
 
 namespace earmark {
 namespace {
@@ -63,31 +60,13 @@ bool IsPlain(int format) {
   return std::find(kPlain.begin(), kPlain.end(), format & SF_FORMAT_SUBMASK) != kPlain.end();
 }
 
-// The number that a chunk of a WAV holds at `offset`; -1 past the end of the file.
-std::int64_t NumberAt(const FileHandle& file, std::int64_t offset, int num_bytes, std::endian order) {
-  std::string bytes = PeekFile(file, offset, static_cast<std::size_t>(num_bytes));
-  if (bytes.size() < static_cast<std::size_t>(num_bytes)) return -1;
-  if (order == std::endian::little) std::reverse(bytes.begin(), bytes.end());
-  std::int64_t number = 0;
-  for (const char byte : bytes) number = number * 256 + static_cast<unsigned char>(byte);
-  return number;
-}
-
 // Whether the first `fmt ` chunk names a coding of IsPlain. Asked before libsndfile sees the file: already opening a WAV that
 // holds MP3 makes its MP3 library print to stderr.
-bool IsPlainWav(const FileHandle& file, std::endian order) {
+bool IsPlainWav(const FileHandle& file, ByteOrder order) {
   constexpr std::int64_t kPlain[] = {0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31, 0xFFFE};  // 0xFFFE: WAVEX, which never holds MP3
-  constexpr int kMaxChunks = 100;
-  std::int64_t offset = 12;
-  for (int chunk = 0; chunk < kMaxChunks; ++chunk) {
-    const std::int64_t size = NumberAt(file, offset + 4, 4, order);
-    if (size < 0) break;
-    if (PeekFile(file, offset, 4) == "fmt ") {
-      return std::find(std::begin(kPlain), std::end(kPlain), NumberAt(file, offset + 8, 2, order)) != std::end(kPlain);
-    }
-    offset += 8 + size + size % 2;
-  }
-  return false;
+  const auto format = FindPcmChunk(file, "fmt ");
+  const auto coding = format ? NumberAt(file, format->begin, 2, order) : std::nullopt;
+  return coding && std::find(std::begin(kPlain), std::end(kPlain), *coding) != std::end(kPlain);
 }
 
 std::string FormatName(int format) {
@@ -99,40 +78,12 @@ std::string FormatName(int format) {
          (samples.name != nullptr ? samples.name : "unknown samples");
 }
 
-std::string Log(SNDFILE* file) {
-  std::string log(16384, '\0');
-  const int size = sf_command(file, SFC_GET_LOG_INFO, log.data(), static_cast<int>(log.size()));
-  log.resize(static_cast<std::size_t>(std::clamp(size, 0, static_cast<int>(log.size()))));
-  return log;
-}
-
-std::optional<std::uint64_t> LeadingNumber(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end == text.data()) return std::nullopt;
-  return number;
-}
-
-// Whether the header promises more samples than the file has. libsndfile quietly takes what is there and only its log says so, in
-// lines such as "data : 480246 (should be 199956)".
-bool IsCutOff(std::string_view log) {
-  constexpr std::string_view kActual = " (should be ";
-  // Recorders that write to a pipe, or were killed, leave sizes close to 2³¹ or 2³²: "unknown", and all of the file is there.
-  constexpr std::uint64_t kUnknownSize = 0x7FFF0000;
+// Whether the file promises more samples than it has. libsndfile quietly takes what is there.
+bool IsCutOff(const InputFile& file) {
   // Nobody misses a few hundredths of a second, and sloppy writers leave as much out.
-  constexpr std::uint64_t kSlackBytes = 4096;
-  for (const std::string_view chunk : {"\ndata : ", "\n SSND : ", "\n  Data Size   : "}) {
-    const std::size_t begin = log.find(chunk);
-    if (begin == std::string_view::npos) continue;
-    std::string_view line = log.substr(begin + chunk.size());
-    line = line.substr(0, line.find('\n'));
-    const std::size_t actual_at = line.find(kActual);
-    if (actual_at == std::string_view::npos) continue;
-    const std::optional<std::uint64_t> promised = LeadingNumber(line);
-    const std::optional<std::uint64_t> actual = LeadingNumber(line.substr(actual_at + kActual.size()));
-    return promised && actual && *promised<kUnknownSize&& * promised> * actual + kSlackBytes;
-  }
-  return false;
+  constexpr std::int64_t kSlackBytes = 4096;
+  const auto promised = PromisedEnd(file.handle);
+  return promised && *promised - kSlackBytes > file.status.st_size;
 }
 
 class SndfileSource final : public AudioSource {
@@ -143,7 +94,7 @@ class SndfileSource final : public AudioSource {
         file_(std::move(file)),
         mixer_(std::move(mixer)),
         block_(static_cast<std::size_t>(kBlockFrames * format.channels)),
-        is_cut_off_(IsCutOff(Log(file_.get()))) {
+        is_cut_off_(IsCutOff(*view_->file)) {
     info_.sample_rate_hz = format.samplerate;
     info_.num_channels = format.channels;
     info_.duration_s = static_cast<double>(format.frames) / format.samplerate;
@@ -186,7 +137,7 @@ bool LooksLikePcm(const FileHandle& file) {
   const std::string_view magic = std::string_view(head).substr(0, 4);
   const std::string_view type = head.size() < 12 ? "" : std::string_view(head).substr(8, 4);
   if (magic == "RIFF" || magic == "RIFX" || magic == "RF64")
-    return type == "WAVE" && IsPlainWav(file, magic == "RIFX" ? std::endian::big : std::endian::little);
+    return type == "WAVE" && IsPlainWav(file, magic == "RIFX" ? ByteOrder::kBig : ByteOrder::kLittle);
   if (magic == "FORM") return type == "AIFF" || type == "AIFC";
   return magic == ".snd" || magic == "caff" || magic == "riff";  // the last one is Sony's W64
 }

@@ -6,7 +6,7 @@
 namespace earmark {
 namespace {
 
-constexpr std::uint32_t kLeastRange = std::uint32_t{1} << 23;
+constexpr std::uint32_t kMinRange = std::uint32_t{1} << 23;
 
 int BitLength(std::uint32_t value) { return 32 - std::countl_zero(value); }
 
@@ -20,7 +20,7 @@ RangeDecoder::RangeDecoder(std::span<const std::uint8_t> frame) noexcept : frame
 }
 
 void RangeDecoder::Normalize() noexcept {
-  while (range_ <= kLeastRange) {
+  while (range_ <= kMinRange) {
     const int next = NextByte();
     ++front_;
     const int symbol = ((last_byte_ & 1) << 7) | (next >> 1);

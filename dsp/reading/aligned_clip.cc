@@ -37,12 +37,13 @@ ReadingSpectra MakeReadingSpectra(const StreamFormat& format, const AlignedClip&
   };
   RealFft fft(Spectrogram::kWindowSamples);
   spectra.clip = Spectrogram(cut(clip.samples, clip.first_packet), fft);
-  const auto skipped = static_cast<std::ptrdiff_t>(packets == 0 ? 0 : (first - clip.first_packet) * kFramesPerPacket);
+  const auto skipped =
+      static_cast<std::ptrdiff_t>(packets == 0 ? 0 : (first - clip.first_packet) * std::int64_t{kFramesPerPacket});
   spectra.present.assign(clip.present.begin() + skipped,
                          clip.present.begin() + skipped + static_cast<std::ptrdiff_t>(packets * kFramesPerPacket));
   for (const auto& variant : variants.variants) spectra.deviations.emplace_back(cut(variant, variants.first_packet), fft);
 
-  spectra.num_phases = variants.num_phases;
+  spectra.num_phases = static_cast<std::size_t>(variants.num_phases);
   spectra.mean = variants.host.empty() ? MeanOf(spectra.deviations) : Spectrogram(cut(variants.host, variants.first_packet), fft);
   const auto mean = std::as_const(spectra.mean).bins().all();
   for (auto& deviation : spectra.deviations) {

@@ -1,7 +1,10 @@
 // A clip laid on the stream's clock, and the spectra that both readers work on.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "dsp/core/stream_format.h"
@@ -21,29 +24,27 @@ struct AlignedClip {
 struct ReadingSpectra {
   StreamFormat format;
   std::int64_t first_packet = 0;
-  int num_phases = 1;  // see VariantAudio
+  std::size_t num_phases = 1;  // see VariantAudio
   std::vector<std::uint8_t> present;
   Spectrogram clip;
   Spectrogram mean;
   std::vector<Spectrogram> deviations;  // [phase · num_variants + variant]
 
-  int num_frames() const { return clip.num_frames(); }
-  int num_variants() const { return static_cast<int>(deviations.size()) / num_phases; }
-  const Spectrogram& Deviation(int phase, int variant) const {
-    return deviations[static_cast<std::size_t>(phase * num_variants() + variant)];
-  }
-  // The symbol of this phase whose deviations are heard in a frame, counted as SymbolOf counts; -1: one before these packets.
-  int SymbolInPhase(int frame, int phase) const {
-    const int symbol = SymbolOf(frame);
-    const auto behind = static_cast<int>((first_symbol() + symbol - phase + num_phases) % num_phases);
-    return symbol >= behind ? symbol - behind : -1;
+  std::size_t num_frames() const { return clip.num_frames(); }
+  std::size_t num_variants() const { return deviations.size() / num_phases; }
+  // The symbol of this phase whose deviations are heard in a frame, counted as SymbolOf counts; none: one before these packets.
+  std::optional<std::size_t> SymbolInPhase(std::size_t frame, std::size_t phase) const {
+    const std::size_t symbol = SymbolOf(frame);
+    const std::size_t behind = (static_cast<std::size_t>(first_symbol()) + symbol + num_phases - phase) % num_phases;
+    return symbol >= behind ? std::optional(symbol - behind) : std::nullopt;
   }
   // The symbol of a frame, counted from the first symbol that overlaps these packets; and that symbol's index in the stream.
-  int SymbolOf(int frame) const {
-    return static_cast<int>((first_packet + frame / kFramesPerPacket) / format.packets_per_symbol - first_symbol());
+  std::size_t SymbolOf(std::size_t frame) const {
+    const std::int64_t packet = first_packet + static_cast<std::int64_t>(frame / kFramesPerPacket);
+    return static_cast<std::size_t>(packet / format.packets_per_symbol - first_symbol());
   }
   std::int64_t first_symbol() const { return first_packet / format.packets_per_symbol; }
-  int num_symbols() const { return num_frames() == 0 ? 0 : SymbolOf(num_frames() - 1) + 1; }
+  std::size_t num_symbols() const { return num_frames() == 0 ? 0 : SymbolOf(num_frames() - 1) + 1; }
 };
 
 // `clip` and `variants` are cut to the packets that both have.

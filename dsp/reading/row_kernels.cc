@@ -10,8 +10,8 @@ static_assert(ComplexRows::kPast % kTapsAtOnce == 0);
 
 }  // namespace
 
-EARMARK_CLONES("avx2", "default") void FilterRow(ConstRow x, const ChannelTaps& h, int num_taps, std::size_t n, Row out) {
-  for (std::size_t first = 0; first < static_cast<std::size_t>(num_taps); first += kTapsAtOnce) {
+EARMARK_CLONES("avx2", "default") void FilterRow(ConstRow x, const ChannelTaps& h, std::size_t num_taps, std::size_t n, Row out) {
+  for (std::size_t first = 0; first < num_taps; first += kTapsAtOnce) {
     const float a0 = h.re[first], a1 = h.re[first + 1], a2 = h.re[first + 2], a3 = h.re[first + 3];
     const float b0 = h.im[first], b1 = h.im[first + 1], b2 = h.im[first + 2], b3 = h.im[first + 3];
     const bool starts = first == 0;

@@ -16,7 +16,7 @@ struct ChannelTaps {
 };
 
 // out[t] = sum over l < num_taps of h[l]·x[t - l]. Reads up to kPast frames before x.
-void FilterRow(ConstRow x, const ChannelTaps& h, int num_taps, std::size_t n, Row out);
+void FilterRow(ConstRow x, const ChannelTaps& h, std::size_t num_taps, std::size_t n, Row out);
 
 // Sum of w[t]·x[t]·conj(y[t]).
 std::complex<double> WeightedProduct(const float* w, ConstRow x, ConstRow y, std::size_t n);

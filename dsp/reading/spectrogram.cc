@@ -26,15 +26,15 @@ const std::array<float, Spectrogram::kWindowSamples>& Window() {
 
 Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
   const auto& window = Window();
-  num_frames_ = static_cast<int>(audio.size() / kDetectPacketSamples) * kFramesPerPacket;
-  bins_ = ComplexRows(kReadBins, static_cast<std::size_t>(num_frames_));
+  num_frames_ = audio.size() / kDetectPacketSamples * kFramesPerPacket;
+  bins_ = ComplexRows(kReadBins, num_frames_);
   // Frames go to memory in tiles of several, so that a bin's time series is written in whole cache lines.
-  constexpr int kTile = 16;
+  constexpr std::size_t kTile = 16;
   std::array<std::array<std::complex<float>, kTile>, kReadBins> tile;
-  for (int first = 0; first < num_frames_; first += kTile) {
-    const int count = std::min(kTile, num_frames_ - first);
-    for (int i = 0; i < count; ++i) {
-      const std::ptrdiff_t start = static_cast<std::ptrdiff_t>(first + i) * kHopSamples - kHopSamples / 2;
+  for (std::size_t first = 0; first < num_frames_; first += kTile) {
+    const std::size_t count = std::min(kTile, num_frames_ - first);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::ptrdiff_t start = static_cast<std::ptrdiff_t>((first + i) * kHopSamples) - kHopSamples / 2;
       // Outside `audio` is silence.
       const auto skipped = static_cast<std::size_t>(std::max<std::ptrdiff_t>(0, -start));
       const std::size_t at = static_cast<std::size_t>(start + static_cast<std::ptrdiff_t>(skipped));
@@ -43,14 +43,11 @@ Spectrogram::Spectrogram(std::span<const float> audio, RealFft& fft_of_480) {
       std::fill(time.begin(), time.end(), 0.0F);
       for (std::size_t n = 0; n < heard; ++n) time[skipped + n] = audio[at + n] * window[skipped + n];
       fft_of_480.Forward();
-      for (int bin = 0; bin < kReadBins; ++bin) {
-        tile[static_cast<std::size_t>(bin)][static_cast<std::size_t>(i)] =
-            fft_of_480.bins()[static_cast<std::size_t>(bin + kFirstReadBin)];
-      }
+      for (std::size_t bin = 0; bin < kReadBins; ++bin) tile[bin][i] = fft_of_480.bins()[bin + kFirstReadBin];
     }
     for (std::size_t bin = 0; bin < kReadBins; ++bin) {
-      const Row row = bins_[bin].From(static_cast<std::size_t>(first));
-      for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+      const Row row = bins_[bin].From(first);
+      for (std::size_t i = 0; i < count; ++i) {
         row.re[i] = tile[bin][i].real();
         row.im[i] = tile[bin][i].imag();
       }

@@ -12,9 +12,9 @@
 
 namespace earmark {
 
-inline constexpr int kFramesPerPacket = 2;
-inline constexpr int kReadBins = 236;
-inline constexpr int kFirstReadBin = 4;  // of the 480-sample transform: 200 Hz
+inline constexpr std::size_t kFramesPerPacket = 2;
+inline constexpr std::size_t kReadBins = 236;
+inline constexpr std::size_t kFirstReadBin = 4;  // of the 480-sample transform: 200 Hz
 
 class Spectrogram {
  public:
@@ -22,9 +22,9 @@ class Spectrogram {
   // `audio` starts at a packet boundary; there are kFramesPerPacket frames for every whole packet. Outside `audio` is silence.
   Spectrogram(std::span<const float> audio, RealFft& fft_of_480);
 
-  int num_frames() const { return num_frames_; }
+  std::size_t num_frames() const { return num_frames_; }
   // The time series of one bin: [frame], num_frames() of them.
-  ConstRow Bin(int bin) const { return bins_[static_cast<std::size_t>(bin)]; }
+  ConstRow Bin(std::size_t bin) const { return bins_[bin]; }
   const ComplexRows& bins() const { return bins_; }
   ComplexRows& bins() { return bins_; }
 
@@ -32,7 +32,7 @@ class Spectrogram {
   static constexpr int kHopSamples = 240;
 
  private:
-  int num_frames_ = 0;
+  std::size_t num_frames_ = 0;
   ComplexRows bins_;
 };
 

@@ -12,8 +12,8 @@
 namespace earmark {
 namespace {
 
-constexpr std::int64_t kMostPackets = 30 * kPacketsPerSecond;  // read at once
-constexpr std::int64_t kLargestGap = 2 * kPacketsPerSecond;    // in stream time, within one reading
+constexpr std::int64_t kMaxPackets = 30 * kPacketsPerSecond;  // read at once
+constexpr std::int64_t kLargestGap = 2 * kPacketsPerSecond;   // in stream time, within one reading
 // a room's decay: read back this far so that filters have their past
 constexpr std::int64_t kTailPackets = 16;
 
@@ -42,7 +42,7 @@ std::vector<PacketRange> Stretches(std::span<const Alignment> pieces) {
   }
   std::vector<PacketRange> cut;
   for (const PacketRange& range : joined) {
-    const std::int64_t parts = (range.end - range.first + kMostPackets - 1) / kMostPackets;
+    const std::int64_t parts = (range.end - range.first + kMaxPackets - 1) / kMaxPackets;
     for (std::int64_t i = 0; i < parts; ++i) {
       cut.push_back({.first = range.first + (range.end - range.first) * i / parts,
                      .end = range.first + (range.end - range.first) * (i + 1) / parts});
@@ -60,7 +60,7 @@ AlignedClip Lay(std::span<const float> clip, std::span<const Alignment> pieces, 
   const std::int64_t first_sample = range.first * kDetectPacketSamples;
   const std::int64_t num_samples = (range.end - range.first) * kDetectPacketSamples;
   aligned.samples.assign(static_cast<std::size_t>(num_samples), 0.0F);
-  aligned.present.assign(static_cast<std::size_t>((range.end - range.first) * kFramesPerPacket), 0);
+  aligned.present.assign(static_cast<std::size_t>(range.end - range.first) * kFramesPerPacket, 0);
   for (const Alignment& piece : pieces) {
     const std::int64_t from =
         std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil(piece.stream_start_s * kDetectRateHz)) - first_sample);

@@ -19,7 +19,7 @@ constexpr int kRunNear = 10;
 constexpr std::int64_t kCandidatePauseUs = 250'000;
 
 constexpr std::int64_t Samples(std::int64_t us) { return us * (kSampleRateHz / 1000) / 1000; }
-constexpr std::int64_t kMostDrift = Samples(SourceClock::kMostDriftUs);
+constexpr std::int64_t kMaxDrift = Samples(SourceClock::kMaxDriftUs);
 constexpr std::int64_t kStale = Samples(SourceClock::kStaleUs);
 
 std::int64_t FloorToPacket(std::int64_t position) { return position / kPacketSamples * kPacketSamples; }
@@ -206,7 +206,7 @@ std::int64_t SourceClock::OnGrid(std::int64_t position, std::int64_t samples) co
 }
 
 // Of a packet whose place its arrival says: the next start of a slot. (In one that has begun shorter packets can go on.)
-std::int64_t SourceClock::LeastPosition() const noexcept {
+std::int64_t SourceClock::MinPosition() const noexcept {
   return (options_.wait_for_order ? next_position_ : next_position_ + kPacketSamples - 1) / kPacketSamples * kPacketSamples;
 }
 
@@ -250,7 +250,7 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
   }
   const std::int64_t packet = position / kPacketSamples;
   const std::int64_t left_out = next_packet_ > 0 ? packet - next_packet_ : 0;
-  const std::int64_t most_lost = (lost_samples + kPacketSamples - 1) / kPacketSamples;
+  const std::int64_t max_lost = (lost_samples + kPacketSamples - 1) / kPacketSamples;
   lost_ = 0;
   next_position_ = position + samples;
   next_packet_ = next_position_ / kPacketSamples;
@@ -258,7 +258,7 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
   WatchDrift(position, arrival);
   sink({.packet = packet,
         .offset_samples = static_cast<int>(position % kPacketSamples),
-        .num_lost = static_cast<int>(std::min(left_out, most_lost)),
+        .num_lost = static_cast<int>(std::min(left_out, max_lost)),
         .number = last_number_,
         .after_pause = after_pause,
         .payload = media.payload});
@@ -267,11 +267,11 @@ void SourceClock::Place(const Media& media, const SourcePacketSink& sink) noexce
 // Where the packet lies by its timestamp, or what is to be believed instead.
 std::int64_t SourceClock::PositionOf(const Media& media) noexcept {
   const std::int64_t arrival = Samples(media.arrival_us);
-  const std::int64_t least = LeastPosition();
+  const std::int64_t min = MinPosition();
   if (!anchored_) {
     window_empty_ = true;
     last_was_stale_ = false;
-    return std::max(FloorToPacket(arrival), least);
+    return std::max(FloorToPacket(arrival), min);
   }
   const std::int64_t step = static_cast<std::int32_t>(media.timestamp - last_timestamp_);
   const std::int64_t predicted_step = (missing_ + 1) * last_samples_;
@@ -279,12 +279,12 @@ std::int64_t SourceClock::PositionOf(const Media& media) noexcept {
   if (std::abs(step - predicted_step) <= last_samples_ / 2) return by_timestamp;
   const std::int64_t lag = arrival - by_timestamp;
   // a pause, over which time went on
-  if (step >= last_samples_ / 2 && lag >= -kMostDrift && lag <= kStale) return by_timestamp;
+  if (step >= last_samples_ / 2 && lag >= -kMaxDrift && lag <= kStale) return by_timestamp;
   ++counts_.reanchored;
   const std::int64_t predicted = last_position_ + predicted_step;
-  if (std::abs(arrival - predicted) <= kMostDrift) return predicted;
+  if (std::abs(arrival - predicted) <= kMaxDrift) return predicted;
   window_empty_ = true;
-  return std::max(FloorToPacket(arrival), least);
+  return std::max(FloorToPacket(arrival), min);
 }
 
 bool SourceClock::IsStale(std::int64_t position, const Media& media) noexcept {
@@ -297,13 +297,13 @@ void SourceClock::WatchDrift(std::int64_t position, std::int64_t arrival) noexce
   if (window_empty_) {
     window_empty_ = false;
     window_start_us_ = last_media_us_;
-    least_lag_ = lag;
+    min_lag_ = lag;
     return;
   }
-  least_lag_ = std::min(least_lag_, lag);
+  min_lag_ = std::min(min_lag_, lag);
   if (last_media_us_ - window_start_us_ < kDriftWindowUs) return;
-  if (std::abs(least_lag_) > kMostDrift) {
-    last_position_ += least_lag_ / kPacketSamples * kPacketSamples;
+  if (std::abs(min_lag_) > kMaxDrift) {
+    last_position_ += min_lag_ / kPacketSamples * kPacketSamples;
     numbered_from_ = expected_;
     ++counts_.reanchored;
   }

@@ -54,7 +54,7 @@ class SourceClock {
   static constexpr std::int64_t kReorderUs = 60'000;
   static constexpr int kReorderPackets = 3;
   static constexpr std::int64_t kTakeoverUs = 500'000;
-  static constexpr std::int64_t kMostDriftUs = 100'000;
+  static constexpr std::int64_t kMaxDriftUs = 100'000;
   static constexpr std::int64_t kDriftWindowUs = 2'000'000;
   static constexpr std::int64_t kStaleUs = 1'000'000;
   static constexpr std::size_t kMaxPayloadBytes = 7680;  // 120 ms of Opus at its most
@@ -115,7 +115,7 @@ class SourceClock {
   void Place(const Media& media, const SourcePacketSink& sink) noexcept;
   std::int64_t SamplesOf(std::span<const std::uint8_t> payload) const noexcept;
   std::int64_t OnGrid(std::int64_t position, std::int64_t samples) const noexcept;
-  std::int64_t LeastPosition() const noexcept;
+  std::int64_t MinPosition() const noexcept;
   void Number(std::int64_t position, std::int64_t samples) noexcept;
   std::int64_t PositionOf(const Media& media) noexcept;
   bool IsStale(std::int64_t position, const Media& media) noexcept;
@@ -150,7 +150,7 @@ class SourceClock {
   std::int64_t next_position_ = 0;  // the end of what was given out
   bool last_was_stale_ = false;
   std::int64_t window_start_us_ = 0;
-  std::int64_t least_lag_ = 0;
+  std::int64_t min_lag_ = 0;
   bool window_empty_ = true;
   // SourcePacket::number.
   bool numbered_ = false;

@@ -74,7 +74,7 @@ Result<std::vector<std::int32_t>> AccountScorer::Score(const ScoreTable& table, 
   constexpr std::size_t kAccountsAtOnce = 4096;  // a few milliseconds
   const CodeScores code_scores = MakeCodeScores(table);
   const std::vector<Run> runs = MakeRuns(code_scores.blocks);
-  std::vector<std::int32_t> scores(keys_.size(), code_scores.least);
+  std::vector<std::int32_t> scores(keys_.size(), code_scores.min);
   for (std::size_t r = 0; r < runs.size(); ++r) {
     for (std::size_t a = 0; a < keys_.size(); a += kAccountsAtOnce) {
       const double of_run = static_cast<double>(a) / static_cast<double>(keys_.size());

@@ -12,14 +12,14 @@ using NibbleSums = std::array<std::int32_t, BlockScores::kNibbleValues>;
 
 // Brings the sums above their least, which is returned, and writes them into the block's tables.
 std::int32_t Store(NibbleSums sums, std::size_t byte, std::size_t nibble, BlockScores& block) {
-  const std::int32_t least = *std::min_element(sums.begin(), sums.end());
+  const std::int32_t min = *std::min_element(sums.begin(), sums.end());
   const std::size_t place = BlockScores::PlaceOf(byte);
   for (std::size_t value = 0; value < sums.size(); ++value) {
-    const auto above = static_cast<std::uint32_t>(sums[value] - least);
+    const auto above = static_cast<std::uint32_t>(sums[value] - min);
     block.tables[BlockScores::OffsetOf(nibble, 0, place) + value] = static_cast<std::uint8_t>(above);
     block.tables[BlockScores::OffsetOf(nibble, 1, place) + value] = static_cast<std::uint8_t>(above >> 8);
   }
-  return least;
+  return min;
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ CodeScores MakeCodeScores(const ScoreTable& table) {
     const std::int64_t block = nibble / kNibblesPerBlock;
     if (scores.blocks.empty() || scores.blocks.back().block != block) scores.blocks.push_back({.block = block});
     const auto within = static_cast<std::size_t>(nibble % kNibblesPerBlock);
-    scores.least += Store(sums, within / 2, within % 2, scores.blocks.back());
+    scores.min += Store(sums, within / 2, within % 2, scores.blocks.back());
   }
   return scores;
 }

@@ -34,7 +34,7 @@ struct BlockScores {
 };
 
 struct CodeScores {
-  std::int32_t least = 0;           // sum of all symbols' least steps: what a code scores for which the blocks' sums are 0
+  std::int32_t min = 0;             // sum of all symbols' least steps: what a code scores for which the blocks' sums are 0
   std::vector<BlockScores> blocks;  // ascending; those with symbols
 };
 

@@ -197,7 +197,7 @@ double ScoreDistribution::Log10Tail(std::int64_t score) const {
   return std::isfinite(tail) ? tail : Log10Bound(score);
 }
 
-std::int64_t ScoreDistribution::LeastScore(double log10_p) const {
+std::int64_t ScoreDistribution::MinScore(double log10_p) const {
   std::int64_t low = min_score_;
   std::int64_t high = max_score_ + 1;
   while (low < high) {

@@ -54,7 +54,7 @@ class ScoreDistribution {
   // a few tenths of a digit away and never too small. 0 for a score at or below the least possible.
   double Log10Tail(std::int64_t score) const;
   // The least score with a tail of at most 10^log10_p; max_score() + 1 if there is none.
-  std::int64_t LeastScore(double log10_p) const;
+  std::int64_t MinScore(double log10_p) const;
 
   // An upper bound on the tail at any score, whatever the number of symbols. For every x > 0, with S tilted by exp(x·S) to mean m and variance v,
   //

@@ -18,14 +18,14 @@ constexpr int kLagRateHz = 12000;  // correlations are band-limited to 6 kHz, so
 // Lags reach this far around the prediction, either way: as many as a margin has samples, at half their rate. A rough match is right to about 10 ms, and a line that
 // is followed may jump.
 constexpr int kVerifyMargin = kDetectRateHz * 6 / 100;
-constexpr int kTrackMargin = kDetectRateHz * 6 / 10;
+constexpr int kFollowMargin = kDetectRateHz * 6 / 10;
 constexpr double kLowHz = 200;
 constexpr double kHighHz = 5900;
 constexpr float kSilentRms = 1e-4F;  // -80 dBFS: such a block says nothing
 
 constexpr double kAcceptStrength = 9.5;  // of a line through all blocks; see docs/architecture.md
 // what one block can add: tonal or nearly silent blocks have spurious peaks, but not all at one place
-constexpr float kMostOfOneBlock = 6;
+constexpr float kMaxOfOneBlock = 6;
 // of what is beyond that: decides between lines that all blocks see, as where a sound is periodic
 constexpr float kBeyondLimit = 1e-3F;
 constexpr double kMaxSpeedChange = 0.01;
@@ -36,20 +36,20 @@ constexpr int kSlopeSteps = 12;      // each way
 // half a block: of a right slope level lines lose far more, and of two dozen wrong ones one may win a little over a voice
 constexpr float kSlopeCost = 3;
 
-constexpr double kSpanS = 30;    // Track works in spans of this length, so that memory is bounded
+constexpr double kSpanS = 30;    // Follow works in spans of this length, so that memory is bounded
 constexpr int kLagsPerBin = 12;  // Viterbi's bins are 1 ms
-constexpr int kNumBins = kTrackMargin / kLagsPerBin;
-constexpr int kMostOffMiddle = 200;  // bins that a path may be away from the middle of those that are looked at
+constexpr int kNumBins = kFollowMargin / kLagsPerBin;
+constexpr int kMaxOffMiddle = 200;  // bins that a path may be away from the middle of those that are looked at
 constexpr float kJumpCost = 40;
 constexpr float kStepCost = 1;
 constexpr float kSupportStrength = 4.5F;  // a block's peak that counts as seen
 constexpr float kSeenOnLine = 3.5F;       // the same, at one exact lag
-constexpr int kLeastSeenOnLine = 3;
+constexpr int kMinSeenOnLine = 3;
 constexpr std::size_t kNearBlocks = 2;
 constexpr double kLargestCutGapS = 1;
-constexpr int kMostUnseenBlocks = 8;         // with sound, inside a stretch: two seconds
-constexpr double kShortPieceStrength = 12;   // of one with hardly any blocks
-constexpr double kLeastPieceStrength = 8.5;  // of a refined piece; chance leaves 4
+constexpr int kMaxUnseenBlocks = 8;         // with sound, inside a stretch: two seconds
+constexpr double kShortPieceStrength = 12;  // of one with hardly any blocks
+constexpr double kMinPieceStrength = 8.5;   // of a refined piece; chance leaves 4
 
 // Of a block; empty for a silent one.
 struct Correlation {
@@ -220,7 +220,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
       const int high = std::min(num_lags, num_lags - shift);
       for (int lag = low; lag < high; ++lag) {
         const float x = block.lags[static_cast<std::size_t>(lag + shift)];
-        const float limited = std::clamp(x, -kMostOfOneBlock, kMostOfOneBlock);
+        const float limited = std::clamp(x, -kMaxOfOneBlock, kMaxOfOneBlock);
         sum[static_cast<std::size_t>(lag)] += limited + kBeyondLimit * (x - limited);
       }
     }
@@ -237,7 +237,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
         static_cast<std::ptrdiff_t>(best.lag + std::lround(best.slope * static_cast<double>(b) * kBlockHopSamples / 2));
     if (block.empty() || lag < 0 || lag >= num_lags) continue;
     const float x = best.polarity * block.lags[static_cast<std::size_t>(lag)];
-    best.strength += std::clamp(x, -kMostOfOneBlock, kMostOfOneBlock) / root;
+    best.strength += std::clamp(x, -kMaxOfOneBlock, kMaxOfOneBlock) / root;
     best.sharpness += x / block.share_of_median / root;
   }
   return best;
@@ -245,7 +245,7 @@ Line StrongestLine(const Blocks& blocks, int num_slopes) {
 
 double LagSeconds(const Blocks& blocks, double lag) { return (lag - blocks.num_lags / 2.0) / kLagRateHz; }
 
-// ---------------------------------------------------------------------------------------------------------------- tracking
+// ---------------------------------------------------------------------------------------------------------------- following
 
 // Correlation between its samples, by a 16-tap sinc under a window of squared cosine.
 float Interpolate(std::span<const float> correlation, double lag) {
@@ -415,10 +415,10 @@ std::vector<Stretch> CutPath(const std::vector<int>& path, const FollowedBlocks&
     const bool seen = blocks.AtBin(b, path[b]) >= kSupportStrength;
     if (jumped) unseen = 0;
     // A path that is seen again only after long is two stretches: what lies between may be from elsewhere.
-    if (jumped || (seen && unseen > kMostUnseenBlocks)) stretches.push_back({.first = b, .end = b, .bin = path[b]});
+    if (jumped || (seen && unseen > kMaxUnseenBlocks)) stretches.push_back({.first = b, .end = b, .bin = path[b]});
     Stretch& stretch = stretches.back();
     unseen = seen ? 0 : unseen + (blocks.IsSilent(b) ? 0 : 1);
-    if (unseen <= kMostUnseenBlocks) stretch.end = b + 1;
+    if (unseen <= kMaxUnseenBlocks) stretch.end = b + 1;
     if (seen) {
       if (stretch.num_seen == 0) stretch.first_seen = b;
       stretch.last_seen = b;
@@ -429,50 +429,65 @@ std::vector<Stretch> CutPath(const std::vector<int>& path, const FollowedBlocks&
   return stretches;
 }
 
-// Moves and tilts the line through a stretch until the correlations along it sum to their most.
-Line RefineStretch(const FollowedBlocks& blocks, const std::vector<int>& path, const Stretch& stretch) {
-  constexpr int kPerLag = 8;                         // fine steps of about 10 us
-  constexpr int kReach = 2 * kLagsPerBin * kPerLag;  // ±2 ms around the middle of the path's bin
-  const double centre = (stretch.bin + 0.5) * kLagsPerBin;
-  const auto middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
-  // block's distance from the middle in lags of stream time, samples around the line
-  std::vector<std::pair<double, std::vector<float>>> fine;
-  for (std::size_t b = stretch.first; b < stretch.end; ++b) {
-    if (blocks.IsSilent(b) || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
-    std::vector<float> row(2 * kReach + 1);
-    for (int j = -kReach; j <= kReach; ++j) {
-      row[static_cast<std::size_t>(j + kReach)] = blocks.AtLag(b, centre + static_cast<double>(j) / kPerLag);
+// Moves and tilts a stretch's line by steps of about 10 us until the blocks' sum along it peaks.
+class LineRefiner {
+ public:
+  LineRefiner(const FollowedBlocks& blocks, const std::vector<int>& path, const Stretch& stretch)
+      : centre_((stretch.bin + 0.5) * kLagsPerBin),
+        length_(static_cast<double>(stretch.end - stretch.first) * kBlockHopSamples / 2) {
+    const auto middle = static_cast<double>(stretch.first + stretch.end - 1) / 2;
+    for (std::size_t b = stretch.first; b < stretch.end; ++b) {
+      if (blocks.IsSilent(b) || std::abs(path[b] - stretch.bin) > 2 * 8) continue;
+      Row row{.distance = (static_cast<double>(b) - middle) * kBlockHopSamples / 2, .around = std::vector<float>(kPlaces)};
+      for (int j = 0; j < kPlaces; ++j)
+        row.around[static_cast<std::size_t>(j)] = blocks.AtLag(b, centre_ + static_cast<double>(j - kReach) / kPerLag);
+      rows_.push_back(std::move(row));
     }
-    fine.emplace_back((static_cast<double>(b) - middle) * kBlockHopSamples / 2, std::move(row));
   }
-  // A slope can be told apart only where the stretch is long enough for it to move the peak by a fine step.
-  const double length = static_cast<double>(stretch.end - stretch.first) * kBlockHopSamples / 2;
-  const double slope_step = std::max(2e-6, 0.5 / kPerLag / std::max(1.0, length));
-  const int slopes = length * slope_step < 1e-3 ? 0 : static_cast<int>(6e-4 / slope_step);
-  Line best;
-  best.lag = centre;
-  best.strength = -1e9;
-  std::vector<float> sum(2 * kReach + 1);
-  for (int step = -slopes; step <= slopes; ++step) {
-    const double slope = step * slope_step;
-    std::fill(sum.begin(), sum.end(), 0.0F);
-    for (const auto& [distance, row] : fine) {
-      const auto shift = static_cast<int>(std::lround(slope * distance * kPerLag));
-      for (int j = std::max(0, -shift); j < std::min(2 * kReach + 1, 2 * kReach + 1 - shift); ++j) {
-        sum[static_cast<std::size_t>(j)] += row[static_cast<std::size_t>(j + shift)];
-      }
+
+  Line Best() const {
+    // A slope can be told apart only where the stretch is long enough for it to move the peak by a fine step.
+    const double slope_step = std::max(2e-6, 0.5 / kPerLag / std::max(1.0, length_));
+    const int slopes = length_ * slope_step < 1e-3 ? 0 : static_cast<int>(6e-4 / slope_step);
+    Line best;
+    best.lag = centre_;
+    best.strength = -1e9;
+    for (int step = -slopes; step <= slopes; ++step) {
+      const Line line = PeakAt(step * slope_step);
+      if (line.strength > best.strength) best = line;
+    }
+    best.strength /= std::sqrt(std::max<double>(1, static_cast<double>(rows_.size())));
+    return best;
+  }
+
+ private:
+  static constexpr int kPerLag = 8;
+  static constexpr int kReach = 2 * kLagsPerBin * kPerLag;  // ±2 ms around the middle of the path's bin
+  static constexpr int kPlaces = 2 * kReach + 1;
+
+  struct Row {
+    double distance = 0;        // of the block from the stretch's middle, in lags of stream time
+    std::vector<float> around;  // [place]
+  };
+
+  Line PeakAt(double slope) const {
+    std::vector<float> sum(kPlaces);
+    for (const Row& row : rows_) {
+      const auto shift = static_cast<int>(std::lround(slope * row.distance * kPerLag));
+      for (int j = std::max(0, -shift); j < std::min(kPlaces, kPlaces - shift); ++j)
+        sum[static_cast<std::size_t>(j)] += row.around[static_cast<std::size_t>(j + shift)];
     }
     const auto peak = static_cast<int>(std::max_element(sum.begin() + 1, sum.end() - 1) - sum.begin());
     const auto at = [&](int j) { return static_cast<double>(sum[static_cast<std::size_t>(j)]); };
-    if (at(peak) > best.strength) {
-      const double bend = at(peak - 1) - 2 * at(peak) + at(peak + 1);
-      const double offset = bend < 0 ? 0.5 * (at(peak - 1) - at(peak + 1)) / bend : 0.0;
-      best = {.lag = centre + (peak - kReach + std::clamp(offset, -1.0, 1.0)) / kPerLag, .slope = slope, .strength = at(peak)};
-    }
+    const double bend = at(peak - 1) - 2 * at(peak) + at(peak + 1);
+    const double offset = bend < 0 ? 0.5 * (at(peak - 1) - at(peak + 1)) / bend : 0.0;
+    return {.lag = centre_ + (peak - kReach + std::clamp(offset, -1.0, 1.0)) / kPerLag, .slope = slope, .strength = at(peak)};
   }
-  best.strength /= std::sqrt(std::max<double>(1, static_cast<double>(fine.size())));
-  return best;
-}
+
+  double centre_;  // lag of the path's bin
+  double length_;  // of the stretch, in lags
+  std::vector<Row> rows_;
+};
 
 // Narrows a stretch to the blocks that are seen on its very line, where chance hardly reaches; false if there are too few to believe in it. `goes_on`: it follows one that
 // was believed, or the seed.
@@ -487,7 +502,7 @@ bool SeenOnLine(const FollowedBlocks& blocks, const Line& line, bool goes_on, St
   }
   // Where a path jumps after half a second and jumps again, two blocks are all there is.
   if (goes_on && stretch.end - stretch.first <= 2 && line.strength >= kShortPieceStrength) return stretch.num_seen > 0;
-  return stretch.num_seen >= std::min(kLeastSeenOnLine, static_cast<int>(blocks.size()) / 2);
+  return stretch.num_seen >= std::min(kMinSeenOnLine, static_cast<int>(blocks.size()) / 2);
 }
 
 // A source's sound, decoded as far as it is asked for.
@@ -590,7 +605,7 @@ bool CutEcho(Alignment& before, Alignment& after) {
   return true;
 }
 
-// One span of Track: [clip_start_s, clip_end_s) near a line.
+// One span of Follow: [clip_start_s, clip_end_s) near a line.
 class Span {
  public:
   enum class Direction { kForward, kBackward };
@@ -603,10 +618,10 @@ class Span {
         clip_end_s_(clip_end_s),
         direction_(direction),
         window_(load),
-        correlator_(kTrackMargin),
+        correlator_(kFollowMargin),
         first_sample_(std::llround(seed.StreamTime(clip_start_s) * kDetectRateHz)) {}
 
-  Result<std::vector<Alignment>> Track() {
+  Result<std::vector<Alignment>> Pieces() {
     if (auto followed = Follow(); !followed) return Pass(followed);
     std::vector<int> path = finder_.Path();
     if (direction_ == Direction::kBackward) std::reverse(path.begin(), path.end());
@@ -616,11 +631,11 @@ class Span {
     std::vector<Alignment> pieces;
     if (seen < 2) return pieces;
     for (Stretch stretch : stretches) {
-      const Line line = RefineStretch(blocks_, path, stretch);
+      const Line line = LineRefiner(blocks_, path, stretch).Best();
       const bool goes_on = pieces.empty()
                                ? stretch.first == 0 || stretch.end == blocks_.size()
                                : ClipTime(static_cast<double>(stretch.first)) - pieces.back().clip_end_s < kLargestCutGapS;
-      if (line.strength < kLeastPieceStrength || !SeenOnLine(blocks_, line, goes_on, stretch)) continue;
+      if (line.strength < kMinPieceStrength || !SeenOnLine(blocks_, line, goes_on, stretch)) continue;
       Alignment piece = PieceOf(stretch, line);
       if (!pieces.empty() && piece.clip_start_s - pieces.back().clip_end_s < kLargestCutGapS) {
         CutBetween(pieces.back(), piece);
@@ -640,7 +655,7 @@ class Span {
     int first_bin = -kNumBins / 2;
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const std::size_t b = direction_ == Direction::kForward ? i : phases.size() - 1 - i;
-      if (i > 0 && std::abs(finder_.Best() - (first_bin + kNumBins / 2)) > kMostOffMiddle)
+      if (i > 0 && std::abs(finder_.Best() - (first_bin + kNumBins / 2)) > kMaxOffMiddle)
         first_bin = finder_.Best() - kNumBins / 2;
       const std::int64_t at = first_sample_ + static_cast<std::int64_t>(b) * kBlockHopSamples +
                               2 * kLagsPerBin * static_cast<std::int64_t>(first_bin);
@@ -805,13 +820,13 @@ void CloseSeams(std::vector<Alignment>& pieces) {
 
 }  // namespace
 
-Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip_start_s, double clip_end_s,
-                                              const StreamAudioLoader& load) const {
+Result<std::vector<Alignment>> Aligner::Follow(const Alignment& seed, double clip_start_s, double clip_end_s,
+                                               const StreamAudioLoader& load) const {
   std::vector<Alignment> forward;
   Alignment line = seed;
   for (double at = seed.clip_start_s; at < clip_end_s - 0.5;) {
     const double end = clip_end_s - at < 1.3 * kSpanS ? clip_end_s : at + kSpanS;
-    auto pieces = Span(clip_, line, at, end, Span::Direction::kForward, load).Track();
+    auto pieces = Span(clip_, line, at, end, Span::Direction::kForward, load).Pieces();
     if (!pieces) return Pass(pieces);
     if (pieces->empty()) break;
     forward.insert(forward.end(), pieces->begin(), pieces->end());
@@ -822,7 +837,7 @@ Result<std::vector<Alignment>> Aligner::Track(const Alignment& seed, double clip
   line = forward.empty() ? seed : forward.front();
   for (double end = seed.clip_start_s; end > clip_start_s + 0.5;) {
     const double at = end - clip_start_s < 1.3 * kSpanS ? clip_start_s : end - kSpanS;
-    auto pieces = Span(clip_, line, at, end, Span::Direction::kBackward, load).Track();
+    auto pieces = Span(clip_, line, at, end, Span::Direction::kBackward, load).Pieces();
     if (!pieces) return Pass(pieces);
     if (pieces->empty()) break;
     all.insert(all.begin(), pieces->begin(), pieces->end());

@@ -6,11 +6,11 @@
 //
 //   clip     |--block 0--|
 //                  |--block 1--|                     each block against the stream around where the line
-//                        |--block 2--|   …           stream = start + speed · clip puts it: ±60 ms to verify, ±0.6 s to track
+//                        |--block 2--|   …           stream = start + speed · clip puts it: ±60 ms to verify, ±0.6 s to follow
 //
 //   1. speed: a grid in steps of 0.2 %, the clip resampled for each, and within a step straight lines through the blocks' correlations (a
 //      Hough sum) for what remains; taken at the strongest line.
-//   2. track: the best path through the blocks' lags (Viterbi), on which staying is free and jumping costs; each block is looked for around where the
+//   2. follow: the best path through the blocks' lags (Viterbi), on which staying is free and jumping costs; each block is looked for around where the
 //      path has come to, so that losses that close up again and again are followed. Its straight stretches are the pieces.
 //   3. refine: for every piece the correlations along the line are summed and the line is moved and tilted until the sum peaks.
 //
@@ -96,8 +96,8 @@ class Aligner {
                                                  const StreamAudioLoader& load);
   // Follows a verified alignment through [clip_start_s, clip_end_s) of the clip, over drift, jumps and holes. Pieces in clip order, none
   // overlapping in clip time.
-  Result<std::vector<Alignment>> Track(const Alignment& seed, double clip_start_s, double clip_end_s,
-                                       const StreamAudioLoader& load) const;
+  Result<std::vector<Alignment>> Follow(const Alignment& seed, double clip_start_s, double clip_end_s,
+                                        const StreamAudioLoader& load) const;
 
   // Of two pieces that follow each other, whose ends are known to a quarter of a second: moves the end of one and the start of the other to where the clip goes over. What may
   // be an echo of the other only gets what that leaves.

@@ -115,16 +115,16 @@ void AddCounts(const BitPlanes::Counts& more, BitPlanes::Counts& counts) {
 }
 
 EARMARK_CLONES("avx2", "default")
-BitPlanes::Lanes AtLeast(const BitPlanes::Counts& counts, int least) {
+BitPlanes::Lanes AtLeast(const BitPlanes::Counts& counts, int min) {
   BitPlanes::Lanes lanes;
-  lanes.fill(least <= BitPlanes::kMaxCount ? ~std::uint64_t{0} : 0);
-  if (least <= 0 || least > BitPlanes::kMaxCount) return lanes;
+  lanes.fill(min <= BitPlanes::kMaxCount ? ~std::uint64_t{0} : 0);
+  if (min <= 0 || min > BitPlanes::kMaxCount) return lanes;
   Vector reached;
   std::memcpy(&reached, lanes.data(), sizeof reached);
   for (std::size_t i = 0; i < counts.size(); ++i) {
     Vector digit;
     std::memcpy(&digit, &counts[i], sizeof digit);
-    reached = (least >> i & 1) != 0 ? digit & reached : digit | reached;
+    reached = (min >> i & 1) != 0 ? digit & reached : digit | reached;
   }
   std::memcpy(lanes.data(), &reached, sizeof reached);
   return lanes;

@@ -53,7 +53,7 @@ class BitPlanes {
 // Sums of two numbers for each place; at most kMaxCount.
 void AddCounts(const BitPlanes::Counts& more, BitPlanes::Counts& counts);
 // Where the number is at least so large.
-BitPlanes::Lanes AtLeast(const BitPlanes::Counts& counts, int least);
+BitPlanes::Lanes AtLeast(const BitPlanes::Counts& counts, int min);
 // The number of one column.
 int CountAt(const BitPlanes::Counts& counts, int column);
 

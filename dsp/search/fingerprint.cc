@@ -59,13 +59,13 @@ using internal::kSlopes;
 using internal::Slopes;
 
 constexpr float kFloorShare = 0.1F;
-constexpr float kLeastPower = 1e-13F;  // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
+constexpr float kMinPower = 1e-13F;    // -100 dBFS or so: keeps digital silence from dividing nothing by nothing
 constexpr float kLevelForget = 0.99F;  // per frame: the stream's recent level, over about a second
 // bits of a clip whose sums are smaller than this share of their usual size do not count …
-constexpr float kLeastShareOfSpread = 0.15F;
+constexpr float kMinShareOfSpread = 0.15F;
 constexpr float kStrongShareOfSpread = 1;
-constexpr float kLeastSum = 1e-3F;  // … nor those of digital silence, which would match any other silence
-constexpr int kHalfFrames = 10;     // each of the two sums
+constexpr float kMinSum = 1e-3F;  // … nor those of digital silence, which would match any other silence
+constexpr int kHalfFrames = 10;   // each of the two sums
 
 float MeanDensity(const internal::FingerprintFrames::Densities& densities) {
   float sum = 0;
@@ -75,7 +75,7 @@ float MeanDensity(const internal::FingerprintFrames::Densities& densities) {
 
 Slopes SlopesOf(const internal::FingerprintFrames::Densities& densities, float level) {
   std::array<float, kSlopes + 1> logs;
-  for (std::size_t b = 0; b < logs.size(); ++b) logs[b] = std::log(densities[b] + kFloorShare * level + kLeastPower);
+  for (std::size_t b = 0; b < logs.size(); ++b) logs[b] = std::log(densities[b] + kFloorShare * level + kMinPower);
   Slopes slopes;
   for (std::size_t b = 0; b < slopes.size(); ++b) slopes[b] = logs[b] - logs[b + 1];
   return slopes;
@@ -151,18 +151,18 @@ ClipFingerprint FingerprintClip(std::span<const float> clip, int sample_rate_hz)
     }
     values.push_back(value);
   }
-  Slopes least{};
+  Slopes min{};
   Slopes strong{};
-  for (std::size_t b = 0; b < least.size(); ++b) {
+  for (std::size_t b = 0; b < min.size(); ++b) {
     const float spread = std::sqrt(power[b] / static_cast<float>(values.size()));
-    least[b] = kLeastShareOfSpread * spread + kLeastSum;
-    strong[b] = kStrongShareOfSpread * spread + kLeastSum;
+    min[b] = kMinShareOfSpread * spread + kMinSum;
+    strong[b] = kStrongShareOfSpread * spread + kMinSum;
   }
   for (const Value& value : values) {
     ClipWord word;
     for (std::size_t b = 0; b < value.sum.size(); ++b) {
       word.bits |= static_cast<std::uint64_t>(value.sum[b] > 0) << b;
-      word.mask |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= least[b]) << b;
+      word.mask |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= min[b]) << b;
       word.strong |= static_cast<std::uint64_t>(std::abs(value.sum[b]) >= strong[b]) << b;
     }
     result.phases[value.phase].push_back(word);

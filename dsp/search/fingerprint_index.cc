@@ -7,22 +7,22 @@
 #include <functional>
 #include <map>
 
-#include "dsp/core/clones.h"
+#include "dsp/search/differing_bits.h"
 
 namespace earmark {
 namespace {
 
-constexpr std::size_t kPartWords = 12;   // a second, about: what is counted apart
-constexpr int kLeastWanted = 32;         // fewer tell nothing
-constexpr double kLeastMaskedBits = 64;  // the same of all that count
-constexpr double kPartStrength =
-    5.5;  // of one part alone, from which on a place is looked at: chance gives a few such in a hundred hours
-constexpr double kLeastCoarse = 2;     // of all parts together
+constexpr std::size_t kPartWords = 12;  // a second, about: what is counted apart
+constexpr int kMinWanted = 32;          // fewer tell nothing
+constexpr double kMinMaskedBits = 64;   // the same of all that count
+// of one part alone, from which on a place is looked at: chance gives a few such in a hundred hours
+constexpr double kPartStrength = 5.5;
+constexpr double kMinCoarse = 2;       // of all parts together
 constexpr std::size_t kPhaseStep = 4;  // neighbouring phases look nearly alike, so the right place stands out in one of these
 constexpr std::size_t kCoarseKept = 8192;
 constexpr std::size_t kFineKept = 512;
-constexpr std::int64_t kRowsAtOnce =
-    32;  // of a block's, that are compared with one part of the clip after the other while they are in the nearest caches
+// of a block's, that are compared with one part of the clip after the other while they are in the nearest caches
+constexpr std::int64_t kRowsAtOnce = 32;
 
 // What is compared of a clip.
 std::span<const ClipWord> Compared(const std::vector<ClipWord>& words) {
@@ -31,8 +31,8 @@ std::span<const ClipWord> Compared(const std::vector<ClipWord>& words) {
 
 int PartsOf(std::size_t num_words) { return static_cast<int>((num_words + kPartWords - 1) / kPartWords); }
 
-// The strongest bits of each part, at most `most` of them, as even as can be.
-std::vector<std::vector<WantedBit>> WantedBits(std::span<const ClipWord> words, int most) {
+// The strongest bits of each part, at most `max` of them, as even as can be.
+std::vector<std::vector<WantedBit>> WantedBits(std::span<const ClipWord> words, int max) {
   std::vector<std::vector<WantedBit>> parts(static_cast<std::size_t>(PartsOf(words.size())));
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const std::size_t end = std::min(words.size(), (p + 1) * kPartWords);
@@ -43,7 +43,7 @@ std::vector<std::vector<WantedBit>> WantedBits(std::span<const ClipWord> words, 
         strong.emplace_back(w, bit, (words[w].bits >> bit & 1) != 0);
       }
     }
-    const auto count = std::min(strong.size(), static_cast<std::size_t>(most));
+    const auto count = std::min(strong.size(), static_cast<std::size_t>(max));
     for (std::size_t i = 0; i < count; ++i) parts[p].push_back(strong[i * strong.size() / count]);
   }
   return parts;
@@ -51,16 +51,8 @@ std::vector<std::vector<WantedBit>> WantedBits(std::span<const ClipWord> words, 
 
 double Strength(int agreeing, int wanted) { return (2.0 * agreeing - wanted) / std::sqrt(static_cast<double>(wanted)); }
 
-// In how many of the bits that count a stretch of fingerprint differs.
-EARMARK_CLONES("popcnt", "default")
-int CountWrong(const std::uint64_t* there, const ClipWord* words, std::size_t num_words) {
-  int wrong = 0;
-  for (std::size_t j = 0; j < num_words; ++j) wrong += std::popcount((there[j] ^ words[j].bits) & words[j].mask);
-  return wrong;
-}
-
 // The fewest agreeing bits that make up this strength.
-int LeastAgreeing(double strength, int wanted) {
+int MinAgreeing(double strength, int wanted) {
   return static_cast<int>(std::ceil((wanted + strength * std::sqrt(static_cast<double>(wanted))) / 2));
 }
 
@@ -77,7 +69,7 @@ class FingerprintIndex::CoarseSearch {
                     .num_words = words.size(),
                     .parts = WantedBits(words, std::min(bits_per_part, BitPlanes::kMaxCount / parts))};
       for (const auto& part : wanted.parts) wanted.all += static_cast<int>(part.size());
-      if (wanted.all >= kLeastWanted) wanted_.push_back(std::move(wanted));
+      if (wanted.all >= kMinWanted) wanted_.push_back(std::move(wanted));
     }
   }
 
@@ -106,7 +98,7 @@ class FingerprintIndex::CoarseSearch {
       const int size = static_cast<int>(part.size());
       for (std::int64_t row = first; row < end; ++row) {
         const BitPlanes::Counts counts = block.planes.CountAgreeing(row, part);
-        if (size >= kLeastWanted) Take(counts, size, kPartStrength, block, row, wanted, of_parts_);
+        if (size >= kMinWanted) Take(counts, size, kPartStrength, block, row, wanted, of_parts_);
         AddCounts(counts, all[static_cast<std::size_t>(row - first)]);
       }
     }
@@ -118,7 +110,7 @@ class FingerprintIndex::CoarseSearch {
 
   void Take(const BitPlanes::Counts& counts, int num_bits, double strength, const Block& block, std::int64_t row,
             const Wanted& wanted, std::vector<Candidate>& found) const {
-    const BitPlanes::Lanes lanes = AtLeast(counts, LeastAgreeing(strength, num_bits));
+    const BitPlanes::Lanes lanes = AtLeast(counts, MinAgreeing(strength, num_bits));
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
       for (std::uint64_t left = lanes[lane]; left != 0; left &= left - 1) {
         const int column = static_cast<int>(64 * lane) + std::countr_zero(left);
@@ -137,17 +129,17 @@ class FingerprintIndex::CoarseSearch {
 
   const FingerprintIndex& index_;
   std::vector<Wanted> wanted_;  // of each phase that is compared
-  double threshold_ = kLeastCoarse;
+  double threshold_ = kMinCoarse;
   std::vector<Candidate> candidates_;
   std::vector<Candidate> of_parts_;
 };
 
-void FingerprintIndex::Add(int track, std::int64_t first_word, std::span<const std::uint64_t> words) {
+void FingerprintIndex::Add(int source, std::int64_t first_word, std::span<const std::uint64_t> words) {
   const auto goes_on = [&](const Segment& last) {
-    return last.track == track && last.first_word + last.end - last.begin == first_word;
+    return last.source == source && last.first_word + last.end - last.begin == first_word;
   };
   if (segments_.empty() || !goes_on(segments_.back()))
-    segments_.push_back({.track = track, .first_word = first_word, .begin = num_words_, .end = num_words_});
+    segments_.push_back({.source = source, .first_word = first_word, .begin = num_words_, .end = num_words_});
   num_words_ += static_cast<std::int64_t>(words.size());
   segments_.back().end = num_words_;
   open_.insert(open_.end(), words.begin(), words.end());
@@ -188,10 +180,16 @@ class FingerprintIndex::FineSearch {
   FineSearch(const FingerprintIndex& index, const ClipFingerprint& clip) : index_(index), clip_(clip) {
     for (const auto& phase : clip.phases) {
       const auto words = Compared(phase);
+      bits_.emplace_back();
+      masks_.emplace_back();
       masked_.push_back({0});
       for (std::size_t w = 0; w < words.size(); w += kPartWords) {
         double bits = 0;
-        for (std::size_t j = w; j < std::min(words.size(), w + kPartWords); ++j) bits += std::popcount(words[j].mask);
+        for (std::size_t j = w; j < std::min(words.size(), w + kPartWords); ++j) {
+          bits_.back().push_back(words[j].bits);
+          masks_.back().push_back(words[j].mask);
+          bits += std::popcount(words[j].mask);
+        }
         masked_.back().push_back(masked_.back().back() + bits);
       }
     }
@@ -200,12 +198,13 @@ class FingerprintIndex::FineSearch {
   // The strongest run of parts.
   Candidate FitAt(const Place& place) {
     const auto phase = static_cast<std::size_t>(place.phase);
-    const auto words = Compared(clip_.phases[phase]);
+    const std::size_t num_words = bits_[phase].size();
     const auto& masked = masked_[phase];
     const std::uint64_t* const there = index_.WordsAt(place.word);
     excess_.assign(1, 0);
-    for (std::size_t w = 0; w < words.size(); w += kPartWords) {
-      const int wrong = CountWrong(there + w, words.data() + w, std::min(words.size() - w, kPartWords));
+    for (std::size_t w = 0; w < num_words; w += kPartWords) {
+      const int wrong =
+          CountDiffering(there + w, bits_[phase].data() + w, masks_[phase].data() + w, std::min(num_words - w, kPartWords));
       const std::size_t part = excess_.size() - 1;
       excess_.push_back(excess_.back() + masked[part + 1] - masked[part] - 2.0 * wrong);
     }
@@ -213,9 +212,9 @@ class FingerprintIndex::FineSearch {
     for (std::size_t from = 0; from < masked.size(); ++from) {
       for (std::size_t to = from + 1; to < masked.size(); ++to) {
         const double bits = masked[to] - masked[from];
-        if (bits < kLeastMaskedBits) continue;
+        if (bits < kMinMaskedBits) continue;
         const double strength = (excess_[to] - excess_[from]) / std::sqrt(bits);
-        if (strength > best.strength) best = {strength, place, from * kPartWords, std::min(words.size(), to * kPartWords)};
+        if (strength > best.strength) best = {strength, place, from * kPartWords, std::min(num_words, to * kPartWords)};
       }
     }
     return best;
@@ -240,11 +239,13 @@ class FingerprintIndex::FineSearch {
  private:
   const FingerprintIndex& index_;
   const ClipFingerprint& clip_;
-  std::vector<std::vector<double>> masked_;  // [phase][part]: bits that count before it
-  std::vector<double> excess_;               // [part]: how many more agree than differ before it
+  std::vector<std::vector<std::uint64_t>> bits_;   // [phase][word]
+  std::vector<std::vector<std::uint64_t>> masks_;  // [phase][word]: those that count
+  std::vector<std::vector<double>> masked_;        // [phase][part]: bits that count before it
+  std::vector<double> excess_;                     // [part]: how many more agree than differ before it
 };
 
-std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int most, int most_per_track,
+std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerprint& clip, int max, int max_per_source,
                                                               int bits_per_second) const {
   std::vector<Candidate> candidates = CoarseSearch(*this, clip, bits_per_second).Run();
   FineSearch fine(*this, clip);
@@ -256,23 +257,23 @@ std::vector<FingerprintIndex::Match> FingerprintIndex::Search(const ClipFingerpr
   for (Candidate& candidate : candidates) candidate = fine.Refine(candidate);
   std::sort(candidates.begin(), candidates.end(), std::greater<>());
   std::vector<Match> matches;
-  std::map<int, int> of_track;
+  std::map<int, int> of_source;
   for (const Candidate& candidate : candidates) {
     const Segment& segment = *SegmentAt(candidate.place.word, 0);
     const double offset_s = clip.PhaseOffset(candidate.place.phase);
     const Match match{
-        .track = segment.track,
+        .source = segment.source,
         .stream_s = static_cast<double>(segment.first_word + candidate.place.word - segment.begin) * kFingerprintWordS - offset_s,
         .strength = candidate.strength,
         .from_s = static_cast<double>(candidate.first_word) * kFingerprintWordS,
         .to_s = static_cast<double>(candidate.end_word) * kFingerprintWordS + offset_s};
     const bool near = std::any_of(matches.begin(), matches.end(), [&](const Match& other) {
-      return other.track == match.track && std::abs(other.stream_s - match.stream_s) < 1;
+      return other.source == match.source && std::abs(other.stream_s - match.stream_s) < 1;
     });
-    if (near || of_track[match.track] >= most_per_track || match.strength <= 0) continue;
-    ++of_track[match.track];
+    if (near || of_source[match.source] >= max_per_source || match.strength <= 0) continue;
+    ++of_source[match.source];
     matches.push_back(match);
-    if (static_cast<int>(matches.size()) >= most) break;
+    if (static_cast<int>(matches.size()) >= max) break;
   }
   return matches;
 }

@@ -27,14 +27,14 @@ namespace earmark {
 
 class FingerprintIndex {
  public:
-  // Adds words of a track (any number a caller gives to a stream's source). Words of one track come in order; a gap starts a new
+  // Adds words of a source (any number that a caller gives it). Words of one source come in order; a gap starts a new
   // segment.
-  void Add(int track, std::int64_t first_word, std::span<const std::uint64_t> words);
+  void Add(int source, std::int64_t first_word, std::span<const std::uint64_t> words);
   // Makes what was added findable. More may be added afterwards, and finished again.
   void Finish();
 
   struct Match {
-    int track = 0;
+    int source = 0;
     double stream_s = 0;  // stream time of the clip stretch's start, to about 10 ms
     double strength = 0;  // standard deviations above chance, were bits independent …
     double from_s = 0;    // … of this part of the stretch, which fits best
@@ -44,16 +44,16 @@ class FingerprintIndex {
   // match may be that it still finds.
   static constexpr int kThoroughBits = 176;
   static constexpr int kQuickBits = 88;
-  // The strongest matches, strongest first, at most one for every second of one track and at most `most_per_track` of a track. Of
+  // The strongest matches, strongest first, at most one for every second of one source and at most `max_per_source` of a source. Of
   // clips longer than 20 s only so much is compared. Thread-safe while nothing is added.
-  std::vector<Match> Search(const ClipFingerprint& clip, int most, int most_per_track, int bits_per_second = kThoroughBits) const;
+  std::vector<Match> Search(const ClipFingerprint& clip, int max, int max_per_source, int bits_per_second = kThoroughBits) const;
 
   std::int64_t num_words() const { return num_words_; }
 
  private:
   struct Segment {
-    int track = 0;
-    std::int64_t first_word = 0;  // of the track
+    int source = 0;
+    std::int64_t first_word = 0;  // of the source
     std::int64_t begin = 0;       // where its words stand among all
     std::int64_t end = 0;
   };

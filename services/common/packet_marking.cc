@@ -50,8 +50,8 @@ Result<RegisterSummary> MarkAll(Store& store, OggOpusReader& source, const Strea
   if (source.num_samples() == 0) return Fail(ErrorCode::kInvalidArgument, "the recording holds no samples");
   if (auto heard = RefuseIfLost(recorder.source_mean_loss()); !heard) return Pass(heard);
   summary.lost_share = recorder.source_mean_loss().lost_share();
-  constexpr double kLeastMarked = 0.02;
-  if (static_cast<double>(num_samples - erased_samples) < kLeastMarked * static_cast<double>(num_samples)) {
+  constexpr double kMinMarked = 0.02;
+  if (static_cast<double>(num_samples - erased_samples) < kMinMarked * static_cast<double>(num_samples)) {
     return Fail(ErrorCode::kFailedPrecondition,
                 "hardly any of the recording's packets have room for a mark; --bitrate encodes it again, with one");
   }

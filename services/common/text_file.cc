@@ -28,9 +28,9 @@ tl::unexpected<Error> Unreadable(const std::string& path, int error) {
               path + ": cannot be read: " + (error == ENXIO ? "a socket or device" : std::generic_category().message(error)));
 }
 
-tl::unexpected<Error> TooLong(const std::string& path, std::size_t most_bytes) {
+tl::unexpected<Error> TooLong(const std::string& path, std::size_t max_bytes) {
   return Fail(ErrorCode::kInvalidArgument,
-              path + " is longer than the " + std::to_string(most_bytes >> 20) + " MB that are read of such a file");
+              path + " is longer than the " + std::to_string(max_bytes >> 20) + " MB that are read of such a file");
 }
 
 // A pipe has nothing for a while, and one without a writer looks the same as one at its end to whoever reads without waiting.
@@ -44,26 +44,26 @@ Result<void> WaitForBytes(const std::string& path, const FileHandle& file, const
   }
 }
 
-Result<std::string> ReadToEnd(const std::string& path, const FileHandle& file, std::size_t most_bytes,
+Result<std::string> ReadToEnd(const std::string& path, const FileHandle& file, std::size_t max_bytes,
                               const std::function<bool()>& going) {
   std::string text;
   for (;;) {
     if (auto ready = WaitForBytes(path, file, going); !ready) return Pass(ready);
     const std::size_t size = text.size();
-    text.resize(size + std::min(kPieceBytes, most_bytes + 1 - size));
+    text.resize(size + std::min(kPieceBytes, max_bytes + 1 - size));
     const ssize_t got = ::read(file.fd(), text.data() + size, text.size() - size);
     const int error = errno;
     text.resize(size + (got > 0 ? static_cast<std::size_t>(got) : 0));
     if (got == 0) return text;
     if (got < 0 && error != EINTR && error != EAGAIN)
       return Fail(ErrorCode::kUnavailable, path + ": cannot be read: " + std::generic_category().message(error));
-    if (text.size() > most_bytes) return TooLong(path, most_bytes);
+    if (text.size() > max_bytes) return TooLong(path, max_bytes);
   }
 }
 
 }  // namespace
 
-Result<std::string> ReadTextFile(const std::string& path, std::size_t most_bytes, const std::function<bool()>& going) {
+Result<std::string> ReadTextFile(const std::string& path, std::size_t max_bytes, const std::function<bool()>& going) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer where nobody can interrupt it.
   const FileHandle file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status = {};
@@ -71,8 +71,8 @@ Result<std::string> ReadTextFile(const std::string& path, std::size_t most_bytes
   if (S_ISDIR(status.st_mode)) return Fail(ErrorCode::kInvalidArgument, path + " is a folder, not a text file");
   if (!S_ISREG(status.st_mode) && !S_ISFIFO(status.st_mode))
     return Fail(ErrorCode::kInvalidArgument, path + " is a device, not a text file");
-  if (S_ISREG(status.st_mode) && static_cast<std::size_t>(status.st_size) > most_bytes) return TooLong(path, most_bytes);
-  return ReadToEnd(path, file, most_bytes, going);
+  if (S_ISREG(status.st_mode) && static_cast<std::size_t>(status.st_size) > max_bytes) return TooLong(path, max_bytes);
+  return ReadToEnd(path, file, max_bytes, going);
 }
 
 std::vector<Line> LinesOf(std::string_view text) {

@@ -11,11 +11,11 @@
 
 namespace earmark {
 
-// All bytes of a regular file or pipe, at most `most_bytes`. A pipe is waited for until its writer closes it; `going`, asked ten times a second meanwhile
+// All bytes of a regular file or pipe, at most `max_bytes`. A pipe is waited for until its writer closes it; `going`, asked ten times a second meanwhile
 // and after each piece, returns false to stop. kNotFound; kPermissionDenied; kInvalidArgument: a folder, device or socket, which may have no end, or longer
-// than `most_bytes`; kUnavailable: reading fails; kCancelled. Messages begin with the path. Any thread.
+// than `max_bytes`; kUnavailable: reading fails; kCancelled. Messages begin with the path. Any thread.
 Result<std::string> ReadTextFile(
-    const std::string& path, std::size_t most_bytes, const std::function<bool()>& going = [] { return true; });
+    const std::string& path, std::size_t max_bytes, const std::function<bool()>& going = [] { return true; });
 
 struct Line {
   std::size_t number;  // from 1, as editors count

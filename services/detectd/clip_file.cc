@@ -31,12 +31,12 @@ Result<void> ClipFile::Append(std::span<const std::uint8_t> bytes) {
   return {};
 }
 
-Result<std::span<const std::uint8_t>> ClipFile::Read(std::int64_t first, std::size_t most) {
-  buffer_.resize(most);
+Result<std::span<const std::uint8_t>> ClipFile::Read(std::int64_t first, std::size_t max) {
+  buffer_.resize(max);
   std::size_t num_read = 0;
-  while (num_read < most) {
+  while (num_read < max) {
     const ::ssize_t got =
-        ::pread(file_.fd(), buffer_.data() + num_read, most - num_read, first + static_cast<std::int64_t>(num_read));
+        ::pread(file_.fd(), buffer_.data() + num_read, max - num_read, first + static_cast<std::int64_t>(num_read));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Fail(ErrorCode::kUnavailable, std::string("temporary file for a clip: ") + std::strerror(errno));
     if (got == 0) break;

@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint32_t kMostRows = 1000;
+constexpr std::uint32_t kMaxRows = 1000;
 constexpr int kRowsByDefault = 100;
 constexpr std::int64_t kMicroseconds = 1'000'000;
 
@@ -54,14 +54,14 @@ void FillFromReport(const json& report, SourceNames& sources, v1::Finding& findi
 // ---- requests
 
 Result<int> RowsOf(std::uint32_t page_size) {
-  if (page_size > kMostRows) return Refuse("page_size", "at most " + std::to_string(kMostRows), std::to_string(page_size));
+  if (page_size > kMaxRows) return Refuse("page_size", "at most " + std::to_string(kMaxRows), std::to_string(page_size));
   return page_size == 0 ? kRowsByDefault : static_cast<int>(page_size);
 }
 
 Result<std::int64_t> MicrosecondsOf(const std::string& field, const google::protobuf::Timestamp& time) {
   // The years 1970 to 9999 fit into microseconds; earlier ones hold nothing.
-  constexpr std::int64_t kMostSeconds = 253'402'300'799;
-  if (time.seconds() < 0 || time.seconds() > kMostSeconds || time.nanos() < 0 || time.nanos() > 999'999'999) {
+  constexpr std::int64_t kMaxSeconds = 253'402'300'799;
+  if (time.seconds() < 0 || time.seconds() > kMaxSeconds || time.nanos() < 0 || time.nanos() > 999'999'999) {
     return Refuse(field, "a time from 1970 to 9999",
                   std::to_string(time.seconds()) + " s and " + std::to_string(time.nanos()) + " ns");
   }

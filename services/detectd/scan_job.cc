@@ -36,8 +36,8 @@ bool IsAboutTheClip(ErrorCode code) { return code == ErrorCode::kInvalidArgument
 }  // namespace
 
 Result<std::string> ScanJob::Run() {
-  if (scan_.attempt - scan_.num_released > kMostAttempts) {
-    return Keep(Unreadable("its worker stopped before the end each of " + std::to_string(kMostAttempts) + " times"));
+  if (scan_.attempt - scan_.num_released > kMaxAttempts) {
+    return Keep(Unreadable("its worker stopped before the end each of " + std::to_string(kMaxAttempts) + " times"));
   }
   const auto finding = Examine();
   switch (lease_.stop_reason()) {
@@ -140,14 +140,14 @@ FindingRecord ScanJob::Unreadable(const std::string& reason) const {
 
 // A finding is work that should not be lost to a moment's trouble of the store.
 Result<std::string> ScanJob::Keep(const FindingRecord& finding) {
-  constexpr int kMostTries = 10;
+  constexpr int kMaxTries = 10;
   for (int i = 0;; ++i) {
     const auto kept = store_.FinishScan(scan_.id, scan_.attempt, finding);
     if (kept) return finding.verdict;
     if (kept.error().code == ErrorCode::kFailedPrecondition || kept.error().code == ErrorCode::kNotFound)
       return std::string("lost");
     if (kept.error().code != ErrorCode::kUnavailable) return GiveUp(kept.error());
-    if (i == kMostTries || !lease_.Wait(std::chrono::milliseconds(500))) return Pass(kept);
+    if (i == kMaxTries || !lease_.Wait(std::chrono::milliseconds(500))) return Pass(kept);
   }
 }
 

@@ -12,7 +12,7 @@
 namespace earmark::detectd {
 
 // A scan that was begun so often is not begun again: whatever its clip does to the process, it has done it each time.
-inline constexpr int kMostAttempts = 3;
+inline constexpr int kMaxAttempts = 3;
 
 // For one thread. Everything it is given must outlive it.
 class ScanJob {

@@ -7,10 +7,10 @@
 namespace earmark::detectd {
 namespace {
 
-Result<std::int64_t> IntegerWithin(const server::Config& config, const std::string& key, std::int64_t least, std::int64_t most) {
+Result<std::int64_t> IntegerWithin(const server::Config& config, const std::string& key, std::int64_t min, std::int64_t max) {
   const std::int64_t value = config.Integer("scan", key);
-  if (value >= least && value <= most) return value;
-  return Fail(ErrorCode::kInvalidArgument, "scan." + key + ": wanted " + std::to_string(least) + " to " + std::to_string(most) +
+  if (value >= min && value <= max) return value;
+  return Fail(ErrorCode::kInvalidArgument, "scan." + key + ": wanted " + std::to_string(min) + " to " + std::to_string(max) +
                                                ", got " + std::to_string(value));
 }
 

@@ -11,15 +11,15 @@
 namespace earmark::detectd {
 namespace {
 
-constexpr std::size_t kMostNameBytes = 255;  // what file systems allow
-constexpr std::size_t kMostBytes = 128;
+constexpr std::size_t kMaxNameBytes = 255;  // what file systems allow
+constexpr std::size_t kMaxBytes = 128;
 constexpr std::size_t kDigestDigits = 2 * crypto_hash_sha256_BYTES;
 
 tl::unexpected<Error> Refuse(const std::string& message) { return Fail(ErrorCode::kInvalidArgument, message); }
 
-Result<void> CheckLength(const std::string& field, const std::string& text, std::size_t most) {
-  if (text.size() <= most) return {};
-  return Refuse(field + ": wanted at most " + std::to_string(most) + " bytes, got " + std::to_string(text.size()));
+Result<void> CheckLength(const std::string& field, const std::string& text, std::size_t max) {
+  if (text.size() <= max) return {};
+  return Refuse(field + ": wanted at most " + std::to_string(max) + " bytes, got " + std::to_string(text.size()));
 }
 
 std::string LowerCase(std::string text) {
@@ -53,21 +53,21 @@ std::string RequestDigest(const v1::SubmitScanHeader& header, const std::string&
 
 }  // namespace
 
-Result<void> CheckHeader(const v1::SubmitScanHeader& header, double most_false_accusation) {
+Result<void> CheckHeader(const v1::SubmitScanHeader& header, double max_false_accusation) {
   if (header.name().empty()) return Refuse("name: wanted what to call the clip, got none");
-  if (auto name = CheckLength("name", header.name(), kMostNameBytes); !name) return name;
-  if (auto label = CheckLength("case_label", header.case_label(), kMostBytes); !label) return label;
-  if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMostNameBytes); !key) return key;
+  if (auto name = CheckLength("name", header.name(), kMaxNameBytes); !name) return name;
+  if (auto label = CheckLength("case_label", header.case_label(), kMaxBytes); !label) return label;
+  if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMaxNameBytes); !key) return key;
   const std::string& digest = header.sha256();
   if (!digest.empty() && (digest.size() != kDigestDigits ||
                           !std::all_of(digest.begin(), digest.end(), [](unsigned char c) { return std::isxdigit(c); }))) {
     return Refuse("sha256: wanted 64 hex digits, got another text");
   }
   const double bound = header.max_false_accusation();
-  if (bound == 0 || (bound > 0 && bound <= most_false_accusation)) return {};
+  if (bound == 0 || (bound > 0 && bound <= max_false_accusation)) return {};
   std::array<char, 128> message{};
   std::snprintf(message.data(), message.size(), "max_false_accusation: wanted above 0 and at most %g, got %g",
-                most_false_accusation, bound);
+                max_false_accusation, bound);
   return Refuse(message.data());
 }
 

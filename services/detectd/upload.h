@@ -11,8 +11,8 @@
 
 namespace earmark::detectd {
 
-// kInvalidArgument: a field out of its range. `most_false_accusation`: what the header may ask for at most.
-Result<void> CheckHeader(const v1::SubmitScanHeader& header, double most_false_accusation);
+// kInvalidArgument: a field out of its range. `max_false_accusation`: what the header may ask for at most.
+Result<void> CheckHeader(const v1::SubmitScanHeader& header, double max_false_accusation);
 
 // Gives the client's next message; false at the end.
 using MessageSource = std::function<bool(v1::SubmitScanRequest&)>;

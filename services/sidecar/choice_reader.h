@@ -19,8 +19,8 @@ class ChoiceReader {
  public:
   static constexpr std::int64_t kLeadUs = 5'000'000;  // how far ahead of the room's clock it reads
   static constexpr std::int64_t kStepUs = 500'000;    // and how much of that may be missing before there is a block
-  static constexpr std::int64_t kBackUs =
-      5'000'000;  // how far behind the clock it begins, at most: packets that are still on their way
+  // how far behind the clock it begins, at most: packets that are still on their way
+  static constexpr std::int64_t kBackUs = 5'000'000;
 
   struct Block {
     std::int64_t first_symbol = 0;

@@ -249,9 +249,9 @@ class ChoicesCall final : public grpc::ServerWriteReactor<v1::ChoiceBlock>,
 template <typename Reactor>
 class RefusedCall final : public Reactor {
  public:
-  explicit RefusedCall(int most) {
-    this->Finish({StatusCode::RESOURCE_EXHAUSTED,
-                  "calls: at most " + std::to_string(most) + " of this kind at one time; try again later"});
+  explicit RefusedCall(int max) {
+    this->Finish(
+        {StatusCode::RESOURCE_EXHAUSTED, "calls: at most " + std::to_string(max) + " of this kind at one time; try again later"});
   }
   void OnDone() override { delete this; }
 };
@@ -288,9 +288,9 @@ grpc::ServerWriteReactor<v1::ChoiceBlock>* RelayCalls::Choices(grpc::CallbackSer
   return call.get();
 }
 
-RelayCalls::Place RelayCalls::TakePlace(std::atomic<int>& taken, int most) {
+RelayCalls::Place RelayCalls::TakePlace(std::atomic<int>& taken, int max) {
   Place place(&taken, [](std::atomic<int>* count) { --*count; });
-  return ++taken > most ? nullptr : place;
+  return ++taken > max ? nullptr : place;
 }
 
 void RelayCalls::Drain() {

@@ -52,7 +52,7 @@ class RelayCalls {
   Sidecar& sidecar() { return sidecar_; }
 
  private:
-  static Place TakePlace(std::atomic<int>& taken, int most);  // nullptr: there is none
+  static Place TakePlace(std::atomic<int>& taken, int max);  // nullptr: there is none
   void LookAfterCalls();
   void Work();
 

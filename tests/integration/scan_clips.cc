@@ -107,9 +107,9 @@ TEST_CASE("Scan: four pieces of a second and a half keep their digits in any ord
     digits.push_back(DigitsOf(report, "account-7"));
   }
   INFO(digits[0] << " " << digits[1] << " " << digits[2] << " of about " << apart);
-  const auto [least, most] = std::minmax_element(digits.begin(), digits.end());
-  CHECK(*least > 0.7 * apart);
-  CHECK(*least > 0.85 * *most);
+  const auto [min, max] = std::minmax_element(digits.begin(), digits.end());
+  CHECK(*min > 0.7 * apart);
+  CHECK(*min > 0.85 * *max);
 }
 
 TEST_CASE("Scan: a clip that plays in a loop is told round by round", "[scan_clips]") {

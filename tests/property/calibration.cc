@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kDeepest = kSanitized ? 4 : 6;  // decimal digits
 constexpr std::int64_t kTrialsPerTable = kSanitized ? 200'000 : 10'000'000;
-constexpr double kLeastExpected = 66;
+constexpr double kMinExpected = 66;
 
 // Names of accounts that were never granted anything; no two tables share one.
 std::vector<std::string> Phantoms(const char* prefix, std::int64_t first, std::int64_t count) {
@@ -48,7 +48,7 @@ struct Tally {
   // Within a factor 2 wherever there is enough to judge by, down to the deepest level that was asked for.
   bool Agrees() const {
     for (std::size_t i = 0; i < expected.size(); ++i) {
-      if (expected[i] < kLeastExpected) continue;
+      if (expected[i] < kMinExpected) continue;
       if (observed[i] > 2 * expected[i] || observed[i] < expected[i] / 2) return false;
     }
     return true;
@@ -70,7 +70,7 @@ Tally Count(const ScoreDistribution& claim, const Scorer& scorer, const char* pr
   Tally tally;
   std::vector<std::int64_t> limits;
   for (int digits = 1; digits <= kDeepest; ++digits) {
-    limits.push_back(claim.LeastScore(-digits));
+    limits.push_back(claim.MinScore(-digits));
     tally.expected[static_cast<std::size_t>(digits - 1)] =
         static_cast<double>(trials) * std::pow(10, claim.Log10Tail(limits.back()));
   }
@@ -98,7 +98,7 @@ class Studio {
     const Aligner aligner(clip);
     const auto seed = Get(VerifyStretch(aligner, 0, 4, 4.03, true, stream_.Audio()));
     REQUIRE(seed);
-    const auto pieces = Get(aligner.Track(*seed, 0, 4, stream_.Audio()));
+    const auto pieces = Get(aligner.Follow(*seed, 0, 4, stream_.Audio()));
     REQUIRE_FALSE(pieces.empty());
     return MakeScoreTable(Get(ReadSymbols(stream_.format, clip, pieces, stream_.Variants())));
   }
@@ -169,7 +169,7 @@ TEST_CASE("Calibration: innocent accounts score as rarely as claimed, down to on
   INFO("all:" << all.Text());
   std::printf("calibration, %lld phantoms:%s\n",
               static_cast<long long>(kTrialsPerTable) * static_cast<long long>(std::size(materials)), all.Text().c_str());
-  CHECK(all.expected.back() >= kLeastExpected);
+  CHECK(all.expected.back() >= kMinExpected);
   CHECK(all.Agrees());
 }
 

@@ -37,7 +37,7 @@ Reading ReadClip(const MarkedStream& stream, const std::vector<float>& clip) {
   for (const auto& match : reading.matches) {
     const auto seed = Get(VerifyStretch(aligner, 0, clip_s, match.stream_s, true, stream.Audio()));
     if (!seed) continue;
-    reading.pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
+    reading.pieces = Get(aligner.Follow(*seed, 0, clip_s, stream.Audio()));
     break;
   }
   reading.likelihoods = Get(ReadSymbols(stream.format, clip, reading.pieces, stream.Variants()));
@@ -141,9 +141,9 @@ std::string WithoutComments(const std::string& text) {
 TEST_CASE("CodeBlind: nothing that searches, aligns or reads can reach a code", "[code_blind]") {
   // tests/link/reading_alone.cc shows that it links without them; here, that nobody slips a way in.
   const std::pair<const char*, std::size_t> folders[] = {{"dsp/search", 6}, {"dsp/reading", 8}, {"services/common/scan", 14}};
-  for (const auto& [folder, least_files] : folders) {
+  for (const auto& [folder, min_files] : folders) {
     const auto files = SourcesUnder(folder);
-    CHECK(files.size() >= least_files);
+    CHECK(files.size() >= min_files);
     for (const SourceFile& file : files) {
       if (IsScoringOrAfter(file.path)) continue;
       INFO(file.path);

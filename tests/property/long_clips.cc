@@ -32,7 +32,7 @@ std::vector<SymbolLikelihood> Readings(std::span<const float> at_48khz) {
   const Aligner aligner(clip);
   const auto seed = Get(VerifyStretch(aligner, 0, clip_s, 2, false, stream.Audio()));
   REQUIRE(seed);
-  const auto pieces = Get(aligner.Track(*seed, 0, clip_s, stream.Audio()));
+  const auto pieces = Get(aligner.Follow(*seed, 0, clip_s, stream.Audio()));
   auto read = Get(ReadSymbols(stream.format, clip, pieces, stream.Variants())).symbols;
   TraceCode code(stream.keys.code, kLeaker, stream.format.num_variants);
   for (SymbolLikelihood& symbol : read)

@@ -45,7 +45,7 @@ std::vector<Alignment> Align(const std::vector<float>& clip, const std::vector<f
   const double end_s = std::min(Seconds(clip), probe_start_s + probe_s);
   const auto seed = Get(VerifyStretch(aligner, probe_start_s, end_s, rough_stream_s + 0.04, true, LoaderOf(stream)));
   if (!seed) return {};
-  return Get(aligner.Track(*seed, 0, Seconds(clip), LoaderOf(stream)));
+  return Get(aligner.Follow(*seed, 0, Seconds(clip), LoaderOf(stream)));
 }
 
 // Whether pieces are in order, inside the clip and do not overlap.
@@ -262,7 +262,7 @@ TEST_CASE("Aligner: clips too short or silent to say anything are refused", "[al
   }
   const std::vector<float> silence(4 * kDetectRateHz, 0.0F);
   CHECK_FALSE(Get(VerifyStretch(Aligner(silence), 0, 4, 10, true, LoaderOf(TheStream()))));
-  CHECK(Get(Aligner(silence).Track({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, LoaderOf(TheStream())))
+  CHECK(Get(Aligner(silence).Follow({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, LoaderOf(TheStream())))
             .empty());
   const std::vector<float> silent_stream(20 * kDetectRateHz, 0.0F);
   const auto clip = ClipOf(TheStream(), 10, 4);
@@ -275,7 +275,7 @@ TEST_CASE("Aligner: an error of the loader is passed on", "[aligner]") {
   const auto seed = VerifyStretch(Aligner(clip), 0, 4, 10, true, failing);
   REQUIRE_FALSE(seed);
   CHECK(seed.error().code == ErrorCode::kDataLoss);
-  const auto pieces = Aligner(clip).Track({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, failing);
+  const auto pieces = Aligner(clip).Follow({.clip_start_s = 0, .clip_end_s = 4, .stream_start_s = 10}, 0, 4, failing);
   REQUIRE_FALSE(pieces);
   CHECK(pieces.error().code == ErrorCode::kDataLoss);
 }

@@ -443,6 +443,10 @@ TEST_CASE("ReadMonoClip: a clip that breaks off gives what is there, from one se
   const std::string wav = WriteWav(folder.File("source.wav"), noise, kSampleRateHz, 1);
   const std::pair<const char*, const char*> formats[] = {{"a.wav", ""},
                                                          {"a.aiff", ""},
+                                                         {"rf64.wav", "-rf64 always"},
+                                                         {"a.w64", ""},
+                                                         {"a.caf", ""},
+                                                         {"a.au", ""},
                                                          {"a.flac", ""},
                                                          {"a.mp3", "-c:a libmp3lame"},
                                                          {"a.mp4", "-c:a aac -b:a 128k -movflags +faststart"},
@@ -466,6 +470,24 @@ TEST_CASE("ReadMonoClip: a clip that breaks off gives what is there, from one se
 
     WriteBytes(path, bytes.substr(0, bytes.size() * 2 / 10));
     CHECK_FALSE(ReadMonoClip(path, 60));
+  }
+}
+
+TEST_CASE("AudioReader: files of plain samples that are whole are not said to break off", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const std::string wav = WriteWav(folder.File("source.wav"), Noise(kSampleRateHz), kSampleRateHz, 1);
+  const std::pair<const char*, const char*> formats[] = {{"rf64.wav", "-rf64 always"},
+                                                         {"a.w64", ""},
+                                                         {"a.caf", ""},
+                                                         {"a.au", ""},
+                                                         {"a.aiff", ""},
+                                                         {"a24.aiff", "-c:a pcm_s24be"},
+                                                         {"alaw.wav", "-c:a pcm_alaw"}};
+  for (const auto& [name, options] : formats) {
+    CAPTURE(name);
+    REQUIRE(Convert(wav, options, folder.File(name)));
+    CHECK(ReadAll(folder.File(name), 4096).value().size() == kSampleRateHz);
   }
 }
 

@@ -55,9 +55,9 @@ TEST_CASE("BitPlanes: counts are those of comparing bit by bit", "[bit_planes]")
           seen.insert(place);
           const int expected = CountNaively(words, place, bits);
           REQUIRE(CountAt(counts, column) == expected);
-          for (const int least : {0, 1, num_wanted / 2, num_wanted, num_wanted + 1}) {
-            REQUIRE((AtLeast(counts, least)[static_cast<std::size_t>(column / 64)] >> (column % 64) & 1) ==
-                    (expected >= least ? 1U : 0U));
+          for (const int min : {0, 1, num_wanted / 2, num_wanted, num_wanted + 1}) {
+            REQUIRE((AtLeast(counts, min)[static_cast<std::size_t>(column / 64)] >> (column % 64) & 1) ==
+                    (expected >= min ? 1U : 0U));
           }
         }
       }

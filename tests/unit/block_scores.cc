@@ -1,41 +1,26 @@
 #include "dsp/scoring/block_scores.h"
 
-#include <hwy/targets.h>
-
 #include <array>
 #include <catch2/catch.hpp>
 #include <vector>
 
 #include "dsp/tracing/trace_code.h"
 #include "tests/support/random.h"
+#include "tests/support/vector_targets.h"
 
 namespace earmark {
 namespace {
 
 using TileScores = std::array<std::int32_t, kAccountsPerTile>;
 
-// All of the processor's kinds of vectors in turn, also the narrower ones, which would otherwise not be used here.
-template <typename Check>
-void WithEachTarget(const Check& check) {
-  const std::int64_t all = hwy::SupportedTargets();
-  for (std::int64_t rest = all; rest != 0; rest &= rest - 1) {
-    hwy::SetSupportedTargetsForTest(rest & -rest);
-    hwy::GetChosenTarget().DeInit();
-    INFO("vectors of target " << hwy::TargetName(rest & -rest));
-    check();
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().DeInit();
-}
-
-// `symbols`: ascending. Steps of up to `most` either way.
-ScoreTable RandomTable(int num_variants, const std::vector<std::int64_t>& symbols, int most, Random& random) {
+// `symbols`: ascending. Steps of up to `max` either way.
+ScoreTable RandomTable(int num_variants, const std::vector<std::int64_t>& symbols, int max, Random& random) {
   ScoreTable table{.num_variants = num_variants, .step = 1, .symbols = {}};
   for (const std::int64_t symbol : symbols) {
     SymbolScores scores{.symbol = symbol, .steps = {}};
     for (int k = 0; k < num_variants; ++k) {
       scores.steps[static_cast<std::size_t>(k)] =
-          static_cast<std::int16_t>(static_cast<int>(random.Below(static_cast<std::uint64_t>(2 * most + 1))) - most);
+          static_cast<std::int16_t>(static_cast<int>(random.Below(static_cast<std::uint64_t>(2 * max + 1))) - max);
     }
     table.symbols.push_back(scores);
   }
@@ -74,11 +59,11 @@ void CheckTable(const ScoreTable& table, Random& random) {
   for (std::size_t a = 0; a < kAccountsPerTile; ++a) expected[a] = NaiveScore(table, bytes.data() + a * stride);
   const KeystreamTile tile{.bytes = bytes.data(), .stride = stride};
   TileScores scores{};
-  scores.fill(codes.least);
+  scores.fill(codes.min);
   AddScoresOneByOne(codes.blocks, tile, scores);
   CHECK(scores == expected);
   WithEachTarget([&] {
-    scores.fill(codes.least);
+    scores.fill(codes.min);
     AddScores(codes.blocks, tile, scores);
     CHECK(scores == expected);
   });
@@ -116,11 +101,11 @@ TEST_CASE("Block scores: sums of the widest scores do not run over", "[block_sco
   Random random(3);
   for (const int q : {2, 4, 8}) {
     // The nibble's symbols together span 65,535 steps or a little less, and all have the same best variant.
-    const int most = 65'535 / (2 * 4 / BitsPerSymbol(q));
+    const int max = 65'535 / (2 * 4 / BitsPerSymbol(q));
     ScoreTable table = RandomTable(q, SymbolsOfBlocks(q, 8), 0, random);
     for (auto& symbol : table.symbols) {
-      symbol.steps[0] = static_cast<std::int16_t>(-most);
-      symbol.steps[static_cast<std::size_t>(q - 1)] = static_cast<std::int16_t>(most);
+      symbol.steps[0] = static_cast<std::int16_t>(-max);
+      symbol.steps[static_cast<std::size_t>(q - 1)] = static_cast<std::int16_t>(max);
     }
     CheckTable(table, random);
   }
@@ -134,7 +119,7 @@ TEST_CASE("Block scores: blocks without symbols are left out", "[block_scores]")
   CHECK(codes.blocks[1].block == 5);
   CHECK(codes.blocks[2].block == 1'000'000);
   CHECK(MakeCodeScores({}).blocks.empty());
-  CHECK(MakeCodeScores({}).least == 0);
+  CHECK(MakeCodeScores({}).min == 0);
 }
 
 }  // namespace

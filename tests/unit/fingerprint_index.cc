@@ -21,9 +21,9 @@ std::vector<std::uint64_t> WordsOf(std::span<const float> mono) {
 // Three streams of half a minute.
 struct Library {
   Library() {
-    for (int track = 0; track < 3; ++track) {
-      streams.push_back(HalveRate(track < 2 ? SpeechLike(30, static_cast<std::uint64_t>(60 + track)) : MusicLike(30, 62)));
-      index.Add(track, 0, WordsOf(streams.back()));
+    for (int source = 0; source < 3; ++source) {
+      streams.push_back(HalveRate(source < 2 ? SpeechLike(30, static_cast<std::uint64_t>(60 + source)) : MusicLike(30, 62)));
+      index.Add(source, 0, WordsOf(streams.back()));
     }
     index.Finish();
   }
@@ -62,13 +62,13 @@ ClipFingerprint ClipOfWords(std::span<const std::uint64_t> words, double wrong, 
 }
 
 TEST_CASE("FingerprintIndex: a clip is found in its stream at its place", "[fingerprint_index]") {
-  for (int track = 0; track < 3; ++track) {
+  for (int source = 0; source < 3; ++source) {
     for (const double start_s : {0.0, 7.123, 13.377, 26.0}) {
-      const auto clip = CutSeconds(TheLibrary().streams[static_cast<std::size_t>(track)], start_s, start_s + 4, kDetectRateHz);
+      const auto clip = CutSeconds(TheLibrary().streams[static_cast<std::size_t>(source)], start_s, start_s + 4, kDetectRateHz);
       for (const auto& changed : {clip, Scaled(clip, 0.03), WithNoise(clip, 10, 1), LowPassed(clip, 3000, kDetectRateHz, 1)}) {
         const auto matches = Search(changed);
         REQUIRE_FALSE(matches.empty());
-        CHECK(matches[0].track == track);
+        CHECK(matches[0].source == source);
         CHECK(std::abs(matches[0].stream_s - start_s) < 0.03);
         CHECK(matches[0].strength > 10);
       }
@@ -108,7 +108,7 @@ TEST_CASE("FingerprintIndex: the search is that of comparing everywhere", "[fing
     }
     const auto matches = index.Search(clip, 5, 2);
     REQUIRE_FALSE(matches.empty());
-    CHECK(matches[0].track == 9);
+    CHECK(matches[0].source == 9);
     CHECK(matches[0].stream_s == Approx(static_cast<double>(100 + place) * kFingerprintWordS - clip.PhaseOffset(0)).margin(1e-9));
     CHECK(matches[0].strength == Approx((masked - 2 * wrong) / std::sqrt(masked)).epsilon(1e-6));
     for (std::size_t i = 1; i < matches.size(); ++i) CHECK(matches[i].strength <= matches[i - 1].strength);
@@ -192,13 +192,13 @@ TEST_CASE("FingerprintIndex: chunks that follow each other are one, a gap parts 
 TEST_CASE("FingerprintIndex: bounds on the number of matches hold, and repeats are all found", "[fingerprint_index]") {
   const auto jingle = RandomWords(60, 8);
   FingerprintIndex index;
-  for (int track = 0; track < 6; ++track) {
+  for (int source = 0; source < 6; ++source) {
     std::vector<std::uint64_t> words;
     for (std::uint64_t i = 0; i < 4; ++i) {
-      for (const auto word : RandomWords(90, 1000 + 10 * static_cast<std::uint64_t>(track) + i)) words.push_back(word);
+      for (const auto word : RandomWords(90, 1000 + 10 * static_cast<std::uint64_t>(source) + i)) words.push_back(word);
       words.insert(words.end(), jingle.begin(), jingle.end());
     }
-    index.Add(track, 0, words);
+    index.Add(source, 0, words);
   }
   index.Finish();
   const auto clip = ClipOfWords(jingle, 0.05, 2);
@@ -207,9 +207,9 @@ TEST_CASE("FingerprintIndex: bounds on the number of matches hold, and repeats a
   for (const auto& match : index.Search(clip, 100, 100)) strong += match.strength > 20 ? 1 : 0;
   CHECK(strong == 24);
   CHECK(index.Search(clip, 7, 100).size() == 7);
-  std::vector<int> of_track(6);
-  for (const auto& match : index.Search(clip, 100, 2)) ++of_track[static_cast<std::size_t>(match.track)];
-  for (const int count : of_track) CHECK(count == 2);
+  std::vector<int> of_source(6);
+  for (const auto& match : index.Search(clip, 100, 2)) ++of_source[static_cast<std::size_t>(match.source)];
+  for (const int count : of_source) CHECK(count == 2);
 }
 
 TEST_CASE("FingerprintIndex: a clip longer than a stream finds nothing in it", "[fingerprint_index]") {
@@ -238,7 +238,7 @@ TEST_CASE("FingerprintIndex: places are found across blocks, and after more was 
     const auto matches = searched.Search(clip, 1, 1, FingerprintIndex::kQuickBits);
     if (matches.empty() || matches[0].strength < 20) return std::int64_t{-1};
     const auto found = static_cast<std::int64_t>(std::lround((matches[0].stream_s + clip.PhaseOffset(0)) / kFingerprintWordS));
-    return matches[0].track == 0 ? found : found + 700'000;
+    return matches[0].source == 0 ? found : found + 700'000;
   };
   for (const std::size_t word :
        {0UL, 524'230UL, 524'263UL, 524'288UL, 699'950UL, 700'000UL, 899'950UL, 899'970UL, 1'048'550UL, 1'499'950UL}) {

@@ -437,7 +437,7 @@ TEST_CASE("InPacketMarker: SILK frames that carry a moved gain on stay, and so d
     const bool voiced = gain.signal == SilkSignal::kVoiced;
     const bool moved = !marker.Mark(slot, packet).erased;
     if (moved) {
-      CHECK(gain.ltp_gain <= options.most_ltp_gain);
+      CHECK(gain.ltp_gain <= options.max_ltp_gain);
       CHECK_FALSE(voiced_moved);
       CHECK((slot % 2 == 0 || (!voiced && !was_voiced)));
       ++num_moved[voiced ? 1 : 0][static_cast<std::size_t>(slot % 2)];

@@ -53,7 +53,7 @@ ReadingSpectra SpectraOf(const std::vector<float>& clip) { return SpectraOf(clip
 struct Quality {
   double right = 0;        // share of symbols at which the sent variant is the likeliest
   double information = 0;  // mean of the log-likelihood of the sent variant over the mean of all, in nats, as a score counts it
-  double most = 0;         // mean over symbols of the largest difference between variants
+  double max = 0;          // mean over symbols of the largest difference between variants
 };
 
 // Of the symbols that lie wholly in loud sound.
@@ -73,11 +73,11 @@ Quality QualityOf(const LogLikelihoodTable& table, const ReadingSpectra& spectra
     for (std::size_t k = 0; k < 4; ++k) sum += std::exp(static_cast<double>(table[s][k] - table[s][best]));
     quality.information += std::log(4 * std::exp(static_cast<double>(table[s][sent] - table[s][best])) / sum * 0.99 + 0.01);
     const auto [low, high] = std::minmax_element(table[s].begin(), table[s].begin() + 4);
-    quality.most += *high - *low;
+    quality.max += *high - *low;
   }
   quality.right /= count;
   quality.information /= count;
-  quality.most /= count;
+  quality.max /= count;
   return quality;
 }
 
@@ -120,9 +120,9 @@ TEST_CASE("Readers: a clip from elsewhere tells nearly nothing", "[readers]") {
       const auto spectra = SpectraOf(wrong);
       const auto table = reader.read(spectra);
       const Quality quality = QualityOf(table, spectra);
-      INFO(reader.name << ": " << quality.most << " of " << right_place.most);
+      INFO(reader.name << ": " << quality.max << " of " << right_place.max);
       CHECK(AllFinite(table));
-      CHECK(quality.most < 0.35 * right_place.most);
+      CHECK(quality.max < 0.35 * right_place.max);
       CHECK(quality.information < 0.15);
     }
     const auto spectra = SpectraOf(shifted_by_20_ms);

@@ -22,12 +22,16 @@ TEST_CASE("Text: what cannot be seen is shown, and what is no UTF-8 stays one by
 }
 
 TEST_CASE("Text: new names have nothing that cannot be seen, and old ones stay names", "[text]") {
-  for (const char* name : {"alice", "Zoë Smith", "名前", "🎧", "o'neil"}) CHECK(CheckNewName("account", name));
-  for (const char* name : {"a\u202E"
-                           "b",
-                           "a\u200B", "\u00A0a", " alice", "alice ",
-                           "a\u200D"
-                           "b"}) {
+  for (const char* name :
+       {"alice", "Zoë Smith", "名前", "🎧", "o'neil", "👩‍💻", "می‌خواهم", "क्‍ष", "❤️"})
+    CHECK(CheckNewName("account", name));
+  for (const char* name :
+       {"a\u202E"
+        "b",
+        "a\u200B", "\u00A0a", " alice", "alice ",
+        "a\u200D"
+        "b",
+        "\u200D名", "名\u200D", "\u3164", "a\u2800", "\u115F", "\u0301", "a \u0301", "\uE000", "a\uFFFD", "Zoe\u0308"}) {
     INFO(Printable(name));
     CHECK(CheckName("account", name));
     const auto refused = CheckNewName("account", name);

@@ -73,8 +73,8 @@ TEST_CASE("VariantEncoder: packets of a slot have one shape and one length, or a
         CHECK(constant);
         CHECK(first_length == static_cast<std::size_t>(bitrate / 8 / kPacketsPerSecond));
         // libopus doubts about the pitch of a square wave
-        const double most = material.name == std::string("full scale") ? 0.35 : 0.06;
-        CHECK(static_cast<double>(erased) <= most * static_cast<double>(slots));
+        const double max = material.name == std::string("full scale") ? 0.35 : 0.06;
+        CHECK(static_cast<double>(erased) <= max * static_cast<double>(slots));
         num_slots += slots;
         num_erased += erased;
       }

@@ -78,7 +78,7 @@ class StoreCheck {
   static constexpr int kFindingsAtATime = 1000;
 
   // What holds for a source that was read to its end.
-  struct Track {
+  struct SourceExtent {
     std::int64_t end_packet = 0;
     std::int64_t num_packets = 0;
   };
@@ -92,10 +92,10 @@ class StoreCheck {
     if (sources->empty()) sources->push_back({.source = 0, .name = "", .settings = ""});  // marked from a file
     std::int64_t end_packet = 0;
     for (const SourceRecord& source : *sources) {
-      auto track = CheckSource(stream, source.source);
-      if (!track) return Damaged(stream, track.error());
-      end_packet = std::max(end_packet, track->end_packet);
-      if (!stream.live && track->num_packets != track->end_packet)
+      auto extent = CheckSource(stream, source.source);
+      if (!extent) return Damaged(stream, extent.error());
+      end_packet = std::max(end_packet, extent->end_packet);
+      if (!stream.live && extent->num_packets != extent->end_packet)
         Damage(stream, "the reference has gaps, and a recording has none");
     }
     if (end_packet != stream.num_packets) {
@@ -116,10 +116,10 @@ class StoreCheck {
     return {};
   }
 
-  Result<Track> CheckSource(const StreamRecord& stream, int source) {
+  Result<SourceExtent> CheckSource(const StreamRecord& stream, int source) {
     std::optional<Key> seal;
     if (master_ && stream.key_id == master_->id) seal = DeriveStreamKeys(master_->key, stream.id, stream.salt).seal;
-    Track track;
+    SourceExtent extent;
     for (std::int64_t at = 0; at < std::max<std::int64_t>(1, stream.num_packets); at += kPacketsAtATime) {
       const double done =
           static_cast<double>(num_packets_before_ + at) / static_cast<double>(std::max<std::int64_t>(1, num_packets_));
@@ -128,20 +128,20 @@ class StoreCheck {
       if (!chunks) return Pass(chunks);
       for (const ReferenceChunk& chunk : *chunks) {
         if (chunk.first_packet < at) continue;  // reaches over from the chunks before
-        CheckChunk(stream, source, chunk, seal, track);
+        CheckChunk(stream, source, chunk, seal, extent);
       }
     }
-    return track;
+    return extent;
   }
 
   void CheckChunk(const StreamRecord& stream, int source, const ReferenceChunk& chunk, const std::optional<Key>& seal,
-                  Track& track) {
+                  SourceExtent& extent) {
     ++counts_.chunks;
     const std::string where =
         "the chunk of source " + std::to_string(source) + " at packet " + std::to_string(chunk.first_packet);
-    if (chunk.first_packet < track.end_packet) Damage(stream, where + " overlaps the one before");
-    track.end_packet = std::max(track.end_packet, chunk.first_packet + chunk.num_packets);
-    track.num_packets += chunk.num_packets;
+    if (chunk.first_packet < extent.end_packet) Damage(stream, where + " overlaps the one before");
+    extent.end_packet = std::max(extent.end_packet, chunk.first_packet + chunk.num_packets);
+    extent.num_packets += chunk.num_packets;
     if (!seal) return;
     const auto opened = ReferenceChunkData::Open(chunk.sealed, *seal,
                                                  {.stream_id = stream.id, .source = source, .first_packet = chunk.first_packet});

@@ -25,8 +25,8 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 constexpr double kClipSeconds = 4;
-constexpr double kLeastSeconds = 60;  // of recording
-constexpr double kMostSeconds = 3600;
+constexpr double kMinSeconds = 60;  // of recording
+constexpr double kMaxSeconds = 3600;
 constexpr char kStream[] = "town-hall";
 constexpr char kFfmpegAdvice[] = "it makes the leaked clip: apt-get install ffmpeg";
 
@@ -105,10 +105,10 @@ double ChooseStart(std::span<const float> samples, std::mt19937_64& random) {
     const auto begin = level_db.begin() + static_cast<std::ptrdiff_t>(first);
     stretches.emplace_back(std::count_if(begin, begin + kClipFrames, [&](double level) { return level > speech_db; }), first);
   }
-  const std::ptrdiff_t most = std::max_element(stretches.begin(), stretches.end())->first;
+  const std::ptrdiff_t max = std::max_element(stretches.begin(), stretches.end())->first;
   std::vector<std::size_t> good;
   for (const auto& [active, first] : stretches) {
-    if (static_cast<double>(active) >= 0.9 * static_cast<double>(most)) good.push_back(first);
+    if (static_cast<double>(active) >= 0.9 * static_cast<double>(max)) good.push_back(first);
   }
   return static_cast<double>(good[std::uniform_int_distribution<std::size_t>(0, good.size() - 1)(random)]) / 50;
 }
@@ -180,12 +180,12 @@ class Demo {
   // Whatever could go wrong is found before the long work.
   Result<void> Prepare() {
     if (auto there = RunProgram({"ffmpeg", "-version"}, kFfmpegAdvice); !there) return there;
-    auto clip = ReadMonoClip(audio_, kMostSeconds);
+    auto clip = ReadMonoClip(audio_, kMaxSeconds);
     if (!clip) return Pass(clip);
     seconds_ = static_cast<double>(clip->samples.size()) / kSampleRateHz;
-    if (seconds_ < kLeastSeconds) {
+    if (seconds_ < kMinSeconds) {
       return Fail(ErrorCode::kInvalidArgument, audio_ + ": the demo wants a recording of " +
-                                                   std::to_string(static_cast<int>(kLeastSeconds)) + " s or more, got " +
+                                                   std::to_string(static_cast<int>(kMinSeconds)) + " s or more, got " +
                                                    std::to_string(static_cast<int>(seconds_)) + " s");
     }
     start_s_ = ChooseStart(clip->samples, random_);

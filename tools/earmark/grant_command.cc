@@ -23,10 +23,10 @@ struct GrantState {
 
 // Microseconds of stream time.
 Result<std::int64_t> ParseSeconds(const std::string& option, const std::string& text) {
-  constexpr double kMostSeconds = 1e9;
+  constexpr double kMaxSeconds = 1e9;
   double seconds = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
-  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0 && seconds <= kMostSeconds)) {
+  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0 && seconds <= kMaxSeconds)) {
     return Fail(ErrorCode::kInvalidArgument,
                 option + ": wanted seconds from the start of the stream, such as 90 or 12.5, got '" + text + "'");
   }

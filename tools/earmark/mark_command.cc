@@ -19,7 +19,7 @@
 namespace earmark::cli {
 namespace {
 
-constexpr std::size_t kMostListBytes = 64 << 20;  // two million accounts of thirty bytes
+constexpr std::size_t kMaxListBytes = 64 << 20;  // two million accounts of thirty bytes
 
 tl::unexpected<Error> NoList(Error error) {
   if (error.code == ErrorCode::kCancelled) return Fail(error.code, error.message);
@@ -28,7 +28,7 @@ tl::unexpected<Error> NoList(Error error) {
 
 // Each once, in the order of the file.
 Result<Listeners> ReadListeners(const std::string& path, const Progress& progress) {
-  auto text = ReadTextFile(path, kMostListBytes, [&] { return progress("reading the listeners", -1); });
+  auto text = ReadTextFile(path, kMaxListBytes, [&] { return progress("reading the listeners", -1); });
   if (!text) return NoList(text.error());
   Listeners listeners{.accounts = {}, .file = path};
   std::set<std::string> seen;

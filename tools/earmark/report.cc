@@ -15,7 +15,7 @@ namespace earmark::cli {
 namespace {
 
 constexpr std::int64_t kSecondUs = 1'000'000;
-constexpr std::int64_t kMostUnitsBack = 1'000'000;
+constexpr std::int64_t kMaxUnitsBack = 1'000'000;
 
 int Number(const std::string& digits) { return digits.empty() ? 0 : std::stoi(digits); }
 
@@ -25,7 +25,7 @@ std::optional<std::int64_t> Span(const std::string& text) {
   std::smatch parts;
   if (!std::regex_match(text, parts, pattern)) return std::nullopt;
   const std::int64_t count = Number(parts[1]);
-  if (count > kMostUnitsBack) return std::nullopt;
+  if (count > kMaxUnitsBack) return std::nullopt;
   switch (parts[2].str()[0]) {
     case 'd':
       return count * 86400 * kSecondUs;

@@ -70,8 +70,8 @@ class Shares {
 }  // namespace
 
 ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
-  constexpr int kRounds = 3;           // the tilt is that of the stretch, which the tilt finds
-  constexpr double kLeastAgainst = 3;  // a pause says so much for or against anybody
+  constexpr int kRounds = 3;         // the tilt is that of the stretch, which the tilt finds
+  constexpr double kMinAgainst = 3;  // a pause says so much for or against anybody
   const Shares shares(reading, code_key, account);
   const std::vector<double>& at_s = shares.at_s();
   std::pair<std::size_t, std::size_t> rise{0, at_s.size()};
@@ -83,7 +83,7 @@ ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& co
   const auto [first, last] = rise;
   if (first == last) return reading.clip;
   // Where no more is against it than this, it may as well go on to the end of the piece.
-  const double little = std::max(kLeastAgainst, 0.02 * (sums[last] - sums[first]));
+  const double little = std::max(kMinAgainst, 0.02 * (sums[last] - sums[first]));
   ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
   for (const SourcePiece& piece : reading.hypothesis.pieces) {
     if (!piece.is_firm) continue;

@@ -14,26 +14,26 @@
 namespace earmark {
 namespace {
 
-constexpr int kMostMatches = 24;      // of a search, tested by waveform …
-constexpr int kMostWeakMatches = 12;  // … of which only these may be so weak that chance gives such, …
+constexpr int kMaxMatches = 24;      // of a search, tested by waveform …
+constexpr int kMaxWeakMatches = 12;  // … of which only these may be so weak that chance gives such, …
 // … and fewer once a few stretches were searched thoroughly: long clips are mostly of unknown sound
-constexpr int kMostWeakMatchesLater = 2;
+constexpr int kMaxWeakMatchesLater = 2;
 constexpr int kThoroughProbes = 3;
-constexpr int kMostMatchesPerTrack = 16;  // music made of loops repeats one sound again and again
+constexpr int kMaxMatchesPerSource = 16;  // music made of loops repeats one sound again and again
 // of clip over all hypotheses of one track, so that a long clip of loops costs no more than a long clip …
-constexpr double kMostReadS = 120;
-constexpr int kLeastHypotheses = 4;  // … but these are read at any length
+constexpr double kMaxReadS = 120;
+constexpr int kMinHypotheses = 4;  // … but these are read at any length
 // of a rough match that is tested at all: wrong places of any clip reach 4, right ones 5 even under another voice
-constexpr double kLeastStrength = 4.5;
+constexpr double kMinStrength = 4.5;
 // … and at other speeds, where nothing else was found, which costs ten times as much; 1 % of speed leaves right places at 17
-constexpr double kLeastSpeedStrength = 6.5;
+constexpr double kMinSpeedStrength = 6.5;
 constexpr double kBeyondDoubt = 16;     // of a verified place: chance reaches 9.5
 constexpr double kClearStrength = 6.5;  // chance reaches 5.5 in a hundred hours
-constexpr int kMostSpeedMatches = 3;
-constexpr double kAroundMatchS = 0.25;         // of clip on either side of what matched, compared as well
-constexpr double kStandsAlone = 11;            // a verified stretch this strong counts even where no single block of it is seen
-constexpr double kLeastShareOfBest = 0.75;     // weaker alignments of the same stretch are chance …
-constexpr double kLeastShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
+constexpr int kMaxSpeedMatches = 3;
+constexpr double kAroundMatchS = 0.25;       // of clip on either side of what matched, compared as well
+constexpr double kStandsAlone = 11;          // a verified stretch this strong counts even where no single block of it is seen
+constexpr double kMinShareOfBest = 0.75;     // weaker alignments of the same stretch are chance …
+constexpr double kMinShareOfSharpest = 0.5;  // … and blunter ones the same played once more, or said
 constexpr double kClearlySharper = 1.05;
 constexpr double kSameS = 0.05;  // of stream time: one and the same place
 
@@ -159,24 +159,24 @@ class HypothesisSearch {
   Result<std::vector<Seed>> SeedsIn(const Signal& signal, const ProbePlan::Stretch& probe) {
     const bool thorough = num_searched_++ < kThoroughProbes;
     const ClipFingerprint fingerprint = FingerprintClip(signal.Cut(probe.start_s, probe.end_s), kDetectRateHz);
-    auto matches = catalog_.index.Search(fingerprint, kMostMatches, kMostMatchesPerTrack,
+    auto matches = catalog_.index.Search(fingerprint, kMaxMatches, kMaxMatchesPerSource,
                                          thorough ? FingerprintIndex::kThoroughBits : FingerprintIndex::kQuickBits);
-    std::erase_if(matches, [](const auto& match) { return match.strength < kLeastStrength; });
-    const auto most_weak = static_cast<std::size_t>(thorough ? kMostWeakMatches : kMostWeakMatchesLater);
-    while (matches.size() > most_weak && matches.back().strength < kClearStrength) matches.pop_back();
+    std::erase_if(matches, [](const auto& match) { return match.strength < kMinStrength; });
+    const auto max_weak = static_cast<std::size_t>(thorough ? kMaxWeakMatches : kMaxWeakMatchesLater);
+    while (matches.size() > max_weak && matches.back().strength < kClearStrength) matches.pop_back();
     std::map<std::pair<double, double>, Aligner::Stretch> stretches;
-    auto seeds = Verify(signal, probe, matches, stretches, false);
+    auto seeds = VerifyMatches(signal, probe, matches, stretches, false);
     if (seeds && seeds->empty()) {
-      std::erase_if(matches, [](const auto& match) { return match.strength < kLeastSpeedStrength; });
-      matches.resize(std::min<std::size_t>(matches.size(), kMostSpeedMatches));
-      seeds = Verify(signal, probe, matches, stretches, true);
+      std::erase_if(matches, [](const auto& match) { return match.strength < kMinSpeedStrength; });
+      matches.resize(std::min<std::size_t>(matches.size(), kMaxSpeedMatches));
+      seeds = VerifyMatches(signal, probe, matches, stretches, true);
     }
     return seeds;
   }
 
-  Result<std::vector<Seed>> Verify(const Signal& signal, const ProbePlan::Stretch& probe,
-                                   const std::vector<FingerprintIndex::Match>& matches,
-                                   std::map<std::pair<double, double>, Aligner::Stretch>& stretches, bool all_speeds) {
+  Result<std::vector<Seed>> VerifyMatches(const Signal& signal, const ProbePlan::Stretch& probe,
+                                          const std::vector<FingerprintIndex::Match>& matches,
+                                          std::map<std::pair<double, double>, Aligner::Stretch>& stretches, bool all_speeds) {
     std::vector<Seed> seeds;
     for (const auto& match : matches) {
       const double start_s = std::max(probe.start_s, probe.start_s + match.from_s - kAroundMatchS);
@@ -186,13 +186,13 @@ class HypothesisSearch {
       if (stretch == stretches.end())
         stretch = stretches.emplace(std::pair(start_s, end_s), signal.aligner.Prepare(start_s, end_s)).first;
       auto alignment =
-          Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.track));
+          Aligner::Verify(stretch->second, match.stream_s + start_s - probe.start_s, all_speeds, LoaderOf(match.source));
       if (!alignment) return Pass(alignment);
       if (!*alignment) continue;
       const bool known = std::any_of(seeds.begin(), seeds.end(), [&](const Seed& s) {
-        return s.source == match.track && IsSamePlace(s.alignment, **alignment);
+        return s.source == match.source && IsSamePlace(s.alignment, **alignment);
       });
-      if (!known) seeds.push_back({.source = match.track, .signal = signal.index, .alignment = **alignment});
+      if (!known) seeds.push_back({.source = match.source, .signal = signal.index, .alignment = **alignment});
     }
     const auto all = seeds;
     std::erase_if(seeds, [&](const Seed& weak) {
@@ -210,8 +210,8 @@ class HypothesisSearch {
     const Alignment& b = strong.alignment;
     if (Overlap(a.clip_start_s, a.clip_end_s, b.clip_start_s, b.clip_end_s) <= 0.5 * (a.clip_end_s - a.clip_start_s))
       return false;
-    if (StreamOf(weak.source) == StreamOf(strong.source) && a.strength < kLeastShareOfBest * b.strength) return true;
-    return SharpnessByLength(a) < kLeastShareOfSharpest * SharpnessByLength(b);
+    if (StreamOf(weak.source) == StreamOf(strong.source) && a.strength < kMinShareOfBest * b.strength) return true;
+    return SharpnessByLength(a) < kMinShareOfSharpest * SharpnessByLength(b);
   }
 
   // Half of the stretch or more lies, beyond doubt, in places that were verified: what matches there weakly is chance.
@@ -259,7 +259,7 @@ class HypothesisSearch {
   Result<std::vector<SourcePiece>> Follow(const Seed& seed) {
     const auto signal = SignalAt(seed.signal);
     if (!signal) return Pass(signal);
-    auto alignments = (*signal)->aligner.Track(seed.alignment, 0, (*signal)->seconds(), LoaderOf(seed.source));
+    auto alignments = (*signal)->aligner.Follow(seed.alignment, 0, (*signal)->seconds(), LoaderOf(seed.source));
     if (!alignments) return Pass(alignments);
     if (alignments->empty() && seed.alignment.strength >= kStandsAlone) alignments->push_back(seed.alignment);
     std::vector<SourcePiece> pieces;
@@ -316,9 +316,9 @@ class HypothesisSearch {
       }
     }
     const auto alike = std::count_if(hypotheses_.begin(), hypotheses_.end(), is_alike);
-    const auto most =
-        std::clamp(static_cast<int>(kMostReadS / signals_.begin()->second.seconds()), kLeastHypotheses, kMostMatchesPerTrack);
-    if ((rival || !joined) && alike < most) hypotheses_.push_back({.pieces = pieces});
+    const auto max =
+        std::clamp(static_cast<int>(kMaxReadS / signals_.begin()->second.seconds()), kMinHypotheses, kMaxMatchesPerSource);
+    if ((rival || !joined) && alike < max) hypotheses_.push_back({.pieces = pieces});
   }
 
   // Puts pieces in order and ends each where the next one of its source begins: where they were found apart, their ends are known to a quarter of a second.

@@ -10,7 +10,7 @@ namespace earmark {
 namespace {
 
 constexpr std::size_t kFramesAtOnce = 3000;  // a minute: 6 MB
-constexpr double kMostShared = 0.6;          // of two probes: more, and they are the same
+constexpr double kMaxShared = 0.6;           // of two probes: more, and they are the same
 
 }  // namespace
 
@@ -43,14 +43,14 @@ std::optional<ProbePlan::Stretch> ProbePlan::Next() {
   std::optional<Stretch> best;
   double best_activity = 0;
   for (const auto& [a, b] : uncovered_) {
-    if (b - a < kLeastProbeS) continue;
+    if (b - a < kMinProbeS) continue;
     const double length = std::min(kProbeS, b - a);
     const int steps = std::max(0, static_cast<int>(std::ceil((b - a - length) / hop_s_ - 1e-9)));
     for (int i = 0; i <= steps; ++i) {
       const double start = std::min(a + i * hop_s_, b - length);
       const bool overlaps = std::any_of(tried_.begin(), tried_.end(), [&](const Stretch& t) {
         return std::min(t.end_s, start + length) - std::max(t.start_s, start) >
-               kMostShared * std::max(length, t.end_s - t.start_s);
+               kMaxShared * std::max(length, t.end_s - t.start_s);
       });
       if (overlaps) continue;
       const double activity = Activity(start, start + length);

@@ -27,7 +27,7 @@ class ProbePlan {
 
   static constexpr double kProbeS = 4;
   static constexpr double kLongClipS = 30;
-  static constexpr double kLeastProbeS = 1;
+  static constexpr double kMinProbeS = 1;
 
  private:
   // How much there is to see.

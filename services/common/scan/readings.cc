@@ -116,17 +116,17 @@ SymbolLikelihoods HeardInAll(const HypothesisReading& reading) {
   return HeardIn(reading, {.from_s = -kForever, .to_s = kForever});
 }
 
-std::vector<ClipStretch> StretchesToScore(const HypothesisReading& reading, std::size_t most) {
+std::vector<ClipStretch> StretchesToScore(const HypothesisReading& reading, std::size_t max) {
   constexpr double kShortestS = 3;
-  constexpr double kMostOfAll = 0.75;
+  constexpr double kMaxOfAll = 0.75;
   const double from_s = reading.clip.from_s;
   const double all_s = reading.clip.to_s - from_s;
   std::vector<ClipStretch> stretches;
   double longest_s = kShortestS;
-  while (2 * longest_s < kMostOfAll * all_s) longest_s *= 2;
-  for (double length_s = longest_s; length_s >= kShortestS && length_s < kMostOfAll * all_s; length_s /= 2) {
+  while (2 * longest_s < kMaxOfAll * all_s) longest_s *= 2;
+  for (double length_s = longest_s; length_s >= kShortestS && length_s < kMaxOfAll * all_s; length_s /= 2) {
     const auto steps = static_cast<std::size_t>(std::ceil((all_s - length_s) / (length_s / 2)));
-    if (stretches.size() + steps + 1 > most) break;
+    if (stretches.size() + steps + 1 > max) break;
     for (std::size_t i = 0; i <= steps; ++i) {
       const double start_s = from_s + std::min(static_cast<double>(i) * length_s / 2, all_s - length_s);
       stretches.push_back({.from_s = start_s, .to_s = start_s + length_s});

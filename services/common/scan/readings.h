@@ -41,7 +41,7 @@ SymbolLikelihoods HeardInAll(const HypothesisReading& reading);
 
 // Stretches of a reading that are scored apart from the whole, since a recording may hold one account's copy here and another's there: of three seconds, twice that, and so
 // on below three quarters of it all, each overlapping the next by half. The shortest are left out where there would be more than `most`.
-std::vector<ClipStretch> StretchesToScore(const HypothesisReading& reading, std::size_t most);
+std::vector<ClipStretch> StretchesToScore(const HypothesisReading& reading, std::size_t max);
 
 struct Readings {
   std::vector<HypothesisReading> of;

@@ -55,8 +55,8 @@ bool IsCertain(const SourcePiece& source_piece, const Hypothesis& hypothesis) {
   constexpr double kCertainS = 0.25;  // half of what is compared at once
   const Alignment& piece = source_piece.alignment;
   const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
-  const double most = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
-  return piece.strength >= most ||
+  const double max = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
+  return piece.strength >= max ||
          (source_piece.is_firm && piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
 }
 

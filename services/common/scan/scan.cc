@@ -30,7 +30,7 @@ Result<double> CheckClip(const ClipSignals& clip) {
     has_sound = ProbePlan(*samples, clip.release_memory).Next().has_value();
     if (clip.release_memory) clip.release_memory();
   }
-  if (seconds < ProbePlan::kLeastProbeS) {
+  if (seconds < ProbePlan::kMinProbeS) {
     char text[120];
     std::snprintf(text, sizeof text,
                   "the clip is too short to search: %.2f s; a second is the least, and two are wanted to name anybody", seconds);

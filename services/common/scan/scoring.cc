@@ -96,18 +96,18 @@ constexpr double kShareOfStretches = 0.01;
 // What to score of a reading, all of it first. Stretches that could not name anybody, by how much was read in them, are left out, since each counts as a trial.
 std::vector<ScoredStretch> WhatToScore(const HypothesisReading& reading, std::size_t num_candidates,
                                        double max_false_accusation) {
-  constexpr std::size_t kMostStretches = 200;
-  constexpr double kMostLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
+  constexpr std::size_t kMaxStretches = 200;
+  constexpr double kMaxLookedUp = 2e10;  // candidates times symbols of all stretches: some ten seconds
   std::vector<ScoredStretch> scored{std::nullopt};
   const double wanted = std::log10(max_false_accusation * kShareOfStretches) -
                         std::log10(static_cast<double>(std::max<std::size_t>(1, num_candidates)));
   double looked_up = 0;
-  for (const ClipStretch& stretch : StretchesToScore(reading, kMostStretches)) {
+  for (const ClipStretch& stretch : StretchesToScore(reading, kMaxStretches)) {
     const ScoreTable table = TableOf(reading, stretch);
     const ScoreDistribution distribution(table, ScoreDistribution::Tails::kBound);
     if (distribution.Log10Bound(std::llround(ExpectedLeakerScore(table))) > wanted) continue;
     looked_up += static_cast<double>(num_candidates) * static_cast<double>(table.symbols.size());
-    if (looked_up > kMostLookedUp) break;
+    if (looked_up > kMaxLookedUp) break;
     scored.push_back(stretch);
   }
   return scored;
@@ -183,10 +183,10 @@ class Scoring {
     if (!scores) return Pass(scores);
     const ScoreDistribution distribution(table,
                                          what ? ScoreDistribution::Tails::kBound : ScoreDistribution::Tails::kExactWherePossible);
-    const std::int64_t least = distribution.LeastScore(std::log10(max_false_accusation_) - Log10Trials(what));
+    const std::int64_t min = distribution.MinScore(std::log10(max_false_accusation_) - Log10Trials(what));
     ScoredReading& scored = scores_.of[of.reading];
     for (std::size_t i = 0; i < accounts.size(); ++i) {
-      if ((*scores)[i] < least || !of.is_candidate[i]) continue;
+      if ((*scores)[i] < min || !of.is_candidate[i]) continue;
       const double log10_p = distribution.Log10Tail((*scores)[i]);
       scored.accuses = true;
       Name({.account = accounts[i],

@@ -152,12 +152,12 @@ std::string Config::ToToml() const {
 Result<const ConfigKey*> Config::Find(const std::string& section, const std::string& key, const std::string& where) const {
   const std::string wanted = FullName(section, key);
   const ConfigKey* nearest = nullptr;
-  std::size_t least = std::string::npos;
+  std::size_t min = std::string::npos;
   for (const ConfigKey& candidate : schema_) {
     const std::size_t distance = EditDistance(FullName(candidate), wanted);
     if (distance == 0) return &candidate;
-    if (distance < least) {
-      least = distance;
+    if (distance < min) {
+      min = distance;
       nearest = &candidate;
     }
   }

@@ -37,12 +37,12 @@ Result<std::string> ReadFile(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     return Fail(ErrorCode::kInvalidArgument, "--config: wanted a file, got the folder " + path);
-  constexpr std::streamsize kMostBytes = 1 << 20;  // a device may have no end
+  constexpr std::streamsize kMaxBytes = 1 << 20;  // a device may have no end
   std::ifstream file(path, std::ios::binary);
-  std::string text(static_cast<std::size_t>(kMostBytes) + 1, '\0');
-  file.read(text.data(), kMostBytes + 1);
+  std::string text(static_cast<std::size_t>(kMaxBytes) + 1, '\0');
+  file.read(text.data(), kMaxBytes + 1);
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (file.gcount() > kMostBytes) return Fail(ErrorCode::kInvalidArgument, "--config: " + path + " is longer than 1 MB");
+  if (file.gcount() > kMaxBytes) return Fail(ErrorCode::kInvalidArgument, "--config: " + path + " is longer than 1 MB");
   if (!file.eof() || file.bad()) return Fail(ErrorCode::kNotFound, "--config: cannot read " + path);
   return text;
 }

@@ -34,8 +34,8 @@ constexpr auto kLongestPause = 5s;
 // ---- options
 
 Result<std::string> ReadText(const std::string& path, const std::string& option) {
-  constexpr std::size_t kMostBytes = 16 << 20;  // a bundle of every authority there is has half a megabyte
-  auto text = ReadTextFile(path, kMostBytes);
+  constexpr std::size_t kMaxBytes = 16 << 20;  // a bundle of every authority there is has half a megabyte
+  auto text = ReadTextFile(path, kMaxBytes);
   if (!text) return Fail(text.error().code, option + " " + text.error().message);
   if (text->empty()) return Fail(ErrorCode::kInvalidArgument, option + " " + path + ": is empty");
   return text;
