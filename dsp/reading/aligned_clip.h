@@ -30,7 +30,7 @@ struct ReadingSpectra {
   int num_frames() const { return clip.num_frames(); }
   int num_variants() const { return static_cast<int>(deviations.size()) / num_phases; }
   const Spectrogram& Deviation(int phase, int variant) const {
-    return deviations[static_cast<std::size_t>(phase * num_variants() + variant)];
+    return deviations[static_cast<std::size_t>(phase) * num_variants() + variant];
   }
   // The symbol of this phase whose deviations are heard in a frame, counted as SymbolOf counts; -1: one before these packets.
   int SymbolInPhase(int frame, int phase) const {
