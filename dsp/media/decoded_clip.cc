@@ -152,7 +152,7 @@ Result<void> ClipDecoder::DecodeTracks() {
     ++num_tracks_done_;
     if (!GoesOn(-1)) return Cancelled();
     auto reader = AudioReader::Open(path_, file_, {.track = track});
-    const Result<void> decoded = reader ? DecodeTrack(**reader) : Pass(reader);
+    Result<void> decoded = reader ? DecodeTrack(**reader) : Pass(reader);
     if (decoded) continue;
     const ErrorCode code = decoded.error().code;
     if (code != ErrorCode::kInvalidArgument && code != ErrorCode::kDataLoss) return decoded;

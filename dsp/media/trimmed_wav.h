@@ -29,7 +29,7 @@ class TrimmedWav {
 
  private:
   // more than padding, delays and a file's end trim can add, in two channels
-  static constexpr std::size_t kHeldBack = 100 * kPacketSamples;
+  static constexpr std::size_t kHeldBack = std::size_t{100} * kPacketSamples;
 
   TrimmedWav(std::unique_ptr<WavWriter> wav, int num_channels, int delay_samples)
       : wav_(std::move(wav)), num_channels_(num_channels), skip_(static_cast<std::size_t>(delay_samples * num_channels)) {}

@@ -25,7 +25,7 @@ struct BlockScores {
   std::int64_t block = 0;  // of the keystream
   // [nibble: low, high][byte of the score: low, high][table of a keystream byte][value of the nibble]. Bytes of the block that stand 16 apart have their tables side by side
   // (PlaceOf), since vectors of more than 16 bytes work on those together.
-  alignas(64) std::array<std::uint8_t, 2 * 2 * kBytes * kNibbleValues> tables{};
+  alignas(64) std::array<std::uint8_t, kBytes * 2 * 2 * kNibbleValues> tables{};
 
   static constexpr std::size_t PlaceOf(std::size_t byte) { return byte % 16 * (kBytes / 16) + byte / 16; }
   static constexpr std::size_t OffsetOf(std::size_t nibble, std::size_t score_byte, std::size_t place) {

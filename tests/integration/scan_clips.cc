@@ -9,6 +9,7 @@
 #include "services/common/marking.h"
 #include "services/common/scan/scan.h"
 #include "tests/integration/store_temp_folder.h"
+#include "tests/support/golden.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/memory_reader.h"
 #include "tests/support/synthetic_audio.h"
@@ -108,8 +109,8 @@ TEST_CASE("Scan: four pieces of a second and a half keep their digits in any ord
   }
   INFO(digits[0] << " " << digits[1] << " " << digits[2] << " of about " << apart);
   const auto [min, max] = std::minmax_element(digits.begin(), digits.end());
-  CHECK(*min > 0.7 * apart);
-  CHECK(*min > 0.85 * *max);
+  CHECK(*min > golden::kPiecesInAnyOrderOfApart * apart);
+  CHECK(*min > golden::kPiecesWorstOrderOfBest * *max);
 }
 
 TEST_CASE("Scan: a clip that plays in a loop is told round by round", "[scan_clips]") {
@@ -149,8 +150,8 @@ TEST_CASE("Scan: two accounts in one clip are both named, each with its stretch"
     const Accusation& second = Of(report, "account-8");
     INFO(ToJson(report));
     CHECK(first.clip_start_s < 0.5);
-    CHECK(std::abs(first.clip_end_s - change_s) < 1);
-    CHECK(std::abs(second.clip_start_s - change_s) < 1);
+    CHECK(std::abs(first.clip_end_s - change_s) < golden::kEdgeBetweenAccounts_s);
+    CHECK(std::abs(second.clip_start_s - change_s) < golden::kEdgeBetweenAccounts_s);
   };
   SECTION("three seconds of one, and then the other") { check(Joined({Part(room.ann, 10, 14), Part(room.ben, 14, 37)}), 4); }
   SECTION("from different places") { check(Joined({Part(room.ann, 40, 44), Part(room.ben, 10, 30)}), 4); }
@@ -167,9 +168,9 @@ TEST_CASE("Scan: an account is told with all of its copy, also where the reader 
   INFO(ToJson(report));
   CheckNamesOnly(report, {"account-7", "account-8"});
   CHECK(Of(report, "account-7").clip_start_s < 1);
-  CHECK(std::abs(Of(report, "account-7").clip_end_s - 12) < 2);
-  CHECK(std::abs(Of(report, "account-8").clip_start_s - 12) < 2);
-  CHECK(Of(report, "account-8").clip_end_s > 23);
+  CHECK(std::abs(Of(report, "account-7").clip_end_s - 12) < golden::kEdgeBetweenOverdriven_s);
+  CHECK(std::abs(Of(report, "account-8").clip_start_s - 12) < golden::kEdgeBetweenOverdriven_s);
+  CHECK(Of(report, "account-8").clip_end_s > golden::kOverdrivenEndsAfter_s);
 }
 
 TEST_CASE("Scan: a quiet leak in the middle of other talk is found", "[scan_clips]") {
@@ -206,12 +207,12 @@ TEST_CASE("Scan: the leak may be on one channel, or cancel in the mean", "[scan_
   SECTION("the other channel is its negative") {
     const ScanReport report = scan(Scaled(leak, -1));
     CheckNamesOnly(report, {"account-7"});
-    CHECK(DigitsOf(report, "account-7") > 0.9 * plain);
+    CHECK(DigitsOf(report, "account-7") > golden::kOneChannelOfPlain * plain);
   }
   SECTION("the other channel is loud noise") {
     const ScanReport report = scan(WhiteNoise(leak.size(), 4 * Rms(leak), 3));
     CheckNamesOnly(report, {"account-7"});
-    CHECK(DigitsOf(report, "account-7") > 0.9 * plain);
+    CHECK(DigitsOf(report, "account-7") > golden::kOneChannelOfPlain * plain);
   }
   SECTION("the other channel is other talk") { CheckNamesOnly(scan(HalveRate(SpeechLike(8, 5002))), {"account-7"}); }
 }

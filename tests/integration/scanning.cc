@@ -12,6 +12,7 @@
 #include "services/common/reference_recorder.h"
 #include "services/common/scan/scan.h"
 #include "tests/integration/store_temp_folder.h"
+#include "tests/support/golden.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/synthetic_audio.h"
 
@@ -128,7 +129,7 @@ TEST_CASE("Scanning: four seconds of a copy name its account and no other", "[sc
     CHECK(accusation.log10_bound >= accusation.log10_p + std::log10(static_cast<double>(report.candidates)) - 1e-9);
     CHECK(accusation.log10_bound < accusation.log10_p + std::log10(static_cast<double>(report.candidates)) + 3);
     CHECK(report.candidates == kNumAccounts);
-    CHECK(report.symbols_used > 30);
+    CHECK(report.symbols_used > golden::kFewestSymbolsOf4s);
     CHECK_FALSE(report.seconds_needed);
     REQUIRE(report.alignments.size() == 1);
     const Alignment& alignment = report.alignments[0].alignment;
@@ -265,7 +266,7 @@ TEST_CASE("Scanning: a damaged piece of the reference is a gap with a note, and 
   REQUIRE(report.accusations.size() == 1);
   CHECK(report.accusations[0].account == AccountName(7));
   // Two thirds of the clip are left; half of the digits at least.
-  CHECK(report.accusations[0].log10_p < 0.5 * whole.accusations[0].log10_p);
+  CHECK(report.accusations[0].log10_p < golden::kDamagedThirdOfWhole * whole.accusations[0].log10_p);
   REQUIRE(report.notes.size() == 1);
   CHECK(report.notes[0].find("stream 'room': 1 damaged piece of its reference, the first at 10 s") != std::string::npos);
 
@@ -408,8 +409,8 @@ TEST_CASE("Scanning: two speakers at once carry one code, and both are read", "[
     CHECK(alignment.alignment.StreamTime(2) == Approx(6).margin(0.001));
   }
   CHECK(heard == std::set<int>{0, 1});
-  CHECK(report.trials == kNumAccounts);  // one hypothesis, not two
-  CHECK(report.symbols_used < 120);      // a symbol that both carry is one
+  CHECK(report.trials == kNumAccounts);                            // one hypothesis, not two
+  CHECK(report.symbols_used < golden::kMostSymbolsOfTwoSpeakers);  // a symbol that both carry is one
 }
 
 TEST_CASE("Scanning: two speakers mixed from different listeners' copies accuse no third account", "[scanning]") {
@@ -483,7 +484,7 @@ TEST_CASE("Scanning: too little evidence is no accusation, and says how much wou
   CHECK(report.verdict == Verdict::kNoAccusation);
   REQUIRE(report.seconds_needed);
   CHECK(*report.seconds_needed > 4);
-  CHECK(*report.seconds_needed < 100);
+  CHECK(*report.seconds_needed < golden::kSecondsNeededMost_s);
 }
 
 TEST_CASE("Scanning: a bound that is no probability is refused", "[scanning]") {

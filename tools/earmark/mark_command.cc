@@ -129,7 +129,7 @@ std::vector<std::string> NotesOn(const MarkOutcome& outcome) {
 
 // "the copy of alice", and of what part of the stream unless it is all.
 std::string CopyOf(const MarkRequest& request, const MarkOutcome& outcome) {
-  const std::string copy = "the copy of " + Printable(request.account);
+  std::string copy = "the copy of " + Printable(request.account);
   if (outcome.copied == PacketRange{.first = 0, .end = outcome.num_packets}) return copy;
   char part[80];
   std::snprintf(part, sizeof part, ", who was granted %.2f to %.2f s of the stream",

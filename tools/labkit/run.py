@@ -415,7 +415,8 @@ def item_table(trials, rows):
     return tables.markdown(header, body, "ll" + "r" * len(names))
 
 
-def negative_table(trials, negatives):
+def negative_rows(trials, negatives):
+    """Header and rows."""
     header = ["not a leak", "clips of 60 s", "accusations", "rate, 95 % upper bound", "stream found", "nothing found", "refused", "goal 0 met"]
     rows = []
     for name in negatives:
@@ -427,7 +428,7 @@ def negative_table(trials, negatives):
         found = sum(t.outcome != ERROR and t.symbols_used > 0 for t in cell)
         rows.append([name, len(cell), accusations, f"{100 * tables.upper_95(accusations, len(cell)):.2f} %", found,
                      len(cell) - refused - found, refused, "yes" if accusations == 0 else "NOT MET"])
-    return tables.markdown(header, rows)
+    return header, rows
 
 
 def report(args, trials, rows, chosen, negatives):
@@ -445,7 +446,7 @@ def report(args, trials, rows, chosen, negatives):
         text.append(item_table(positive, rows) + "\n")
     negative = [t for t in trials if t.attack in NEGATIVES and (t.item in names or t.kind == "-")]
     if negatives and negative:
-        text.append(negative_table(negative, negatives) + "\n")
+        text.append(tables.markdown(*negative_rows(negative, negatives)) + "\n")
     # Failed scans count as misses and are not measured again: a flaky scan must show.
     for trial in [t for t in positive + negative if t.error][:10]:
         text.append(f"error: {trial.item}, {trial.attack}, trial {trial.trial}: {trial.error}")

@@ -35,3 +35,9 @@ def markdown(header, rows, align=None):
 
     rule = "|" + "|".join("-" * (w + 1) + ("-" if a == "l" else ":") for w, a in zip(widths, align)) + "|"
     return "\n".join([line(cells[0]), rule] + [line(row) for row in cells[1:]])
+
+
+def plain(header, rows):
+    """A table whose source has no padding, so that one figure is one cell's change. The first column is text, the others are to the right."""
+    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in [header, *rows]]
+    return "\n".join([lines[0], "|---|" + "--:|" * (len(header) - 1), *lines[1:]])
