@@ -409,8 +409,8 @@ TEST_CASE("Scanning: two speakers at once carry one code, and both are read", "[
     CHECK(alignment.alignment.StreamTime(2) == Approx(6).margin(0.001));
   }
   CHECK(heard == std::set<int>{0, 1});
-  CHECK(report.trials == kNumAccounts);                            // one hypothesis, not two
-  CHECK(report.symbols_used < golden::kMostSymbolsOfTwoSpeakers);  // a symbol that both carry is one
+  CHECK(report.trials == kNumAccounts);                           // one hypothesis, not two
+  CHECK(report.symbols_used < golden::kMaxSymbolsOfTwoSpeakers);  // a symbol that both carry is one
 }
 
 TEST_CASE("Scanning: two speakers mixed from different listeners' copies accuse no third account", "[scanning]") {

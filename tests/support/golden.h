@@ -37,7 +37,7 @@ inline constexpr int kFewestSymbolsOf4s = 30;
 
 // Symbols that a clip of 4 s has at most where two speakers of a room carry the same.
 // Measured 107. Since 2026-11-24, when every speaker was first read; unchanged.
-inline constexpr int kMostSymbolsOfTwoSpeakers = 120;
+inline constexpr int kMaxSymbolsOfTwoSpeakers = 120;
 
 // A damaged piece of reference takes a third of a clip: digits of the chance as a share of those of the whole clip.
 // Measured 0.66. Since 2026-11-26, when a damaged piece became a gap; unchanged.
@@ -49,7 +49,7 @@ inline constexpr double kSecondsNeededMost_s = 100;
 
 // Two seconds of speech between four of silence: packets, of 300, that are the same for all.
 // Measured 205 in the sound, 208 in packets. Since 2026-11-26, when they were first counted; unchanged.
-inline constexpr int kErasedPacketsLeast = 150;
-inline constexpr int kErasedPacketsMost = 270;
+inline constexpr int kErasedPacketsMin = 150;
+inline constexpr int kErasedPacketsMax = 270;
 
 }  // namespace earmark::golden
