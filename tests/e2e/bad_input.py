@@ -156,6 +156,28 @@ class BadInput(EndToEnd):
             with self.subTest(words=words[2:]):
                 self.assert_nothing_done(words, *message)
 
+    def test_all_to(self):
+        """mark --all-to: what cannot be is told before anything is made, and no file is overwritten"""
+        self.path("file").write_text("")
+        self.path("copies").mkdir()
+        self.path("copies/listener-07.opus").write_text("somebody's")
+        alone = {"for": None, "out": None}
+        for words, message in ((self.mark_words(all_to=self.path("copies"), **alone), ["copies/listener-07.opus", "exists already"]),
+                               (self.mark_words(all_to=self.path("file"), **alone), ["file", "folder"]),
+                               (self.mark_words(all_to=self.path("no/where"), **alone), ["no/where", "folder"]),
+                               (self.mark_words(all_to=self.path("new"), listeners=self.path("none.txt"), **alone), ["none.txt"]),
+                               (self.mark_words(all_to=self.path("new"), listeners=None, **alone), ["--listeners"]),
+                               (self.mark_words(all_to=self.path("new"), out=None), ["--for"]),
+                               (self.mark_words(all_to=self.path("new"), **{"for": None}), ["--out"]),
+                               (self.mark_words(all_to=self.path("new"), codec="none", format="opus", **alone), ["--format"]),
+                               (self.mark_words(format="wav"), ["--format"])):
+            with self.subTest(words=words[2:]):
+                self.assert_nothing_done(words, *message)
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.earmark("grant", "room", "carol")
+        self.path("copies/listener-07.opus").rename(self.path("copies/carol.opus"))
+        self.assert_nothing_done(self.mark_words(all_to=self.path("copies"), **alone), "copies/carol.opus")
+
     def test_recording_as_output(self):
         """mark: OUT that is the recording itself is refused, by whatever name"""
         recording = self.path("talk.wav")
