@@ -55,7 +55,8 @@ class AudioReader {
   virtual const AudioInfo& info() const = 0;
   virtual int num_channels() const = 0;  // of the samples read: 1 or 2
   // Fills `interleaved` (a multiple of num_channels samples) as far as the file reaches and returns the number of frames (sample
-  // times) read; fewer than asked for, or 0, only at the end. kDataLoss: the file breaks off or cannot be decoded from here on;
+  // times) read; fewer than asked for, or 0, only at the end. kDataLoss: the file breaks off (also Ogg whose last page does not say
+  // that it is, and Matroska with an element that reaches beyond the file) or cannot be decoded from here on;
   // the call that runs into it returns none of its samples, what was read before stays valid. Once it failed it keeps failing.
   // Of joined recordings, only the last one's breaking off is an error: after another one the next is read.
   // Damage that ends again, and time stamps that leave something out (up to a minute), are silence: time goes on.

@@ -21,6 +21,8 @@ extern "C" {
 
 #include "dsp/media/audio_source.h"
 #include "dsp/media/channel_mixer.h"
+#include "dsp/media/ogg_pages.h"
+#include "dsp/media/recording_end.h"
 
 namespace earmark {
 namespace {
@@ -229,6 +231,7 @@ class FfmpegSource final : public AudioSource {
   // Gives the decoder one more packet of the track, or the end.
   void FeedDecoder();
   Result<void> CheckEnd() const;
+  Result<void> CheckContainerEnd() const;
 
   // Notes what the time stamp of frame_ leaves out before it.
   void NoteGap();
@@ -365,6 +368,19 @@ Result<void> FfmpegSource::CheckEnd() const {
     return Fail(ErrorCode::kDataLoss,
                 path_ + ": breaks off after " + SecondsText(PositionS()) + " of " + SecondsText(promised_s_));
   }
+  return CheckContainerEnd();
+}
+
+// Ogg promises no length, and Matroska's may be a little short, or nobody's.
+Result<void> FfmpegSource::CheckContainerEnd() const {
+  if (view_->size() < 0) return {};
+  const std::string breaks_off = path_ + ": breaks off after " + SecondsText(PositionS());
+  const std::string_view container = format_->iformat->name;
+  if (container == "ogg" && LacksOggEnd(PeekInto(*view_), stream_->index)) {
+    return Fail(ErrorCode::kDataLoss, breaks_off + ": no page says that it is the last; " + kHowToEndOgg);
+  }
+  if (container.starts_with("matroska") && LacksMatroskaEnd(PeekInto(*view_), view_->size()))
+    return Fail(ErrorCode::kDataLoss, breaks_off + ": the file ends within one of its elements");
   return {};
 }
 

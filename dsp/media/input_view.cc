@@ -37,4 +37,20 @@ std::unique_ptr<InputView> MakeRangeView(std::shared_ptr<const InputFile> file, 
   return std::make_unique<RangeView>(std::move(file), range);
 }
 
+PeekBytes PeekInto(InputView& view) {
+  return [&view](std::int64_t offset, std::size_t max_bytes) {
+    std::string bytes(max_bytes, '\0');
+    std::size_t filled = 0;
+    view.Seek(offset);
+    while (filled < max_bytes) {
+      const std::span<char> rest = std::span(bytes).subspan(filled);
+      const std::int64_t num_read = view.Read(std::span(reinterpret_cast<std::uint8_t*>(rest.data()), rest.size()));
+      if (num_read <= 0) break;
+      filled += static_cast<std::size_t>(num_read);
+    }
+    bytes.resize(filled);
+    return bytes;
+  };
+}
+
 }  // namespace earmark

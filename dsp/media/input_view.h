@@ -1,9 +1,12 @@
 // What a demuxer is shown of a file.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "dsp/media/input_file.h"
 
@@ -21,6 +24,12 @@ class InputView {
   // Where to read next. Only for views that have a size.
   virtual void Seek(std::int64_t offset) = 0;
 };
+
+// At most so many bytes from an offset on, and fewer only at the end.
+using PeekBytes = std::function<std::string(std::int64_t offset, std::size_t max_bytes)>;
+
+// Of a view that has a size; where it reads next is changed. The view must stay.
+PeekBytes PeekInto(InputView& view);
 
 struct ByteRange {
   std::int64_t begin = 0;

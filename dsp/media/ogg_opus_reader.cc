@@ -11,6 +11,7 @@
 #include "dsp/core/stream_format.h"
 #include "dsp/media/input_file.h"
 #include "dsp/media/ogg_opus.h"
+#include "dsp/media/ogg_pages.h"
 
 namespace earmark {
 namespace {
@@ -182,7 +183,7 @@ class Reader final : public OggOpusReader {
   Result<PageOutcome> TakePage() {
     auto page = ReadPage();
     if (!page) return Pass(page);
-    if (!*page && !is_last_page_) return Damaged("breaks off: no page says that it is the last");
+    if (!*page && !is_last_page_) return Damaged(std::string("breaks off: no page says that it is the last; ") + kHowToEndOgg);
     if (!*page) return PageOutcome::kEndOfFile;
     if (is_last_page_) {
       if (!ogg_page_bos(**page)) return Damaged("has pages after the last one of its stream");

@@ -11,7 +11,7 @@ constexpr int kUsualBitrateBps = 32000;
 struct CopyRequest {
   std::string input;  // the recording: any audio or video file
   std::string stream_id;
-  std::string account;  // whose copy; empty for one without a mark
+  std::string account;  // whose copy; empty for one without a mark, or for everybody's
   std::string output;   // ends in .opus or .wav
   // Not given: what the stream has, or for a new one StreamFormat's defaults. Given and not what the stream has: kAlreadyExists.
   std::optional<int> bitrate_bps = {};         // not given and new: an Ogg Opus recording's own packets, else kUsualBitrateBps

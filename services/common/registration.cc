@@ -61,7 +61,7 @@ Result<void> CheckAgainst(const StreamRecord& stream, const CopyRequest& request
   if (request.opus.value_or(opus) != opus) return Other(stream.id, "--codec", opus ? "opus" : "none", opus ? "none" : "opus");
   if (!opus && !IsWav(request)) {
     return Fail(ErrorCode::kInvalidArgument,
-                which + "was registered with --codec none, which is PCM: --out wants a name that ends in .wav");
+                which + "was registered with --codec none, which is PCM, so copies are .wav: --out OUT.wav, or --format wav");
   }
   if (auto same = CheckNumber(stream.id, "--bitrate", format.bitrate_bps, request.bitrate_bps); !same) return same;
   if (auto same = CheckNumber(stream.id, "--variants", format.num_variants, request.num_variants); !same) return same;
@@ -96,7 +96,8 @@ StreamFormat FormatFor(const CopyRequest& request, bool own_packets) {
 
 Result<Registration> Register(Store& store, const MasterKey& master, const CopyRequest& request, const std::string& digest,
                               const Listeners& listeners, const Progress& progress) {
-  if (!listeners.Holds(request.account)) return tl::unexpected<Error>(NotAListener(request, listeners));
+  if (!request.account.empty() && !listeners.Holds(request.account))
+    return tl::unexpected<Error>(NotAListener(request, listeners));
   RegisterOptions options;
   options.stream_id = request.stream_id;
   options.accounts = listeners.accounts;
@@ -131,13 +132,20 @@ Result<std::vector<Grant>> NewGrants(Store& store, const std::string& stream_id,
   return added;
 }
 
+// Whether request.account gets a copy once `listeners` are added.
+Result<void> CheckGetsCopy(Store& store, const StreamRecord& stream, const CopyRequest& request, const Listeners& listeners) {
+  if (request.account.empty()) return {};  // everybody's are wanted
+  auto granted = GrantedPackets(store, stream, request.account);
+  const bool is_new = !granted && granted.error().code == ErrorCode::kNotFound && listeners.Holds(request.account);
+  if (!granted && !is_new) return Pass(granted);
+  return {};
+}
+
 // The listeners that a known stream does not have yet. Nothing is added unless request.account gets its copy.
 Result<std::int64_t> AddListeners(Store& store, const MasterKey& master, const StreamRecord& stream, const CopyRequest& request,
                                   const Listeners& listeners) {
   if (auto keys = KeysOf(stream, master); !keys) return Pass(keys);
-  auto granted = GrantedPackets(store, stream, request.account);
-  const bool is_new = !granted && granted.error().code == ErrorCode::kNotFound && listeners.Holds(request.account);
-  if (!granted && !is_new) return Pass(granted);
+  if (auto gets = CheckGetsCopy(store, stream, request, listeners); !gets) return Pass(gets);
   // Whoever was revoked, or has a part of the stream, stays as he is: an old list must not undo that.
   auto added = NewGrants(store, stream.id, listeners.accounts, {}, [](const Grant&) { return true; });
   if (!added) return Pass(added);

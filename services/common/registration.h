@@ -39,8 +39,8 @@ Result<std::int64_t> RevokeListeners(Store& store, const std::string& stream_id,
 // kInvalidArgument: request.account is none of them.
 Error NotAListener(const CopyRequest& request, const Listeners& listeners);
 
-// request.stream_id as it is in the store. If it is new, or its marking was broken off, request.input is marked and registered now, for request.account among
-// `listeners`; a known one gets those of them whom it does not have. Waits for the lease of a marking that broke off, some seconds. kAlreadyExists: it is there from another recording, or with other settings than
+// request.stream_id as it is in the store. If it is new, or its marking was broken off, request.input is marked and registered now, for request.account (if it is
+// one's copy that is wanted) among `listeners`; a known one gets those of them whom it does not have. Waits for the lease of a marking that broke off, some seconds. kAlreadyExists: it is there from another recording, or with other settings than
 // were given; kFailedPrecondition: it is a live room, or being marked by somebody else; NotAListener; the errors of RegisterStream and RegisterPackets.
 Result<Registration> FindOrRegister(Store& store, const MasterKey& master, const CopyRequest& request, const Listeners& listeners,
                                     const Progress& progress);

@@ -73,6 +73,23 @@ class BadInput(EndToEnd):
         self.assert_refused(self.run_raw("mark", self.path("broken.mp4"), "--plain", "--out", self.path("out.opus")), "broken.mp4")
         self.assertEqual(set(self.files()), before)
 
+    def test_recording_without_an_end(self):
+        """mark: Ogg and Matroska that were cut are refused, and leave no stream and no file; scan reads what is there, and says so"""
+        self.mark(Recordings.speech(20), "alice", "alice.opus")
+        before = set(self.files())
+        for name, codec in (("cut.ogg", "libvorbis"), ("cut.oga", "flac"), ("cut.opus", "libopus"), ("cut.webm", "libopus"), ("cut.mkv", "flac")):
+            with self.subTest(name=name):
+                ffmpeg("-i", self.path("alice.opus"), "-c:a", codec, self.path(name))
+                whole = self.path(name).read_bytes()
+                self.path(name).write_bytes(whole[:len(whole) * 99 // 100])
+                self.assert_refused(self.run_raw(*self.mark_words(self.path(name), stream="cut")), name, "breaks off")
+                self.assertEqual([s["stream"] for s in self.streams()], ["room"])
+                done = self.earmark("scan", self.path(name))
+                self.assertIn("accused alice", done.out)
+                self.assertIn("breaks off", done.err)
+                self.path(name).unlink()
+        self.assertEqual(set(self.files()), before)
+
     def test_channels_that_cancel_out(self):
         """mark: a recording whose two channels cancel out is refused, as sound and as packets, with the way to mark it; half of one is noted"""
         self.mark(Recordings.speech(6, seed=2), "alice", "other.opus", stream="other")
@@ -155,6 +172,28 @@ class BadInput(EndToEnd):
         for words, message in cases:
             with self.subTest(words=words[2:]):
                 self.assert_nothing_done(words, *message)
+
+    def test_all_to(self):
+        """mark --all-to: what cannot be is told before anything is made, and no file is overwritten"""
+        self.path("file").write_text("")
+        self.path("copies").mkdir()
+        self.path("copies/listener-07.opus").write_text("somebody's")
+        alone = {"for": None, "out": None}
+        for words, message in ((self.mark_words(all_to=self.path("copies"), **alone), ["copies/listener-07.opus", "exists already"]),
+                               (self.mark_words(all_to=self.path("file"), **alone), ["file", "folder"]),
+                               (self.mark_words(all_to=self.path("no/where"), **alone), ["no/where", "folder"]),
+                               (self.mark_words(all_to=self.path("new"), listeners=self.path("none.txt"), **alone), ["none.txt"]),
+                               (self.mark_words(all_to=self.path("new"), listeners=None, **alone), ["--listeners"]),
+                               (self.mark_words(all_to=self.path("new"), out=None), ["--for"]),
+                               (self.mark_words(all_to=self.path("new"), **{"for": None}), ["--out"]),
+                               (self.mark_words(all_to=self.path("new"), codec="none", format="opus", **alone), ["--format"]),
+                               (self.mark_words(format="wav"), ["--format"])):
+            with self.subTest(words=words[2:]):
+                self.assert_nothing_done(words, *message)
+        self.mark(Recordings.speech(6), "alice", "alice.opus")
+        self.earmark("grant", "room", "carol")
+        self.path("copies/listener-07.opus").rename(self.path("copies/carol.opus"))
+        self.assert_nothing_done(self.mark_words(all_to=self.path("copies"), **alone), "copies/carol.opus")
 
     def test_recording_as_output(self):
         """mark: OUT that is the recording itself is refused, by whatever name"""

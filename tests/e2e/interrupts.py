@@ -42,6 +42,20 @@ class Interrupts(EndToEnd):
         self.assertEqual(process.returncode, -signal.SIGINT)
         self.assertEqual(set(self.files()), before)
 
+    def test_signals_all_copies(self):
+        """mark --all-to: Ctrl-C among the copies leaves none of them, and no folder"""
+        self.make_key("master.key")
+        source = Recordings.speech(20)
+        self.mark(source, "alice", "alice.opus")
+        self.listeners.write_text("".join(f"listener-{i}\n" for i in range(3000)))
+        words = ["mark", source, "--stream", "room", "--listeners", self.listeners, "--all-to", self.path("copies")]
+        process = self.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.wait_until(lambda: self.path("copies").exists() and len(list(self.path("copies").iterdir())) > 5, "the first copies")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, out, err), (-signal.SIGINT, b"", b"earmark: cancelled\n"))
+        self.assertFalse(self.path("copies").exists())
+
     def test_kill(self):
         """mark: after a kill -9 the same command works at once, and what it makes is whole"""
         process = self.long_mark()

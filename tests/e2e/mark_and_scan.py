@@ -2,6 +2,7 @@
 import os
 import subprocess
 import unittest
+from pathlib import Path
 
 from support import Done, EndToEnd, Recordings, ffmpeg, read_wav, speech, write_wav
 
@@ -45,6 +46,56 @@ class MarkAndScan(EndToEnd):
             self.assertAlmostEqual(alignment["stream_start_s"] - alignment["clip_start_s"], 0, delta=0.05)
             self.assertAlmostEqual(alignment["speed"], 1, delta=1e-3)
         self.assertEqual(len(self.streams()), 1)
+
+    def all_to(self, source, folder, *options):
+        return self.earmark("mark", source, "--stream", "room", "--listeners", self.listeners, "--all-to", self.path(folder), *options, "--json").json()
+
+    def test_all_copies(self):
+        """mark --all-to: every listener's copy is a file of its own, the same as the one that --for writes, and names its account"""
+        source = Recordings.speech(20)
+        accounts = {"alice": "alice", "Alice": "%41lice", "../x/y": "%2E.%2Fx%2Fy", "Zo\u00eb": "%5Ao%C3%AB", "l" * 255: None}
+        self.listeners.write_text("\n".join(accounts) + "\n")
+        done = self.all_to(source, "copies")
+        self.assertEqual((done["registered"], done["left_out"]), (True, []))
+        self.assertEqual({c["account"] for c in done["copies"]}, set(accounts))
+        paths = {c["account"]: Path(c["out"]) for c in done["copies"]}
+        self.assertEqual(sorted(p.name for p in self.path("copies").iterdir()), sorted(p.name for p in paths.values()))
+        for account, name in accounts.items():
+            self.assertEqual(paths[account].parent, self.path("copies"))
+            if name:
+                self.assertEqual(paths[account].name, name + ".opus")
+            self.assertEqual(paths[account].read_bytes(), self.mark(source, account, "one.opus").read_bytes(), account)
+        for account in ("Alice", "l" * 255):
+            self.assert_accuses(self.scan(paths[account]), account)
+
+    def test_all_copies_of_parts(self):
+        """mark --all-to: whoever was granted a part gets that part, whoever was revoked is left out, and WAVs are asked for by --format"""
+        source = Recordings.speech(20)
+        self.listeners.write_text("alice\nbob\n")
+        self.mark(source, "alice", "alice.opus")
+        self.earmark("grant", "room", "erin", "--from", "4", "--to", "16")
+        self.earmark("grant", "room", "fred", "--from", "4", "--to", "4.02")
+        self.earmark("revoke", "room", "bob")
+        done = self.all_to(source, "copies", "--format", "wav")
+        self.assertEqual([(c["account"], c["from_s"], c["to_s"]) for c in done["copies"]][:2], [("alice", 0, done["seconds"]), ("erin", 4, 16)])
+        self.assertIn("revoked", {out["account"]: out["why"] for out in done["left_out"]}["bob"])
+        for account in ("alice", "erin"):
+            self.assertEqual(self.path(f"copies/{account}.wav").read_bytes(), self.mark(source, account, "one.wav").read_bytes())
+        self.assertFalse(self.path("copies/bob.wav").exists())
+        told = self.run_raw("mark", source, "--stream", "room", "--listeners", self.listeners, "--all-to", self.path("more"), keyed=True)
+        self.assertEqual(told.status, 0)
+        self.assertRegex(told.out, r"more: \d copies\n")
+        self.assertIn("revoked", told.err)
+
+    def test_all_copies_of_pcm(self):
+        """mark --all-to: marked PCM comes as WAVs"""
+        source = Recordings.speech(20)
+        self.listeners.write_text("alice\nbob\n")
+        self.all_to(source, "copies", "--codec", "none")
+        self.assertEqual(sorted(p.name for p in self.path("copies").iterdir()), ["alice.wav", "bob.wav"])
+        for account in ("alice", "bob"):
+            self.assertEqual(self.path(f"copies/{account}.wav").read_bytes(), self.mark(source, account, "one.wav").read_bytes())
+        self.assert_accuses(self.scan(self.path("copies/bob.wav")), "bob")
 
     def test_more_listeners(self):
         """mark, grant: accounts that the list has now, or that are granted, are added, and copies that are out are still named"""

@@ -486,6 +486,111 @@ TEST_CASE("AudioReader: files of plain samples that are whole are not said to br
   }
 }
 
+// A file that ffmpeg makes; nothing if this build of it cannot.
+std::string Made(const TempFolder& folder, const char* extension, const char* options) {
+  const std::string wav = WriteWav(folder.File("source.wav"), Noise(6 * kSampleRateHz), kSampleRateHz, 1);
+  const std::string path = folder.File(std::string("made.") + extension);
+  REQUIRE(Convert(wav, options, path));
+  return ReadBytes(path);
+}
+
+TEST_CASE("AudioReader: Ogg and Matroska that are cut anywhere break off, whole ones do not", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const auto [extension, options] =
+      GENERATE(std::pair("opus", "-c:a libopus -b:a 64k"), std::pair("ogg", "-c:a libvorbis"), std::pair("oga", "-c:a flac"),
+               std::pair("webm", "-c:a libopus -b:a 64k"), std::pair("mka", "-c:a flac"),
+               std::pair("mkv", "-c:a aac -cluster_time_limit 500"),
+               std::pair("mkv", "-f lavfi -i testsrc=size=64x64:duration=6 -c:v mpeg4 -c:a libopus"),
+               std::pair("ogv", "-f lavfi -i testsrc=size=64x64:duration=6 -c:v libtheora -c:a libvorbis"));
+  CAPTURE(extension, options);
+  const std::string bytes = Made(folder, extension, options);
+  const std::string path = folder.File(std::string("a.") + extension);
+  WriteBytes(path, bytes);
+  CHECK(ReadAll(path, 4096));
+  CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
+  for (const double share : {0.5, 0.75, 0.9, 0.99}) {
+    CAPTURE(share);
+    WriteBytes(path, bytes.substr(0, static_cast<std::size_t>(share * static_cast<double>(bytes.size()))));
+    CheckFails(ReadAll(path, 4096), ErrorCode::kDataLoss, path + ": breaks off after ");
+    const auto clip = ReadMonoClip(path, 60);
+    REQUIRE(clip);
+    CHECK(clip->truncated);
+    CHECK(clip->samples.size() > static_cast<std::size_t>(kSampleRateHz));
+  }
+  WriteBytes(path, bytes.substr(0, bytes.size() - 1));
+  CheckFails(ReadAll(path, 4096), ErrorCode::kDataLoss, path + ": breaks off after ");
+}
+
+TEST_CASE("AudioReader: live Matroska, which does not say how long it is, ends where the file does", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const std::string wav = WriteWav(folder.File("source.wav"), Noise(6 * kSampleRateHz), kSampleRateHz, 1);
+  const auto [extension, options] =
+      GENERATE(std::pair("webm", "-c:a libopus -live 1"), std::pair("mka", "-c:a flac -live 1"),
+               std::pair("webm", "-c:a libopus -seekable 0"), std::pair("mka", "-c:a flac -seekable 0"));
+  CAPTURE(extension, options);
+  const std::string path = folder.File(std::string("a.") + extension);
+  REQUIRE(Convert(wav, options, path));
+  CHECK(ReadAll(path, 4096));
+  CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
+  // Cut within a block: that one is lost.
+  const std::string bytes = ReadBytes(path);
+  WriteBytes(path, bytes.substr(0, bytes.size() - 1));
+  CHECK(ReadMonoClip(path, 60).value().truncated);
+}
+
+// The size of an element that does not say how long it is: all ones, in so many bytes.
+std::string UnknownSize(std::size_t num_bytes) {
+  std::string size(num_bytes, '\xff');
+  size.front() = static_cast<char>(0xff >> (num_bytes - 1));
+  return size;
+}
+
+// Browsers leave the clusters open, too.
+std::string WithOpenElements(std::string bytes) {
+  for (const std::string& id : {std::string("\x18\x53\x80\x67"), std::string("\x1f\x43\xb6\x75")}) {
+    for (std::size_t at = bytes.find(id); at != std::string::npos; at = bytes.find(id, at + 1)) {
+      std::size_t num_bytes = 1;
+      while ((static_cast<unsigned char>(bytes[at + 4]) & (0x80U >> (num_bytes - 1))) == 0) ++num_bytes;
+      bytes.replace(at + 4, num_bytes, UnknownSize(num_bytes));
+    }
+  }
+  return bytes;
+}
+
+TEST_CASE("AudioReader: WebM as browsers record it is whole, wherever between blocks it ends", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const std::string bytes = WithOpenElements(Made(folder, "webm", "-c:a libopus -b:a 64k -live 1"));
+  const std::string path = folder.File("a.webm");
+  WriteBytes(path, bytes);
+  CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
+  const std::size_t block = bytes.find("\xa3", bytes.size() * 3 / 4);  // a SimpleBlock, or a byte that looks like one
+  REQUIRE(block != std::string::npos);
+  int num_whole = 0;
+  int num_cut = 0;
+  for (std::size_t end = block; end < std::min(block + 400, bytes.size()); ++end) {
+    WriteBytes(path, bytes.substr(0, end));
+    ++(ReadMonoClip(path, 60).value().truncated ? num_cut : num_whole);
+  }
+  CHECK(num_whole >= 1);  // a block is some 160 bytes long
+  CHECK(num_whole <= 12);
+  CHECK(num_cut > 300);
+}
+
+TEST_CASE("AudioReader: an Ogg recording without a last page is mended by copying it", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const std::string bytes = Made(folder, "ogg", "-c:a libvorbis");
+  const std::string path = folder.File("a.ogg");
+  WriteBytes(path, bytes.substr(0, bytes.rfind("OggS")));
+  CheckFails(ReadAll(path, 4096), ErrorCode::kDataLoss,
+             "no page says that it is the last; if all of it is there, `ffmpeg -i IN -c copy OUT`");
+  REQUIRE(Convert(path, "-c copy", folder.File("b.ogg")));
+  CHECK(ReadAll(folder.File("b.ogg"), 4096));
+}
+
 TEST_CASE("AudioReader: WAV of recorders that were killed or wrote to a pipe is whole", "[audio_file]") {
   const TempFolder folder;
   const std::string bytes = ReadBytes(WriteWav(folder.File("a.wav"), Noise(48000), kSampleRateHz, 1));

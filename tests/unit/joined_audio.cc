@@ -155,7 +155,6 @@ TEST_CASE("AudioReader: a joined file whose parts break off is read to its end, 
   REQUIRE(cut);
   CHECK(cut->samples.size() > kFirstSamples + kSecondSamples / 4);  // an Ogg page may hold a second
   CHECK(cut->samples.size() < kFirstSamples + kSecondSamples * 2 / 3);
-  if (std::string(extension) == "ogg") return;  // which does not say how long it should be
   CHECK(cut->truncated);
   CheckFails(ReadAll(path, 480), ErrorCode::kDataLoss, path + ", part 2: breaks off after ");
 }

@@ -8,6 +8,7 @@
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
+#include "services/common/all_copies.h"
 #include "services/common/copy_request.h"
 #include "services/common/marking.h"
 #include "services/common/scan/scan.h"
@@ -65,6 +66,7 @@ void AddDemoCommand(CLI::App& app, Action& action);
 
 struct MarkRequest : CopyRequest {
   std::string listeners_file;
+  std::string all_to;  // the folder for everybody's copies; then account is empty, and output ends as their names do
   bool plain = false;  // no mark, nothing registered
   CommonOptions common;
 };
@@ -75,7 +77,7 @@ struct MarkOutcome {
   std::int64_t num_listeners = 0;
   std::int64_t num_added = 0;  // listeners that a known stream did not have yet
   double lost_share = 0;       // as RegisterSummary has it; of a new stream
-  PacketRange copied;          // what the copy holds of the stream
+  CopySet written;             // one copy, unless all are wanted
 };
 Result<MarkOutcome> RunMark(const MarkRequest& request);
 

@@ -1,19 +1,17 @@
-#include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "db/store_checks.h"
-#include "db/text.h"
 #include "dsp/media/atomic_file.h"
 #include "dsp/media/audio_file.h"
+#include "services/common/all_copies.h"
 #include "services/common/copies.h"
 #include "services/common/registration.h"
 #include "services/common/text_file.h"
 #include "tools/earmark/commands.h"
-#include "tools/earmark/json_output.h"
+#include "tools/earmark/mark_report.h"
 #include "tools/earmark/terminal.h"
 
 namespace earmark::cli {
@@ -42,14 +40,23 @@ Result<Listeners> ReadListeners(const std::string& path, const Progress& progres
 }
 
 Result<void> CheckRequest(const MarkRequest& request) {
+  if (request.output.empty())
+    return Fail(ErrorCode::kInvalidArgument,
+                "--out is needed, for the file with the copy, or --all-to, for the folder of all listeners' copies");
+  const bool all = !request.all_to.empty();
   const bool wav = IsWav(request);
   if (!wav && !request.output.ends_with(".opus"))
     return Fail(ErrorCode::kInvalidArgument, request.output + ": --out wants a name that ends in .opus or .wav");
   if (!request.opus.value_or(true) && !wav)
-    return Fail(ErrorCode::kInvalidArgument, "--codec none writes PCM: --out wants a name that ends in .wav");
+    return Fail(ErrorCode::kInvalidArgument,
+                "--codec none writes PCM: " + std::string(all ? "--format wants wav" : "--out wants a name that ends in .wav"));
   if (!request.opus.value_or(true) && request.bitrate_bps)
     return Fail(ErrorCode::kInvalidArgument, "--bitrate is for Opus, and --codec none makes none");
-  if (!request.plain && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
+  if (all && (request.plain || !request.account.empty()))
+    return Fail(ErrorCode::kInvalidArgument, "--all-to writes every listener's copy, and excludes --for and --plain");
+  if (all && (request.stream_id.empty() || request.listeners_file.empty()))
+    return Fail(ErrorCode::kInvalidArgument, "--stream and --listeners are needed with --all-to");
+  if (!request.plain && !all && (request.stream_id.empty() || request.account.empty() || request.listeners_file.empty())) {
     return Fail(ErrorCode::kInvalidArgument, "--stream, --listeners and --for are needed (or --plain, for a copy without mark)");
   }
   if (request.plain && !request.account.empty()) return Fail(ErrorCode::kInvalidArgument, "--plain and --for exclude each other");
@@ -61,13 +68,19 @@ Result<void> CheckRequest(const MarkRequest& request) {
   return {};
 }
 
-// What can be found wrong before any work is done, and before a key or a store is made.
-Result<void> CheckFiles(const MarkRequest& request) {
+// What can be found wrong before any work is done, and before a key or a store is made. The folder that was made for the copies, if there is one.
+Result<std::optional<CopyFolder>> CheckFiles(const MarkRequest& request) {
   auto readable = AudioReader::Open(request.input);
   if (!readable) return Pass(readable);
+  std::optional<CopyFolder> folder;
+  if (!request.all_to.empty()) {
+    auto made = CopyFolder::Make(request.all_to);
+    if (!made) return Pass(made);
+    folder.emplace(*std::move(made));
+  }
   auto writable = AtomicFile::Create(request.output, 0600);
   if (!writable) return Pass(writable);
-  return {};
+  return folder;
 }
 
 // For a store without a key file. A new key would open nothing that the store already has, and hide that the right one is missing.
@@ -119,58 +132,31 @@ Result<int> ParseBitrate(const std::string& text) {
   return static_cast<int>(std::lround(value));
 }
 
-std::vector<std::string> NotesOn(const MarkOutcome& outcome) {
-  constexpr double kWorthTelling = 0.5;
-  if (outcome.lost_share <= kWorthTelling) return {};
-  return {
-      "in " + std::to_string(std::lround(100 * outcome.lost_share)) +
-      " % of the recording the two channels cancel out in their mean, and copies cannot be read there; marked as mono they can"};
+// The copy, or all copies, that are wanted.
+Result<CopySet> WriteWanted(const StoreAndKey& place, const StreamRecord& stream, const MarkRequest& request,
+                            const Progress& progress) {
+  if (!request.all_to.empty()) {
+    ProgressBar bar;  // of its own, so that the time left is that of the copies
+    return WriteAllCopies(*place.store, place.master, stream, request, bar.Callback());
+  }
+  auto copied = WriteCopy(*place.store, place.master, stream, request, progress);
+  if (!copied) return Pass(copied);
+  return CopySet{.copies = {{request.account, request.output, *copied}}, .left_out = {}};
 }
 
-// "the copy of alice", and of what part of the stream unless it is all.
-std::string CopyOf(const MarkRequest& request, const MarkOutcome& outcome) {
-  std::string copy = "the copy of " + Printable(request.account);
-  if (outcome.copied == PacketRange{.first = 0, .end = outcome.num_packets}) return copy;
-  char part[80];
-  std::snprintf(part, sizeof part, ", who was granted %.2f to %.2f s of the stream",
-                static_cast<double>(outcome.copied.first) / kPacketsPerSecond,
-                static_cast<double>(outcome.copied.end) / kPacketsPerSecond);
-  return copy + part;
-}
-
-int PrintOutcome(const MarkRequest& request, const MarkOutcome& outcome, bool json) {
-  const std::vector<std::string> notes = NotesOn(outcome);
-  if (json) {
-    nlohmann::ordered_json object{{"out", request.output}, {"plain", request.plain}};
-    if (!request.plain) {
-      object["stream"] = request.stream_id;
-      object["account"] = request.account;
-      object["registered"] = outcome.registered;
-      object["added"] = outcome.num_added;
-      object["seconds"] = static_cast<double>(outcome.num_packets) / kPacketsPerSecond;
-      object["erased_slots"] = outcome.num_erased_slots;
-      object["from_s"] = static_cast<double>(outcome.copied.first) / kPacketsPerSecond;
-      object["to_s"] = static_cast<double>(outcome.copied.end) / kPacketsPerSecond;
-    }
-    if (!notes.empty()) object["notes"] = notes;
-    PrintJson(object);
-    return 0;
-  }
-  for (const std::string& note : notes) PrintNote(note);
-  if (outcome.registered) {
-    std::printf("stream %s: %.1f s marked for %lld listeners, %.2f %% of the slots erased\n",
-                Printable(request.stream_id).c_str(), static_cast<double>(outcome.num_packets) / kPacketsPerSecond,
-                static_cast<long long>(outcome.num_listeners),
-                100.0 * static_cast<double>(outcome.num_erased_slots) /
-                    static_cast<double>(std::max<std::int64_t>(1, outcome.num_packets)));
-  }
-  if (outcome.num_added > 0) {
-    std::printf("stream %s: %lld more listener%s added, as the list has them\n", Printable(request.stream_id).c_str(),
-                static_cast<long long>(outcome.num_added), outcome.num_added == 1 ? "" : "s");
-  }
-  std::printf("%s: %s\n", Printable(request.output).c_str(),
-              request.plain ? "the recording without a mark" : CopyOf(request, outcome).c_str());
-  return 0;
+Result<MarkOutcome> MarkInStore(const StoreAndKey& place, const MarkRequest& request, const Listeners& listeners,
+                                const Progress& progress) {
+  auto registration = FindOrRegister(*place.store, place.master, request, listeners, progress);
+  if (!registration) return Pass(registration);
+  auto written = WriteWanted(place, registration->stream, request, progress);
+  if (!written) return Pass(written);
+  return MarkOutcome{.registered = registration->is_new,
+                     .num_packets = registration->stream.num_packets,
+                     .num_erased_slots = registration->stream.num_erased_slots,
+                     .num_listeners = static_cast<std::int64_t>(listeners.accounts.size()),
+                     .num_added = registration->num_added,
+                     .lost_share = registration->lost_share,
+                     .written = *std::move(written)};
 }
 
 }  // namespace
@@ -179,31 +165,25 @@ Result<MarkOutcome> RunMark(const MarkRequest& request) {
   if (auto checked = CheckRequest(request); !checked) return Pass(checked);
   ProgressBar bar;
   const Progress progress = bar.Callback();
-  if (auto checked = CheckFiles(request); !checked) return Pass(checked);
+  auto folder = CheckFiles(request);
+  if (!folder) return Pass(folder);
   if (request.plain) {
     if (auto written = WritePlainCopy(request, progress); !written) return Pass(written);
     return MarkOutcome{};
   }
   auto listeners = ReadListeners(request.listeners_file, progress);
   if (!listeners) return Pass(listeners);
+  const bool all = !request.all_to.empty();
+  if (all) {
+    if (auto are_new = CheckAreNew(request, listeners->accounts); !are_new) return Pass(are_new);
+  }
   // Somebody who is not in the file may still have a grant for a known stream; for a new one no store is made.
-  const bool listed = listeners->Holds(request.account);
+  const bool listed = all || listeners->Holds(request.account);
   auto opened = OpenStoreAndKey(request.common, listed ? OpenMode::kReadWriteCreate : OpenMode::kReadWrite);
   if (!opened && !listed && opened.error().code == ErrorCode::kNotFound)
     return tl::unexpected<Error>(NotAListener(request, *listeners));
   if (!opened) return Pass(opened);
-  auto& [store, master] = *opened;
-  auto registration = FindOrRegister(*store, master, request, *listeners, progress);
-  if (!registration) return Pass(registration);
-  auto copied = WriteCopy(*store, master, registration->stream, request, progress);
-  if (!copied) return Pass(copied);
-  return MarkOutcome{.registered = registration->is_new,
-                     .num_packets = registration->stream.num_packets,
-                     .num_erased_slots = registration->stream.num_erased_slots,
-                     .num_listeners = static_cast<std::int64_t>(listeners->accounts.size()),
-                     .num_added = registration->num_added,
-                     .lost_share = registration->lost_share,
-                     .copied = *copied};
+  return MarkInStore(*opened, request, *listeners, progress);
 }
 
 namespace {
@@ -212,8 +192,16 @@ struct MarkState {
   MarkRequest request;
   std::string bitrate;
   std::string codec;
+  std::string file_format;
   bool json = false;
 };
+
+// --all-to: where the copies go, and what their names end in.
+std::string PatternOf(const MarkState& state) {
+  const std::string usual = state.codec == "none" ? "wav" : "opus";
+  return (std::filesystem::path(state.request.all_to) / "ACCOUNT.").string() +
+         (state.file_format.empty() ? usual : state.file_format);
+}
 
 void AddMarkOptions(CLI::App* command, MarkState* state) {
   MarkRequest& request = state->request;
@@ -223,8 +211,16 @@ void AddMarkOptions(CLI::App* command, MarkState* state) {
       "--listeners", request.listeners_file,
       "Text file with the listeners' accounts, one a line; lines that begin with # are comments. Accounts that a known stream does not have yet are added");
   command->add_option("--for", request.account, "The listener whose copy to write");
-  command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded")
-      ->required();
+  command->add_option("--out", request.output, "OUT.opus: the very packets that account gets; OUT.wav: the same, decoded");
+  CLI::Option* all_to = command->add_option(
+      "--all-to", request.all_to,
+      "Instead of --for and --out: the folder for the copies of all whom the stream has, each in a file of its own; made if it is not there");
+  command
+      ->add_option("--format", state->file_format,
+                   "Of the files in --all-to: opus or wav, as --out has them; opus unless given, wav with --codec none")
+      ->check(CLI::IsMember({"opus", "wav"}))
+      ->needs(all_to);
+  all_to->excludes("--out");
   command->add_option(
       "--bitrate", state->bitrate,
       "Encode to Opus at this rate, 12k to 256k. Without it an Ogg Opus IN keeps its own packets, and all else is encoded at 32k. The mark is a few bits in these");
@@ -251,14 +247,18 @@ void AddMarkOptions(CLI::App* command, MarkState* state) {
 void AddMarkCommand(CLI::App& app, Action& action) {
   auto state = std::make_shared<MarkState>();
   state->request.common = DefaultOptions();
-  CLI::App* command = app.add_subcommand("mark", "Marks a recording as a stream and writes one listener's copy");
+  CLI::App* command = app.add_subcommand("mark", "Marks a recording as a stream and writes one listener's copy, or all");
   AddMarkOptions(command, state.get());
   command->footer(
       "Examples:\n"
       "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for alice --out alice.opus\n"
       "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --for bob --out bob.wav    (the same stream, another copy)\n"
+      "  earmark mark talk.wav --stream town-hall --listeners accounts.txt --all-to copies    (everybody's: copies/alice.opus, …)\n"
       "  earmark mark talk.wav --plain --out plain.opus\n\n"
-      "Whoever was granted a part of the stream gets a copy of that part; whoever was revoked gets none, also if the list has him.");
+      "Whoever was granted a part of the stream gets a copy of that part; whoever was revoked gets none, also if the list has him.\n\n"
+      "Files in --all-to are called ACCOUNT.opus or ACCOUNT.wav. Small letters, digits and - _ . + @ of the account stay, but for - and . at the beginning; every other "
+      "byte is %XX in hex, as in a URL (Ann/1 is %41nn%2F1). Of what is then longer than 128 characters the end is replaced by ~ and the first 32 digits of the "
+      "account's SHA-256. So no two accounts have one file, also where capital letters do not count. No file is overwritten; all copies are written, or none.");
   command->callback([state, &action] {
     action = [state] {
       if (!state->bitrate.empty()) {
@@ -267,9 +267,11 @@ void AddMarkCommand(CLI::App& app, Action& action) {
         state->request.bitrate_bps = *bitrate;
       }
       if (!state->codec.empty()) state->request.opus = state->codec == "opus";
+      if (!state->request.all_to.empty()) state->request.output = PatternOf(*state);
       auto outcome = RunMark(state->request);
       if (!outcome) return Complain(outcome.error());
-      return PrintOutcome(state->request, *outcome, state->json);
+      (state->json ? PrintMarkJson : PrintMarkText)(state->request, *outcome);
+      return 0;
     };
   });
 }
