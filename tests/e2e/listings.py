@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 import unittest
+from unittest import mock
 
 from support import BINARY, EndToEnd, Recordings
 
@@ -93,6 +94,7 @@ class Listings(EndToEnd):
         self.assertEqual(page("--limit", "501", "--after", "502"), (list(range(501, 0, -1)), ""))
         self.assertEqual(page("--limit", "2", "--after", "3"), ([2, 1], ""))
         self.assertEqual(page("--after", "1"), ([], ""))
+        self.assert_refused(self.run_raw("findings", "--after", "999999", "--store", self.store), "999999")
         for after in ("0", "-3", "x"):
             self.assert_refused(self.run_raw("findings", "--after", after), "--after")
         self.assertEqual(page("--since", "36h"), ([1501, 1500], ""))
@@ -192,9 +194,9 @@ class Listings(EndToEnd):
         self.assertRegex(self.run_raw("--version").out, r"^earmark \d+\.\d+\.\d+\n$")
 
     def complete(self, *words):
-        script = ('set -eu; source <("$1" completion); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        script = ('set -eu; source <("$1" completion); shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; '
                   '_earmark; printf "%s\\n" ${COMPREPLY[@]+"${COMPREPLY[@]}"}')
-        done = subprocess.run(["bash", "--norc", "-c", script, "bash", str(BINARY), "earmark", *words], cwd=self.folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(["bash", "--norc", "-c", script, "bash", str(BINARY), str(BINARY), *words], cwd=self.folder, capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return [line for line in done.stdout.split("\n") if line]
 
@@ -207,6 +209,24 @@ class Listings(EndToEnd):
         self.path("a talk.wav").touch()
         self.assertEqual(self.complete("scan", "a"), ["a talk.wav"])
         self.assertEqual(self.complete("frobnicate", "--x"), [])
+
+    def test_completion_of_values(self):
+        """completion: streams, accounts and choices where these are wanted, files where files are, and nothing where there is no store"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        store = ("--store", self.store)
+        self.assertEqual(self.complete("scan", *store, "--stream", ""), ["one"])
+        self.assertEqual(self.complete("mark", *store, "--stream", "one", "--for", "listener-9"), [f"listener-{i}" for i in range(90, 98)])
+        self.assertEqual(self.complete("mark", *store, "--stream", "other", "--for", ""), [])
+        with mock.patch.dict(os.environ, {"EARMARK_STORE": self.store}):
+            self.assertEqual(self.complete("revoke", ""), ["one"])
+            self.assertEqual(self.complete("revoke", "one", "al"), ["alice"])
+        self.assertEqual(self.complete("findings", "--verdict", "un"), ["unknown_audio", "unreadable"])
+        self.assertEqual(self.complete("mark", "--codec", ""), ["opus", "none"])
+        self.assertEqual(self.complete("mark", "--strength", ""), [])
+        self.path("list.txt").touch()
+        self.assertEqual(self.complete("mark", "--listeners", "list."), ["list.txt"])
+        self.assertEqual(self.complete("scan", "--store", f"sqlite:{self.path('none.db')}", "--stream", ""), [])
+        self.assertFalse(self.path("none.db").exists())
 
     def test_completion_knows_every_option(self):
         """completion: every option that --help shows"""

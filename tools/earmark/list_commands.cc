@@ -203,6 +203,11 @@ void PrintFinding(const FindingRecord& f) {
   for (const AccusationRecord& a : f.accusations)
     std::printf("  %s in %s (10^%.1f)", Bold(Printable(a.account)).c_str(), Printable(a.stream).c_str(), a.log10_bound);
   std::printf("\n");
+  const auto report = ordered_json::parse(f.report_json, nullptr, false);
+  if (!report.is_object() || !report.contains("notes")) return;
+  for (const auto& note : report["notes"]) {
+    if (note.is_string()) std::printf("      note: %s\n", Printable(note.get<std::string>()).c_str());
+  }
 }
 
 void PrintFindingsJson(const std::vector<FindingRecord>& findings) {
@@ -222,6 +227,9 @@ int ListFindings(const ListState& state) {
   if (!filter) return Complain(filter.error());
   auto store = OpenStore(state.common, OpenMode::kReadWrite);
   if (!store) return Complain(store.error());
+  if (state.after > 0) {
+    if (auto known = (*store)->GetFinding(state.after); !known) return Complain(known.error());
+  }
   auto findings = (*store)->ListFindings(*filter);
   if (!findings) return Complain(findings.error());
   if (state.json)

@@ -61,7 +61,7 @@ void AddScanCommand(CLI::App& app, Action& action) {
   auto state = std::make_shared<State>();
   state->request.common = DefaultOptions();
   CLI::App* command = app.add_subcommand("scan", "Finds out which stream a clip is from, and names the account whose copy it is");
-  command->add_option("CLIP", state->request.clip, "Suspect recording: any audio or video file; 2 s or more")->required();
+  command->add_option("CLIP", state->request.clip, "Suspect recording: any audio or video file; a second or more")->required();
   command->add_option("--stream", state->stream, "Look in this stream alone");
   command
       ->add_option("--max-false-accusation", state->request.options.max_false_accusation,

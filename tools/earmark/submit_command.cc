@@ -105,7 +105,7 @@ int RunSubmit(const SubmitState& state) {
 }
 
 void AddClipOptions(CLI::App& command, SubmitState& state) {
-  command.add_option("CLIP", state.submission.path, "Suspect recording: any audio or video file; 2 s or more");
+  command.add_option("CLIP", state.submission.path, "Suspect recording: any audio or video file; a second or more");
   command.add_option("--case", state.submission.case_label, "The investigation it belongs to: free text, kept with the finding");
   command.add_option("--stream", state.submission.stream, "Look in this stream alone");
   command

@@ -11,15 +11,39 @@
 namespace earmark {
 namespace {
 
-// The run with the largest sum: of sums[last] - sums[first], first <= last.
-std::pair<std::size_t, std::size_t> HighestRise(const std::vector<double>& sums) {
+constexpr double kMinAgainst = 3;  // a pause says so much for or against anybody
+// Behind other sound, whose time is a gap, symbols that fit by chance sum to this once in e^6 = 400 times.
+constexpr double kGapS = 0.5;
+constexpr double kCostOfGap = 6;
+
+// The run with the largest sum: of sums[last] - sums[first], first <= last, where gaps within cost kCostOfGap each.
+std::pair<std::size_t, std::size_t> HighestRise(const std::vector<double>& sums, const std::vector<double>& at_s) {
   std::pair<std::size_t, std::size_t> best{0, 0};
-  std::size_t lowest = 0;
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    if (sums[i] < sums[lowest]) lowest = i;
-    if (sums[i] - sums[lowest] > sums[best.second] - sums[best.first]) best = {lowest, i};
+  double highest = 0;
+  std::size_t first = 0;
+  double cost = 0;  // of the gaps before symbol i
+  double cost_before_first = 0;
+  for (std::size_t i = 0; i < at_s.size(); ++i) {
+    if (i > 0 && at_s[i] - at_s[i - 1] > kGapS) cost += kCostOfGap;
+    if (sums[i] - cost < sums[first] - cost_before_first) {
+      first = i;
+      cost_before_first = cost;
+    }
+    const double rise = sums[i + 1] - sums[first] - (cost - cost_before_first);
+    if (rise > highest) {
+      highest = rise;
+      best = {first, i + 1};
+    }
   }
   return best;
+}
+
+// What is read of other pieces may be of another sound, and fit the account a little by chance.
+bool IsInCertainPiece(const HeardSymbol& symbol, const Hypothesis& hypothesis) {
+  return std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
+    return piece.alignment.clip_start_s <= symbol.clip_s && symbol.clip_s < piece.alignment.clip_end_s &&
+           IsCertain(piece, hypothesis);
+  });
 }
 
 // What each symbol, heard one after the other, says for an account, against chance. With x·s - K(x) for a score s, K(x) being the logarithm of the mean of exp(x·s) over all
@@ -29,14 +53,17 @@ class Shares {
  public:
   Shares(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
     SymbolLikelihoods heard{.num_variants = reading.num_variants, .symbols = {}};
+    std::vector<const HeardSymbol*> symbols;
     for (const HeardSymbol& symbol : reading.symbols) {
+      if (!IsInCertainPiece(symbol, reading.hypothesis)) continue;
       heard.symbols.push_back(symbol.likelihood);
-      heard.symbols.back().symbol = static_cast<std::int64_t>(heard.symbols.size()) - 1;
+      heard.symbols.back().symbol = static_cast<std::int64_t>(symbols.size());
+      symbols.push_back(&symbol);
     }
     table_ = MakeScoreTable(heard);
     TraceCode code(code_key, account, reading.num_variants);
     for (const SymbolScores& scores : table_.symbols) {
-      const HeardSymbol& symbol = reading.symbols[static_cast<std::size_t>(scores.symbol)];
+      const HeardSymbol& symbol = *symbols[static_cast<std::size_t>(scores.symbol)];
       at_s_.push_back(symbol.clip_s);
       steps_.push_back(scores.steps[static_cast<std::size_t>(code.VariantAt(symbol.likelihood.symbol))]);
     }
@@ -70,15 +97,14 @@ class Shares {
 }  // namespace
 
 ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
-  constexpr int kRounds = 3;         // the tilt is that of the stretch, which the tilt finds
-  constexpr double kMinAgainst = 3;  // a pause says so much for or against anybody
+  constexpr int kRounds = 3;  // the tilt is that of the stretch, which the tilt finds
   const Shares shares(reading, code_key, account);
   const std::vector<double>& at_s = shares.at_s();
   std::pair<std::size_t, std::size_t> rise{0, at_s.size()};
   std::vector<double> sums;
   for (int round = 0; round < kRounds && rise.first < rise.second; ++round) {
     sums = shares.SumsAt(shares.TiltOf(rise.first, rise.second));
-    rise = HighestRise(sums);
+    rise = HighestRise(sums, at_s);
   }
   const auto [first, last] = rise;
   if (first == last) return reading.clip;
@@ -86,7 +112,7 @@ ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& co
   const double little = std::max(kMinAgainst, 0.02 * (sums[last] - sums[first]));
   ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
   for (const SourcePiece& piece : reading.hypothesis.pieces) {
-    if (!piece.is_firm) continue;
+    if (!IsCertain(piece, reading.hypothesis)) continue;
     const Alignment& a = piece.alignment;
     const auto index_of = [&](double clip_s) {
       return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin());

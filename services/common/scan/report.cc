@@ -49,17 +49,6 @@ bool GoesOn(std::vector<StreamAlignment>& told, const StreamAlignment& next) {
   return false;
 }
 
-// A piece that hardly stands out of chance, or is a splinter between others, is read for what it is worth, but not told as a fact next to others that do stand out.
-bool IsCertain(const SourcePiece& source_piece, const Hypothesis& hypothesis) {
-  constexpr double kCertainStrength = 11;
-  constexpr double kCertainS = 0.25;  // half of what is compared at once
-  const Alignment& piece = source_piece.alignment;
-  const auto stronger = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
-  const double max = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), stronger)->alignment.strength;
-  return piece.strength >= max ||
-         (source_piece.is_firm && piece.strength >= kCertainStrength && piece.clip_end_s - piece.clip_start_s >= kCertainS);
-}
-
 }  // namespace
 
 const char* VerdictName(Verdict verdict) {
