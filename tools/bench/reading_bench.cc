@@ -60,7 +60,7 @@ struct Source {
 
 // `host` marked in a way of its format's; the listener's variants are drawn at random.
 Source MarkedSource(std::span<const float> host, const StreamFormat& format) {
-  Source source{.format = format, .keys = {}, .chunks = {}, .heard = {}};
+  Source source{.format = format, .keys = DeriveReadingKeys(NewRandomKey(), "bench", {}), .chunks = {}, .heard = {}};
   const bool patched = format.kind == ReferenceKind::kSourcePackets;
   const std::unique_ptr<OpusEncoder, void (*)(OpusEncoder*)> encoder(
       opus_encoder_create(kSampleRateHz, 1, OPUS_APPLICATION_AUDIO, nullptr), opus_encoder_destroy);
