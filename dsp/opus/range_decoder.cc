@@ -99,7 +99,7 @@ int RangeDecoder::Tell() const noexcept { return num_range_bits_ + num_raw_bits_
 // Three more bits of the logarithm, by squaring.
 int RangeDecoder::TellEighths() const noexcept {
   int log = BitLength(range_);
-  std::uint32_t r = range_ >> (log - 16);
+  std::uint32_t r = range_ >> std::max(0, log - 16);  // after Normalize a range has at least 24 bits
   for (int i = 0; i < 3; ++i) {
     r = (r * r) >> 15;
     const int bit = static_cast<int>(r >> 16);

@@ -142,7 +142,7 @@ bool SourceClock::Hold(std::int64_t sequence, const RtpPacket& packet, std::int6
     if (held.used && held.sequence == sequence) return false;
     if (!held.used) free = &held;
   }
-  // ReleaseHeld always leaves one free.
+  if (free == nullptr) return false;  // never: ReleaseHeld always leaves one free
   free->used = true;
   free->sequence = sequence;
   free->timestamp = packet.header.timestamp;
