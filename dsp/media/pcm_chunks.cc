@@ -61,7 +61,8 @@ std::optional<PcmChunk> FindPcmChunk(const FileHandle& file, std::string_view ki
     auto size = NumberAt(file, at + layout->num_kind_bytes, layout->num_size_bytes, layout->order);
     if (!size) return std::nullopt;
     const std::int64_t begin = at + layout->header_bytes();
-    if (layout->size_has_header) *size = std::max<std::int64_t>(0, *size - layout->header_bytes());
+    if (layout->size_has_header && !IsUnknown(*size, layout->num_size_bytes))
+      *size = std::max<std::int64_t>(0, *size - layout->header_bytes());
     if (PeekFile(file, at, kind.size()) == kind) return PcmChunk{.begin = begin, .size = *size};
     constexpr std::int64_t kFar = std::int64_t{1} << 60;
     if (*size > kFar - begin) return std::nullopt;

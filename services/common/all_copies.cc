@@ -1,8 +1,11 @@
 #include "services/common/all_copies.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -37,13 +40,34 @@ Progress Within(const Progress& all, std::size_t index, std::size_t number) {
   };
 }
 
+// Gives a finished copy its name, unless something has it by now.
+Result<void> Publish(const std::string& from, const std::string& to) {
+  int failed = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
+  if (failed != 0 && errno != EEXIST) {  // a file system that knows no such renaming
+    failed = ::link(from.c_str(), to.c_str());
+    if (failed == 0) ::unlink(from.c_str());
+  }
+  if (failed == 0) return {};
+  const int error = errno;
+  ::unlink(from.c_str());
+  if (error == EEXIST) return Fail(ErrorCode::kAlreadyExists, to + " came to exist meanwhile, and nothing is overwritten");
+  return Fail(ErrorCode::kUnavailable, to + ": " + std::generic_category().message(error));
+}
+
+// Where a copy is written until it is whole. No account's file begins with a dot.
+std::string PathMeanwhile(const std::string& path) {
+  const fs::path whole = path;
+  return (whole.parent_path() / ("." + whole.filename().string())).string();
+}
+
 }  // namespace
 
 Result<CopyFolder> CopyFolder::Make(const std::string& path) {
   std::error_code error;
   const bool made = fs::create_directory(path, error);
   if (!error && made) return CopyFolder(path);
-  if (fs::is_directory(path)) return CopyFolder("");
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return CopyFolder("");
   if (error == std::errc::no_such_file_or_directory)
     return Fail(ErrorCode::kNotFound, path + ": the folder that it is to be in does not exist");
   if (error == std::errc::permission_denied || error == std::errc::read_only_file_system)
@@ -84,10 +108,14 @@ Result<CopySet> WriteAllCopies(Store& store, const MasterKey& master, const Stre
   CopyRequest one = request;
   for (std::size_t i = 0; i < accounts->size(); ++i) {
     one.account = (*accounts)[i];
-    one.output = CopyPath(request, one.account);
+    const std::string path = CopyPath(request, one.account);
+    one.output = PathMeanwhile(path);
     auto copied = WriteCopy(store, master, stream, one, Within(progress, i, accounts->size()));
     if (copied) {
-      set.copies.push_back({one.account, one.output, *copied});
+      if (auto published = Publish(one.output, path); !published) copied = Pass(published);
+    }
+    if (copied) {
+      set.copies.push_back({one.account, path, *copied});
     } else if (copied.error().code == ErrorCode::kFailedPrecondition) {  // the account's: the key has been looked at
       set.left_out.push_back({one.account, copied.error().message});
     } else {

@@ -484,6 +484,9 @@ TEST_CASE("AudioReader: files of plain samples that are whole are not said to br
     REQUIRE(Convert(wav, options, folder.File(name)));
     CHECK(ReadAll(folder.File(name), 4096).value().size() == kSampleRateHz);
   }
+  // Of a pipe nobody goes back to say how long it became.
+  REQUIRE(Convert(wav, "-f w64 -seekable 0", folder.File("pipe.w64")));
+  CHECK(ReadAll(folder.File("pipe.w64"), 4096).value().size() == kSampleRateHz);
 }
 
 // A file that ffmpeg makes; nothing if this build of it cannot.

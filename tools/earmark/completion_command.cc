@@ -83,7 +83,10 @@ constexpr char kTail[] = R"(  esac
   for value in $values; do
     case $value in
       files) mapfile -t more < <(compgen -f -- "$cur") ;;
-      streams | accounts) mapfile -t more < <("${COMP_WORDS[0]}" completion --names "$value" --prefix "$cur" "${of[@]}" 2>/dev/null) ;;
+      streams | accounts)
+        compopt +o filenames 2>/dev/null || true  # which would take a name for a folder's where there is such a folder
+        mapfile -t more < <("${COMP_WORDS[0]}" completion --names "$value" --prefix "$cur" "${of[@]}" 2>/dev/null)
+        [[ ${#more[@]} == 0 ]] || mapfile -t more < <(printf '%q\n' "${more[@]}") ;;
       *) mapfile -t more < <(compgen -W "$value" -- "$cur") ;;
     esac
     COMPREPLY+=("${more[@]}")
