@@ -38,24 +38,22 @@ std::pair<std::size_t, std::size_t> HighestRise(const std::vector<double>& sums,
   return best;
 }
 
-// What is read of other pieces may be of another sound, and fit the account a little by chance.
-bool IsInCertainPiece(const HeardSymbol& symbol, const Hypothesis& hypothesis) {
-  return std::any_of(hypothesis.pieces.begin(), hypothesis.pieces.end(), [&](const SourcePiece& piece) {
-    return piece.alignment.clip_start_s <= symbol.clip_s && symbol.clip_s < piece.alignment.clip_end_s &&
-           IsCertain(piece, hypothesis);
-  });
-}
-
 // What each symbol, heard one after the other, says for an account, against chance. With x·s - K(x) for a score s, K(x) being the logarithm of the mean of exp(x·s) over all
 // variants, these shares of a stretch sum to Chernoff's exponent of its score where x is the tilt that makes that score the mean. Scores alone would not do: where a
 // reader is surer than right, those of the true account sum to less than nothing, and those of others to far less.
 class Shares {
  public:
-  Shares(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
+  // What is read of other pieces than `certain` may be of another sound, and fit the account a little by chance.
+  Shares(const HypothesisReading& reading, const std::vector<SourcePiece>& certain, const CodeKey& code_key,
+         const std::string& account) {
     SymbolLikelihoods heard{.num_variants = reading.num_variants, .symbols = {}};
     std::vector<const HeardSymbol*> symbols;
+    auto next = certain.begin();
+    double until_s = 0;  // clip time that the pieces before `next` reach to: both are by clip time
     for (const HeardSymbol& symbol : reading.symbols) {
-      if (!IsInCertainPiece(symbol, reading.hypothesis)) continue;
+      for (; next != certain.end() && next->alignment.clip_start_s <= symbol.clip_s; ++next)
+        until_s = std::max(until_s, next->alignment.clip_end_s);
+      if (symbol.clip_s >= until_s) continue;
       heard.symbols.push_back(symbol.likelihood);
       heard.symbols.back().symbol = static_cast<std::int64_t>(symbols.size());
       symbols.push_back(&symbol);
@@ -98,7 +96,8 @@ class Shares {
 
 ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& code_key, const std::string& account) {
   constexpr int kRounds = 3;  // the tilt is that of the stretch, which the tilt finds
-  const Shares shares(reading, code_key, account);
+  const std::vector<SourcePiece> certain = CertainPieces(reading.hypothesis);
+  const Shares shares(reading, certain, code_key, account);
   const std::vector<double>& at_s = shares.at_s();
   std::pair<std::size_t, std::size_t> rise{0, at_s.size()};
   std::vector<double> sums;
@@ -111,8 +110,7 @@ ClipStretch StretchOfAccount(const HypothesisReading& reading, const CodeKey& co
   // Where no more is against it than this, it may as well go on to the end of the piece.
   const double little = std::max(kMinAgainst, 0.02 * (sums[last] - sums[first]));
   ClipStretch stretch{.from_s = at_s[first], .to_s = at_s[last - 1]};
-  for (const SourcePiece& piece : reading.hypothesis.pieces) {
-    if (!IsCertain(piece, reading.hypothesis)) continue;
+  for (const SourcePiece& piece : certain) {
     const Alignment& a = piece.alignment;
     const auto index_of = [&](double clip_s) {
       return static_cast<std::size_t>(std::lower_bound(at_s.begin(), at_s.end(), clip_s) - at_s.begin());

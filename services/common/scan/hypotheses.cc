@@ -381,13 +381,18 @@ class HypothesisSearch {
 
 }  // namespace
 
-bool IsCertain(const SourcePiece& piece, const Hypothesis& hypothesis) {
+std::vector<SourcePiece> CertainPieces(const Hypothesis& hypothesis) {
   constexpr double kCertainStrength = 11;
   constexpr double kCertainS = 0.25;  // half of what is compared at once
-  const auto weaker = [](const SourcePiece& a, const SourcePiece& b) { return a.alignment.strength < b.alignment.strength; };
-  const double max = std::max_element(hypothesis.pieces.begin(), hypothesis.pieces.end(), weaker)->alignment.strength;
-  const Alignment& a = piece.alignment;
-  return a.strength >= max || (piece.is_firm && a.strength >= kCertainStrength && a.clip_end_s - a.clip_start_s >= kCertainS);
+  double max = 0;
+  for (const SourcePiece& piece : hypothesis.pieces) max = std::max(max, piece.alignment.strength);
+  std::vector<SourcePiece> certain;
+  for (const SourcePiece& piece : hypothesis.pieces) {
+    const Alignment& a = piece.alignment;
+    if (a.strength >= max || (piece.is_firm && a.strength >= kCertainStrength && a.clip_end_s - a.clip_start_s >= kCertainS))
+      certain.push_back(piece);
+  }
+  return certain;
 }
 
 Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references,

@@ -28,8 +28,9 @@ struct Hypothesis {
   std::vector<SourcePiece> pieces;
 };
 
-// A piece that hardly stands out of chance, or is a splinter between others, is read for what it is worth, but not told as a fact next to others that do stand out.
-bool IsCertain(const SourcePiece& piece, const Hypothesis& hypothesis);
+// Pieces without those that hardly stand out of chance, or are splinters between others: these are read for what they are worth, but not told as facts next to others that
+// do stand out. By clip time; never empty.
+std::vector<SourcePiece> CertainPieces(const Hypothesis& hypothesis);
 
 // Of one stream's, the sharpest first. kCancelled; errors of the reader and of the clip's signals.
 Result<std::vector<Hypothesis>> FindHypotheses(const ClipSignals& clip, const Catalog& catalog, ReferenceReader& references,

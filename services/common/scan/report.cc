@@ -81,8 +81,7 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
     if (counted.insert(reading.stream).second) report.candidates += scores.of[r].candidates;
     const bool is_first = shown.insert(place_of(r)).second;
     if (accuses[place_of(r)] ? scores.of[r].accuses : is_first) {
-      for (const SourcePiece& piece : reading.hypothesis.pieces) {
-        if (!IsCertain(piece, reading.hypothesis)) continue;
+      for (const SourcePiece& piece : CertainPieces(reading.hypothesis)) {
         const StreamAlignment told{.stream = reading.stream,
                                    .source = catalog.At(piece.source).source,
                                    .alignment = piece.alignment,
