@@ -1,4 +1,7 @@
-"""tools/api on copies of the .proto files with one change each: what breaks callers is found, and nothing else. By hand: python3 tests/e2e/api.py"""
+"""tools/api on copies of the .proto files with one change each: what breaks callers is found, and nothing else; and what it says of the
+API over HTTP. By hand: python3 tests/e2e/api.py"""
+import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -7,6 +10,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 RELAY, DETECTION, COMMON = "relay.proto", "detection.proto", "common.proto"
+STALE = "docs/openapi.json is not what the .proto files say; run tools/api openapi"
 
 
 class ApiTool(unittest.TestCase):
@@ -14,6 +18,8 @@ class ApiTool(unittest.TestCase):
         self.root = Path(tempfile.mkdtemp(prefix="earmark-api-"))
         self.addCleanup(shutil.rmtree, self.root)
         shutil.copytree(REPO / "proto", self.root / "proto")
+        (self.root / "docs").mkdir()
+        shutil.copy(REPO / "docs/openapi.json", self.root / "docs")
 
     def change(self, name, old, new):
         path = self.root / "proto/earmark/v1" / name
@@ -31,16 +37,13 @@ class ApiTool(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
     def assert_says(self, done, *lines):
-        self.assertEqual((done.returncode, done.stdout.splitlines(), done.stderr), (1, [f"api: {line}" for line in lines], ""))
+        """Leaving out that the document is behind, which most changes make it."""
+        said = [line for line in done.stdout.splitlines() if line != f"api: {STALE}"]
+        self.assertEqual((done.returncode, said, done.stderr), (1, [f"api: {line}" for line in lines], ""))
 
     def assert_breaks(self, *lines):
-        """The check says so and no more; the lock is not written unless told to, and then all is well."""
+        """The check says so and no more."""
         self.assert_says(self.api("check"), *[f"breaking: {line}" for line in lines])
-        before = self.lock_text()
-        self.assertEqual(self.api("lock").returncode, 1)
-        self.assertEqual(self.lock_text(), before)
-        self.assertEqual(self.api("lock", "--break").returncode, 0)
-        self.assert_settled()
 
     def assert_compatible(self, *lines):
         """The check wants the lock written and says what is new, and then all is well."""
@@ -53,6 +56,7 @@ class ApiTool(unittest.TestCase):
         self.assert_settled()
 
     def assert_settled(self):
+        self.assert_fine(self.api("openapi"))
         self.assert_fine(self.api("check"))
 
 
@@ -192,9 +196,16 @@ class Lock(ApiTool):
                                "+ value earmark.v1.ScanState.PAUSED = 6")
 
     def test_breaking_and_compatible_at_once(self):
-        """what breaks is said alone, and the lock is not written with the other half"""
+        """what breaks is said alone, and the lock is not written, not even with the other half, unless told to; then all is well"""
         self.change(COMMON, "string host = 1;", "string address = 1;\n  string device = 4;")
         self.assert_breaks("field earmark.v1.Destination.host = 1: renamed to address")
+        before = self.lock_text()
+        self.assert_says(self.api("lock"), "breaking: field earmark.v1.Destination.host = 1: renamed to address",
+                         "proto/api.lock is left as it was; --break writes it all the same")
+        self.assertEqual(self.lock_text(), before)
+        self.assertEqual(self.api("lock", "--break").returncode, 0)
+        self.assertIn("field earmark.v1.Destination.device = 4: string\n", self.lock_text())
+        self.assert_settled()
 
     def test_a_lock_that_cannot_be_read(self):
         for line, said in (("<<<<<<< HEAD", "'<<<<<<< HEAD'"), ("field earmark.v1.Nobody.name = 1: string", "'earmark.v1.Nobody'")):
@@ -255,6 +266,143 @@ class Names(ApiTool):
         done = self.api("check")
         self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1))
         self.assertIn('"device" uses reserved number 4', done.stderr)
+
+
+class Document(ApiTool):
+    """docs/openapi.json against what the lock and the gateway's sources say."""
+
+    # JSON types of what needs no reference, by protobuf's mapping.
+    JSON_TYPES = {"string": {"type": "string"}, "bool": {"type": "boolean"}, "double": {"type": "number"}, "uint32": {"type": "integer", "minimum": 0},
+                  "int64": {"type": "string", "format": "int64"}, "bytes": {"type": "string", "contentEncoding": "base64"},
+                  "google.protobuf.Timestamp": {"type": "string", "format": "date-time"}}
+
+    def setUp(self):
+        super().setUp()
+        self.document = json.loads((REPO / "docs/openapi.json").read_text(encoding="utf-8"))
+        self.schemas = self.document["components"]["schemas"]
+
+    def locked_methods(self):
+        """(service, method, whether it takes a stream, request, whether it answers with one, answer)"""
+        found = re.findall(r"^method earmark\.v1\.(\w+)\.(\w+): (stream )?earmark\.v1\.(\w+) -> (stream )?earmark\.v1\.(\w+)$", self.lock_text(), re.MULTILINE)
+        self.assertEqual(len(found), self.lock_text().count("\nmethod "))
+        return found
+
+    def references(self, node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from [value] if key == "$ref" else self.references(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from self.references(item)
+
+    def resolve(self, reference):
+        node = self.document
+        self.assertTrue(reference.startswith("#/"), reference)
+        for part in reference[2:].split("/"):
+            self.assertIn(part, node, reference)
+            node = node[part]
+        return node
+
+    def operations(self):
+        return {f"{verb} {path}": operation for path, item in self.document["paths"].items() for verb, operation in item.items() if verb != "servers"}
+
+    def test_references(self):
+        """all resolve, and nothing is described that no call carries"""
+        used = set(self.references(self.document))
+        self.assertGreater(len(used), 40)
+        for reference in used:
+            self.resolve(reference)
+        self.assertEqual({f"#/components/schemas/{name}" for name in self.schemas} - used, set())
+        self.assertEqual({f"#/components/responses/{name}" for name in self.document["components"]["responses"]} - used, set())
+
+    def test_every_call(self):
+        """those that HTTP has, with their messages, and no others"""
+        wanted = {"get /healthz", "get /readyz", "get /metrics", "post /v1/scans"}
+        for service, method, takes_stream, request, answers_stream, answer in self.locked_methods():
+            if takes_stream:
+                continue
+            name = f"post /v1/{service}/{method}"
+            wanted.add(name)
+            operation = self.operations()[name]
+            taken = operation["requestBody"]["content"]["application/json"]["schema"]
+            self.assertEqual(taken, {"$ref": f"#/components/schemas/{request}"})
+            (kind, body), = operation["responses"]["200"]["content"].items()
+            self.assertEqual(kind, "application/x-ndjson" if answers_stream else "application/json", name)
+            self.assertEqual(next(self.references(body)), f"#/components/schemas/{answer}")
+            self.assertTrue(operation["summary"] and operation["description"], name)
+        self.assertEqual(set(self.operations()), wanted)
+        ids = [operation["operationId"] for operation in self.operations().values()]
+        self.assertEqual(len(ids), len(set(ids)))
+
+    def test_every_field(self):
+        """of what HTTP carries, by its name in the .proto files, with its JSON type and a description"""
+        num_fields = 0
+        for owner, name, label, kind in re.findall(r"^field earmark\.v1\.(\w+)\.(\w+) = \d+: (repeated |optional )?([\w.]+)", self.lock_text(), re.MULTILINE):
+            if owner not in self.schemas:
+                continue
+            num_fields += 1
+            schema = self.schemas[owner]["properties"][name]
+            self.assertTrue(schema["description"], f"{owner}.{name}")
+            if label == "repeated ":
+                self.assertEqual(schema["type"], "array")
+                schema = schema["items"]
+            wanted = self.JSON_TYPES.get(kind) or {"$ref": f"#/components/schemas/{kind.removeprefix('earmark.v1.')}"}
+            self.assertEqual(schema, schema | wanted, f"{owner}.{name}")
+        self.assertEqual(num_fields, sum(len(schema["properties"]) for name, schema in self.schemas.items()
+                                         if name not in ("Error", "StreamError") and "enum" not in schema))
+
+    def test_every_value(self):
+        enums = {name: schema["enum"] for name, schema in self.schemas.items() if "enum" in schema}
+        found = re.findall(r"^value earmark\.v1\.(\w+)\.(\w+) = \d+$", self.lock_text(), re.MULTILINE)
+        self.assertEqual({(name, value) for name, values in enums.items() for value in values}, set(found))
+
+    def test_the_upload(self):
+        """at the path that the daemon has, with the fields of its header"""
+        found = re.findall(r'uploads = \{\{\.path = "(\S+)", .*v1::(\w+)::.*\.method = "(\w+)"', (REPO / "services/detectd/main.cc").read_text())
+        self.assertEqual(found, [("/v1/scans", "Detection", "SubmitScan")])
+        operation = self.operations()["post /v1/scans"]
+        self.assertEqual(list(operation["requestBody"]["content"]), ["application/octet-stream"])
+        self.assertEqual(list(self.references(operation["responses"]["200"])), ["#/components/schemas/Scan"])
+        fields = re.findall(r"^field earmark\.v1\.SubmitScanHeader\.(\w+) ", self.lock_text(), re.MULTILINE)
+        self.assertEqual({each["name"]: each["required"] for each in operation["parameters"]}, {name: name == "name" for name in fields})
+
+    def test_errors(self):
+        """with every status that the daemons' sources have, under gRPC's name for it"""
+        source = (REPO / "services/common/server/status.cc").read_text().partition("int ToHttpStatus")[2]
+        mapped = re.findall(r"((?:case grpc::StatusCode::\w+:\s*)+)return (\d+);", source)
+        self.assertGreater(len(mapped), 9)
+        codes = {(status, code) for cases, status in mapped for code in re.findall(r"StatusCode::(\w+)", cases) if code != "OK"}
+        by_gateway = set(re.findall(r"Answer\(response, (\d+),", (REPO / "services/common/server/http_gateway.cc").read_text())) - {"405"}
+        calls = {name: operation for name, operation in self.operations().items() if name.startswith("post")}
+        for operation in calls.values():
+            for status, code in codes:
+                self.assertIn(code, self.resolve(operation["responses"][status]["$ref"])["description"])
+        everywhere = {status for operation in calls.values() for status in operation["responses"]}
+        self.assertEqual(everywhere, {status for status, _ in codes} | by_gateway | {"200", "413", "500"})
+        self.assertEqual(set(self.schemas["Error"]["properties"]), {"code", "message"})
+
+    def test_written_anew(self):
+        """a change that the document does not have is told; one of a call that it leaves out is none"""
+        self.change(COMMON, "// UDP port, 1 to 65535.", "// UDP port, 1024 to 65535.")
+        done = self.api("check")
+        self.assertEqual((done.returncode, done.stdout), (1, f"api: {STALE}\n"))
+        self.assert_fine(self.api("openapi", "--out", self.root / "other.json"))
+        self.assertEqual(self.api("check").returncode, 1)
+        self.assert_settled()
+        self.assertEqual((self.root / "other.json").read_text(), (self.root / "docs/openapi.json").read_text())
+        self.assertEqual(self.api("openapi", "--out", "-").stdout, (self.root / "docs/openapi.json").read_text())
+        self.change(RELAY, "// RTP sequence number, 0 to 65535.", "// RTP sequence number.")
+        self.assert_fine(self.api("check"))
+        (self.root / "docs/openapi.json").unlink()
+        self.assertEqual(self.api("check").stdout, f"api: {STALE}\n")
+
+    def test_a_type_without_json(self):
+        """is an error, not a document that is wrong"""
+        self.change(COMMON, "package earmark.v1;\n", 'package earmark.v1;\nimport "google/protobuf/any.proto";\n')
+        self.change(COMMON, "  string host = 1;\n", "  string host = 1;\n  google.protobuf.Any more = 4;\n")
+        done = self.api("openapi")
+        self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1))
+        self.assertIn("google.protobuf.Any", done.stderr)
 
 
 if __name__ == "__main__":
