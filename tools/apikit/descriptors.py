@@ -42,10 +42,10 @@ class Element:
     """A message, enum or service with its full name, and the comments of it and its parts."""
 
     def __init__(self, name, proto, path, comments):
-        self.name, self.proto, self._path, self._comments = name, proto, path, comments
+        self.name, self.proto, self.path, self._comments = name, proto, path, comments
 
     def comment(self, *part):
-        return self._comments.get((*self._path, *part), "")
+        return self._comments.get((*self.path, *part), "")
 
 
 class Api:
@@ -76,9 +76,8 @@ class Api:
             self.map_entries[element.name] = element.proto
             return
         self.messages[element.name] = element
-        path = element._path
-        self._add_all(element.name, element.proto.nested_type, (*path, MESSAGE_NESTED), comments, self._add_message)
-        self._add_all(element.name, element.proto.enum_type, (*path, MESSAGE_ENUM), comments, self._add_to(self.enums))
+        self._add_all(element.name, element.proto.nested_type, (*element.path, MESSAGE_NESTED), comments, self._add_message)
+        self._add_all(element.name, element.proto.enum_type, (*element.path, MESSAGE_ENUM), comments, self._add_to(self.enums))
 
     def map_entry(self, field):
         """The message of a map's keys and values, or None where the field is no map."""
