@@ -1,4 +1,5 @@
 // Findings, leaks and kept answers.
+#include "db/sql_conditions.h"
 #include "db/sql_store.h"
 #include "db/store_checks.h"
 #include "db/text.h"
@@ -28,28 +29,6 @@ constexpr char kStrongestOnly[] = ") AS ranked WHERE place = 1 ORDER BY account,
 constexpr char kSelectAnswer[] = "SELECT request_digest, answer FROM answers WHERE scope = $1 AND idempotency_key = $2";
 constexpr char kInsertAnswer[] =
     "INSERT INTO answers (scope, idempotency_key, request_digest, answer, created_unix_us) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-
-// Conditions that are set, joined by AND, with their parameters.
-class Conditions {
- public:
-  // `condition` ends where its parameter stands.
-  void Add(std::string_view condition, SqlValue value) { Append(std::string(condition) + Parameter(value)); }
-  void AddIf(const std::optional<std::string>& value, std::string_view condition) {
-    if (value) Add(condition, std::string_view(*value));
-  }
-  void Append(const std::string& condition) { text_ += (text_.empty() ? " WHERE " : " AND ") + condition; }
-  std::string Parameter(SqlValue value) {
-    parameters_.push_back(value);
-    return "$" + std::to_string(parameters_.size());
-  }
-
-  const std::string& text() const { return text_; }
-  const SqlParameters& parameters() const { return parameters_; }
-
- private:
-  std::string text_;
-  SqlParameters parameters_;
-};
 
 FindingRecord ReadFinding(const SqlRow& row) {
   return {.id = row.Integer(0),
