@@ -29,6 +29,7 @@ struct FindingRecord {
   std::vector<AccusationRecord> accusations;
   std::string case_label = {};  // the investigator's; may be empty
   std::string scan_id = {};     // of the job that made it, set by FinishScan; empty for a scan of the command line's
+  double alpha_spent = 0;       // the scan's bound on the chance of accusing anybody innocent, 0 … 1; 0 where nobody was scored
 };
 
 enum class FindingOrder { kOldestFirst, kNewestFirst };
@@ -70,6 +71,14 @@ struct LeakFilter {
   int limit = 1000;  // 1 to 10000
 };
 
+// What scans spent of the chance of accusing anybody innocent.
+struct AlphaSpent {
+  double alpha = 0;            // the sum: bounds the chance that any of these scans accused anybody innocent; may be above 1
+  std::int64_t num_scans = 0;  // those that spent any
+
+  bool operator==(const AlphaSpent&) const = default;
+};
+
 class FindingStore {
  public:
   virtual ~FindingStore() = default;
@@ -80,6 +89,8 @@ class FindingStore {
   virtual Result<FindingRecord> GetFinding(std::int64_t id) = 0;
   // By account, then stream.
   virtual Result<std::vector<Leak>> QueryLeaks(const LeakFilter& filter) = 0;
+  // Of the findings made at or after `since_unix_us`, and before `until_unix_us` if that is set.
+  virtual Result<AlphaSpent> SumAlphaSpent(std::int64_t since_unix_us, std::optional<std::int64_t> until_unix_us) = 0;
 };
 
 }  // namespace earmark

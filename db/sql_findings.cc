@@ -1,4 +1,5 @@
 // Findings, leaks and kept answers.
+#include "db/sql_conditions.h"
 #include "db/sql_store.h"
 #include "db/store_checks.h"
 #include "db/text.h"
@@ -7,12 +8,12 @@ namespace earmark {
 namespace {
 
 constexpr char kInsertFinding[] =
-    "INSERT INTO findings (created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+    "INSERT INTO findings (created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id";
 constexpr char kInsertAccusation[] =
     "INSERT INTO accusations (finding_id, position, account, stream, log10_p, log10_bound) VALUES ($1, $2, $3, $4, $5, $6)";
 constexpr char kSelectFindings[] =
-    "SELECT id, created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id FROM findings";
+    "SELECT id, created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent FROM findings";
 constexpr char kSelectAccusations[] =
     "SELECT account, stream, log10_p, log10_bound FROM accusations WHERE finding_id = $1 ORDER BY position";
 // The strongest accusation of each account in each stream, and when there was a first and a last one.
@@ -25,31 +26,11 @@ constexpr char kSelectLeaks[] =
     "  FROM accusations a JOIN findings f ON f.id = a.finding_id";
 constexpr char kStrongestOnly[] = ") AS ranked WHERE place = 1 ORDER BY account, stream LIMIT ";
 
+constexpr char kSumAlpha[] = "SELECT coalesce(sum(alpha_spent), 0.0), count(*) FROM findings";
+
 constexpr char kSelectAnswer[] = "SELECT request_digest, answer FROM answers WHERE scope = $1 AND idempotency_key = $2";
 constexpr char kInsertAnswer[] =
     "INSERT INTO answers (scope, idempotency_key, request_digest, answer, created_unix_us) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-
-// Conditions that are set, joined by AND, with their parameters.
-class Conditions {
- public:
-  // `condition` ends where its parameter stands.
-  void Add(std::string_view condition, SqlValue value) { Append(std::string(condition) + Parameter(value)); }
-  void AddIf(const std::optional<std::string>& value, std::string_view condition) {
-    if (value) Add(condition, std::string_view(*value));
-  }
-  void Append(const std::string& condition) { text_ += (text_.empty() ? " WHERE " : " AND ") + condition; }
-  std::string Parameter(SqlValue value) {
-    parameters_.push_back(value);
-    return "$" + std::to_string(parameters_.size());
-  }
-
-  const std::string& text() const { return text_; }
-  const SqlParameters& parameters() const { return parameters_; }
-
- private:
-  std::string text_;
-  SqlParameters parameters_;
-};
 
 FindingRecord ReadFinding(const SqlRow& row) {
   return {.id = row.Integer(0),
@@ -60,7 +41,8 @@ FindingRecord ReadFinding(const SqlRow& row) {
           .report_json = row.Text(5),
           .accusations = {},
           .case_label = row.Text(6),
-          .scan_id = row.Text(7)};
+          .scan_id = row.Text(7),
+          .alpha_spent = row.Real(8)};
 }
 
 }  // namespace
@@ -69,7 +51,7 @@ std::int64_t SqlStore::InsertFinding(const FindingRecord& finding) {
   std::int64_t id = 0;
   sql_.Query(kInsertFinding,
              {sql_.NowUnixUs(), finding.clip_name, finding.clip_sha256, finding.verdict, finding.report_json, finding.case_label,
-              TextOrNull(finding.scan_id)},
+              TextOrNull(finding.scan_id), finding.alpha_spent},
              [&](const SqlRow& row) { id = row.Integer(0); });
   std::int64_t position = 0;
   for (const AccusationRecord& accusation : finding.accusations) {
@@ -153,6 +135,19 @@ Result<std::vector<Leak>> SqlStore::QueryLeaks(const LeakFilter& filter) {
                        .last_seen_unix_us = row.Integer(5)});
     });
     return leaks;
+  });
+}
+
+Result<AlphaSpent> SqlStore::SumAlphaSpent(std::int64_t since_unix_us, std::optional<std::int64_t> until_unix_us) {
+  Conditions where;
+  where.Append("alpha_spent > 0");  // as the index says
+  where.Add("created_unix_us >= ", since_unix_us);
+  if (until_unix_us) where.Add("created_unix_us < ", *until_unix_us);
+  return sql_.Read("sum up what scans spent", [&]() -> Result<AlphaSpent> {
+    AlphaSpent spent;
+    sql_.Query(kSumAlpha + where.text(), where.parameters(),
+               [&](const SqlRow& row) { spent = {.alpha = row.Real(0), .num_scans = row.Integer(1)}; });
+    return spent;
   });
 }
 

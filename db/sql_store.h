@@ -1,4 +1,4 @@
-// The store's SQL, written once for both engines. sql_streams.cc, sql_findings.cc and sql_jobs.cc hold it by subject.
+// The store's SQL, written once for both engines. sql_streams.cc, sql_findings.cc, sql_jobs.cc and sql_access.cc hold it by subject.
 #pragma once
 
 #include <memory>
@@ -41,6 +41,7 @@ class SqlStore final : public Store {
   Result<std::vector<FindingRecord>> ListFindings(const FindingFilter& filter) override;
   Result<FindingRecord> GetFinding(std::int64_t id) override;
   Result<std::vector<Leak>> QueryLeaks(const LeakFilter& filter) override;
+  Result<AlphaSpent> SumAlphaSpent(std::int64_t since_unix_us, std::optional<std::int64_t> until_unix_us) override;
 
   Result<ScanRecord> EnqueueScan(const NewScan& scan, const ClipSource& clip) override;
   Result<ScanRecord> GetScan(std::string_view scan_id) override;
@@ -58,6 +59,14 @@ class SqlStore final : public Store {
                                                               std::string_view request_digest) override;
   Result<void> KeepAnswer(std::string_view scope, std::string_view key, std::string_view request_digest,
                           std::span<const std::uint8_t> answer) override;
+
+  Result<TokenRecord> CreateToken(const TokenRecord& token) override;
+  Result<TokenRecord> FindToken(std::string_view id) override;
+  Result<std::vector<TokenRecord>> ListTokens(const TokenFilter& filter) override;
+  Result<TokenRecord> RevokeToken(std::string_view id) override;
+  Result<void> TouchToken(std::string_view id) override;
+  Result<std::int64_t> LogAccess(const AccessRecord& access) override;
+  Result<std::vector<AccessRecord>> ListAccess(const AccessFilter& filter) override;
 
  private:
   struct StreamRow {
@@ -81,6 +90,8 @@ class SqlStore final : public Store {
   // The running scan of this attempt, locked. kNotFound, kFailedPrecondition.
   Result<ScanRecord> FindOwnScan(std::string_view scan_id, int attempt);
   void EndScan(std::string_view scan_id, ScanState state, SqlValue finding_id, std::string_view error);
+  // kNotFound.
+  Result<TokenRecord> SelectToken(std::string_view id);
 
   SqlConnection& sql_;
   std::unique_ptr<SqlConnection> connection_;

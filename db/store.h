@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "db/access_store.h"
 #include "db/answer_store.h"
 #include "db/finding_store.h"
 #include "db/job_queue.h"
@@ -22,7 +23,7 @@
 
 namespace earmark {
 
-class Store : public StreamStore, public FindingStore, public JobQueue, public AnswerStore {};
+class Store : public StreamStore, public FindingStore, public JobQueue, public AnswerStore, public AccessStore {};
 
 enum class OpenMode {
   kReadWriteCreate,  // make what is missing (the file and its folder; the tables), bring the schema up to date

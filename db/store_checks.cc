@@ -16,6 +16,8 @@ constexpr std::size_t kMaxPrintedBytes = 300;
 // Far above any chunk or report, far below SQLite's limit of 10^9 bytes a row.
 constexpr std::size_t kMaxFieldBytes = std::size_t{256} << 20;
 constexpr int kMaxListed = 10000;
+constexpr std::size_t kTokenIdDigits = 16;
+constexpr std::size_t kMaxLoggedBytes = 1024;
 constexpr std::array<std::string_view, 4> kVerdicts = {"accused", "no_accusation", "unknown_audio", "unreadable"};
 
 Result<void> Refuse(std::string message) { return Fail(ErrorCode::kInvalidArgument, std::move(message)); }
@@ -59,6 +61,14 @@ Result<void> CheckAccusation(const AccusationRecord& accusation) {
     return Refuse("log10_p and log10_bound of account '" + Printable(accusation.account) + "': wanted numbers, got NaN");
   }
   return {};
+}
+
+Result<void> CheckLoggedText(std::string_view field, std::string_view text) {
+  if (text.size() > kMaxLoggedBytes) {
+    return Refuse(std::string(field) + ": wanted at most " + std::to_string(kMaxLoggedBytes) + " bytes, got " +
+                  std::to_string(text.size()));
+  }
+  return CheckText(field, text);
 }
 
 constexpr char32_t kReplacement = 0xFFFD;
@@ -144,6 +154,9 @@ Result<void> CheckFinding(const FindingRecord& finding) {
   if (auto text = CheckText("report", finding.report_json); !text) return text;
   if (auto text = CheckLabel(finding.case_label); !text) return text;
   if (auto verdict = CheckVerdict(finding.verdict); !verdict) return verdict;
+  if (!(finding.alpha_spent >= 0 && finding.alpha_spent <= 1)) {  // so that NaN is refused
+    return Refuse("alpha_spent: wanted 0 to 1, got " + std::to_string(finding.alpha_spent));
+  }
   for (const AccusationRecord& accusation : finding.accusations) {
     if (auto checked = CheckAccusation(accusation); !checked) return checked;
   }
@@ -191,6 +204,48 @@ Result<void> CheckNewScan(const NewScan& scan) {
   }
   if (scan.max_false_accusation > 0 && scan.max_false_accusation < 1) return {};
   return Refuse("max_false_accusation: wanted a probability between 0 and 1, got " + std::to_string(scan.max_false_accusation));
+}
+
+Result<void> CheckTokenId(std::string_view id) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  if (id.size() == kTokenIdDigits && std::all_of(id.begin(), id.end(), is_digit)) return {};
+  return Refuse("token id: wanted 16 hex digits in lower case, got '" + Printable(id, kMaxPrintedBytes) + "'");
+}
+
+Result<void> CheckNewToken(const TokenRecord& token) {
+  if (auto known = CheckTokenId(token.id); !known) return known;
+  if (!token.name.empty()) {
+    if (auto named = CheckNewName("name of a token", token.name); !named) return named;
+  }
+  if (token.role < Role::kRelay || token.role > Role::kAdmin) {
+    return Refuse("role of a token: wanted relay, investigator or admin, got number " +
+                  std::to_string(static_cast<int>(token.role)));
+  }
+  if (token.secret_hash.size() == kTokenHashBytes) return {};
+  return Refuse("hash of a token's secret: wanted " + std::to_string(kTokenHashBytes) + " bytes, got " +
+                std::to_string(token.secret_hash.size()));
+}
+
+Result<void> CheckTokenFilter(const TokenFilter& filter) {
+  if (auto limit = CheckLimit("tokens", filter.limit); !limit) return limit;
+  return filter.after_id.empty() ? Result<void>() : CheckTokenId(filter.after_id);
+}
+
+Result<void> CheckAccess(const AccessRecord& access) {
+  if (!access.token_id.empty()) {
+    if (auto known = CheckTokenId(access.token_id); !known) return known;
+  }
+  if (auto named = CheckName("call", access.call); !named) return named;
+  if (auto text = CheckLoggedText("subject of an access", access.subject); !text) return text;
+  return CheckLoggedText("reason of an access", access.reason);
+}
+
+Result<void> CheckAccessFilter(const AccessFilter& filter) {
+  if (auto limit = CheckLimit("accesses", filter.limit); !limit) return limit;
+  if (filter.token_id && !filter.token_id->empty()) {
+    if (auto known = CheckTokenId(*filter.token_id); !known) return known;
+  }
+  return filter.call ? CheckName("call", *filter.call) : Result<void>();
 }
 
 }  // namespace earmark

@@ -25,4 +25,10 @@ Result<void> CheckLeakFilter(const LeakFilter& filter);
 Result<void> CheckLease(const Lease& lease);
 Result<void> CheckNewScan(const NewScan& scan);
 
+Result<void> CheckTokenId(std::string_view id);
+Result<void> CheckNewToken(const TokenRecord& token);
+Result<void> CheckTokenFilter(const TokenFilter& filter);
+Result<void> CheckAccess(const AccessRecord& access);
+Result<void> CheckAccessFilter(const AccessFilter& filter);
+
 }  // namespace earmark

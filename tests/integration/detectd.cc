@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -173,6 +174,7 @@ TEST_CASE("Detectd: bytes that are no recording give the finding unreadable; a w
   const auto workers = test.StartWorkers();
   const v1::Scan done = test.End();
   CHECK(done.finding().verdict() == "unreadable");
+  CHECK(Get(test.store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});  // nobody was scored
   CHECK_THAT(done.finding().reason(), Contains("garbage"));
 }
 
@@ -187,7 +189,9 @@ TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; 
   FindingRecord late;
   late.verdict = "no_accusation";
   CHECK_FALSE(test.store->FinishScan(claimed->id, claimed->attempt, late));
-  CHECK(Get(test.store->ListFindings({})).size() == 1);
+  const auto findings = Get(test.store->ListFindings({}));
+  REQUIRE(findings.size() == 1);
+  CHECK(findings[0].alpha_spent == claimed->max_false_accusation);
   workers->Drain();
 
   REQUIRE(test.Submit(Named("put back"), test.LeakOf("account-3")).ok());

@@ -1192,6 +1192,60 @@ inline std::vector<Case> JobCases() {
   };
 }
 
+// ---- what scans spent of the bound
+
+inline FindingRecord Spending(double alpha) {
+  FindingRecord finding = MakeFinding("no_accusation", {});
+  finding.alpha_spent = alpha;
+  return finding;
+}
+
+inline std::vector<Case> AlphaCases() {
+  return {
+      {"Store: what a scan spent is kept with its finding, whoever adds it",
+       [](Database& db) {
+         auto store = db.Open();
+         const std::int64_t added = RequireValue(store->AddFinding(Spending(1e-6)));
+         CHECK(RequireValue(db.Open()->GetFinding(added)).alpha_spent == 1e-6);
+         RequireOk(store->EnqueueScan(MakeScan("a"), ClipOf(1)));
+         RequireOk(store->ClaimScan("w", kLeaseUs));
+         const std::int64_t finished = RequireValue(store->FinishScan("a", 1, Spending(0.25)));
+         CHECK(RequireValue(store->GetFinding(finished)).alpha_spent == 0.25);
+         CHECK(RequireValue(store->ListFindings({})).at(1).alpha_spent == 0.25);
+         CHECK(RequireValue(store->GetFinding(RequireValue(store->AddFinding(Spending(0))))).alpha_spent == 0);
+       }},
+      {"Store: what scans spent is summed from one time to another, and those that spent nothing are not counted",
+       [](Database& db) {
+         auto store = db.Open();
+         CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});
+         std::vector<std::int64_t> times;
+         for (const double alpha : {0.5, 0.0, 0.25, 0.125}) {  // sums of these are exact
+           times.push_back(RequireValue(store->GetFinding(RequireValue(store->AddFinding(Spending(alpha))))).created_unix_us);
+         }
+         const auto sum = [&](std::int64_t since, std::optional<std::int64_t> until = {}) {
+           return RequireValue(store->SumAlphaSpent(since, until));
+         };
+         CHECK(sum(0) == AlphaSpent{.alpha = 0.875, .num_scans = 3});
+         CHECK(sum(times[0], times[3] + 1) == AlphaSpent{.alpha = 0.875, .num_scans = 3});
+         CHECK(sum(times[0] + 1) == AlphaSpent{.alpha = 0.375, .num_scans = 2});
+         CHECK(sum(times[2]) == AlphaSpent{.alpha = 0.375, .num_scans = 2});
+         CHECK(sum(0, times[2]) == AlphaSpent{.alpha = 0.5, .num_scans = 1});
+         CHECK(sum(times[2], times[3]) == AlphaSpent{.alpha = 0.25, .num_scans = 1});
+         CHECK(sum(times[1], times[2]) == AlphaSpent{});
+         CHECK(sum(times[3] + 1) == AlphaSpent{});
+         CHECK(sum(times[3], times[0]) == AlphaSpent{});
+       }},
+      {"Store: a bound that is no probability is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         for (const double alpha : {-1e-9, 1.5, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
+           RequireError(store->AddFinding(Spending(alpha)), ErrorCode::kInvalidArgument);
+         }
+         CHECK(RequireValue(store->ListFindings({})).empty());
+       }},
+  };
+}
+
 inline std::vector<Case> AnswerCases() {
   return {
       {"AnswerStore: the first answer to a request is kept, and no other request gets it",
@@ -1206,6 +1260,272 @@ inline std::vector<Case> AnswerCases() {
          RequireError(store->FindAnswer("Grant", "key", "other"), ErrorCode::kAlreadyExists);
          CHECK_FALSE(RequireValue(store->FindAnswer("Revoke", "key", "digest")));
          RequireError(store->FindAnswer("Grant", "", "digest"), ErrorCode::kInvalidArgument);
+       }},
+  };
+}
+
+// ---- access
+
+inline constexpr char kTokenA[] = "000000000000000a";
+inline constexpr char kTokenB[] = "000000000000000b";
+
+// With bytes of its own as the hash, NUL among them.
+inline TokenRecord MakeToken(const std::string& id, Role role = Role::kInvestigator) {
+  TokenRecord token;
+  token.id = id;
+  token.name = "Zoë's \"laptop\"; DROP TABLE access_tokens --";
+  token.role = role;
+  for (std::size_t i = 0; i < kTokenHashBytes; ++i) token.secret_hash.push_back(static_cast<std::uint8_t>(i * 8));
+  return token;
+}
+
+// The id of the token of this number.
+inline std::string TokenId(int number) {
+  std::string id = std::to_string(number);
+  return std::string(16 - id.size(), '0') + id;
+}
+
+inline std::vector<std::string> TokenIds(const std::vector<TokenRecord>& tokens) {
+  std::vector<std::string> ids;
+  for (const TokenRecord& token : tokens) ids.push_back(token.id);
+  return ids;
+}
+
+inline std::vector<std::int64_t> AccessIds(Store& store, const AccessFilter& filter) {
+  std::vector<std::int64_t> ids;
+  for (const AccessRecord& access : RequireValue(store.ListAccess(filter))) ids.push_back(access.id);
+  return ids;
+}
+
+inline std::vector<Case> TokenCases() {
+  return {
+      {"AccessStore: a token comes back as it was created, by the store's clock",
+       [](Database& db) {
+         TokenRecord token = MakeToken(kTokenA, Role::kAdmin);
+         token.expires_unix_us = 4'102'444'800'000'000;
+         token.created_unix_us = 1;  // these three are the store's to set
+         token.revoked_unix_us = 2;
+         token.last_used_unix_us = 3;
+         const std::int64_t before = NowUnixUs();
+         const TokenRecord created = RequireValue(db.Open()->CreateToken(token));
+         CHECK(created.created_unix_us >= before);
+         CHECK(created.created_unix_us <= NowUnixUs());
+         token.created_unix_us = created.created_unix_us;
+         token.revoked_unix_us = {};
+         token.last_used_unix_us = {};
+         CHECK(created == token);
+         CHECK(RequireValue(db.Open()->FindToken(kTokenA)) == token);
+       }},
+      {"AccessStore: every role, an empty name and a time that is over are kept",
+       [](Database& db) {
+         auto store = db.Open();
+         int number = 0;
+         for (const Role role : {Role::kRelay, Role::kInvestigator, Role::kAdmin}) {
+           TokenRecord token = MakeToken(TokenId(++number), role);
+           token.name = "";
+           token.expires_unix_us = number;  // 1970: over, which is the caller's to notice
+           RequireOk(store->CreateToken(token));
+           const TokenRecord found = RequireValue(store->FindToken(token.id));
+           CHECK(found.role == role);
+           CHECK(found.name.empty());
+           CHECK(found.expires_unix_us == number);
+         }
+       }},
+      {"AccessStore: an id is taken once, also by a revoked token, which stays as it is",
+       [](Database& db) {
+         auto store = db.Open();
+         const TokenRecord first = RequireValue(store->CreateToken(MakeToken(kTokenA, Role::kRelay)));
+         RequireError(db.Open()->CreateToken(MakeToken(kTokenA, Role::kAdmin)), ErrorCode::kAlreadyExists);
+         CHECK(RequireValue(store->FindToken(kTokenA)) == first);
+         const TokenRecord revoked = RequireValue(store->RevokeToken(kTokenA));
+         RequireError(store->CreateToken(MakeToken(kTokenA, Role::kAdmin)), ErrorCode::kAlreadyExists);
+         CHECK(RequireValue(store->FindToken(kTokenA)) == revoked);
+       }},
+      {"AccessStore: an unknown token is not found",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateToken(MakeToken(kTokenA)));
+         RequireError(store->FindToken(kTokenB), ErrorCode::kNotFound);
+         RequireError(store->RevokeToken(kTokenB), ErrorCode::kNotFound);
+         RequireError(store->TouchToken(kTokenB), ErrorCode::kNotFound);
+         RequireError(store->ListTokens({.after_id = kTokenB}), ErrorCode::kNotFound);
+       }},
+      {"AccessStore: an id that cannot be is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         for (const char* id : {"", "000000000000000", "00000000000000000", "000000000000000A", "000000000000000g",
+                                "' OR ''='' OR ''", "00000000000000\n0", "00000000000000é"}) {
+           INFO(id);
+           RequireError(store->CreateToken(MakeToken(id)), ErrorCode::kInvalidArgument);
+           RequireError(store->FindToken(id), ErrorCode::kInvalidArgument);
+           RequireError(store->RevokeToken(id), ErrorCode::kInvalidArgument);
+           RequireError(store->TouchToken(id), ErrorCode::kInvalidArgument);
+         }
+         RequireError(store->ListTokens({.after_id = "x"}), ErrorCode::kInvalidArgument);
+         CHECK(RequireValue(store->ListTokens({})).empty());
+       }},
+      {"AccessStore: a token out of range is refused",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto refuse = [&](auto change) {
+           TokenRecord token = MakeToken(kTokenA);
+           change(token);
+           RequireError(store->CreateToken(token), ErrorCode::kInvalidArgument);
+         };
+         refuse([](TokenRecord& token) { token.name = std::string(256, 'x'); });
+         refuse([](TokenRecord& token) { token.name = "a\nb"; });
+         refuse([](TokenRecord& token) { token.name = "\xff"; });
+         refuse([](TokenRecord& token) { token.name = "Zoe\u0308"; });  // not composed
+         refuse([](TokenRecord& token) { token.secret_hash.clear(); });
+         refuse([](TokenRecord& token) { token.secret_hash.pop_back(); });
+         refuse([](TokenRecord& token) { token.secret_hash.push_back(0); });
+         refuse([](TokenRecord& token) { token.role = static_cast<Role>(3); });
+         refuse([](TokenRecord& token) { token.role = static_cast<Role>(-1); });
+         RequireError(store->FindToken(kTokenA), ErrorCode::kNotFound);
+         TokenRecord longest = MakeToken(kTokenA);
+         longest.name = std::string(255, 'x');
+         CHECK(RequireValue(store->CreateToken(longest)).name == longest.name);
+       }},
+      {"AccessStore: revoking a token twice keeps the first time, and revokes no other",
+       [](Database& db) {
+         auto store = db.Open();
+         const TokenRecord created = RequireValue(store->CreateToken(MakeToken(kTokenA)));
+         const TokenRecord other = RequireValue(store->CreateToken(MakeToken(kTokenB)));
+         TokenRecord revoked = RequireValue(store->RevokeToken(kTokenA));
+         CHECK(RequireValue(db.Open()->RevokeToken(kTokenA)) == revoked);
+         CHECK(RequireValue(db.Open()->FindToken(kTokenA)) == revoked);
+         REQUIRE(revoked.revoked_unix_us);
+         CHECK(*revoked.revoked_unix_us >= created.created_unix_us);
+         revoked.revoked_unix_us = {};
+         CHECK(revoked == created);
+         CHECK(RequireValue(store->FindToken(kTokenB)) == other);
+       }},
+      {"AccessStore: a token tells when it was last used",
+       [](Database& db) {
+         auto store = db.Open();
+         const TokenRecord created = RequireValue(store->CreateToken(MakeToken(kTokenA)));
+         const TokenRecord other = RequireValue(store->CreateToken(MakeToken(kTokenB)));
+         RequireOk(store->TouchToken(kTokenA));
+         const auto first = RequireValue(store->FindToken(kTokenA)).last_used_unix_us;
+         CHECK(first >= created.created_unix_us);
+         RequireOk(db.Open()->TouchToken(kTokenA));
+         TokenRecord used = RequireValue(store->FindToken(kTokenA));
+         CHECK(used.last_used_unix_us >= first);
+         used.last_used_unix_us = {};
+         CHECK(used == created);
+         CHECK(RequireValue(store->FindToken(kTokenB)) == other);
+       }},
+      {"AccessStore: tokens are read page by page, each once, while others are created",
+       [](Database& db) {
+         auto store = db.Open();
+         std::vector<std::string> added;
+         const auto add = [&](int number) {  // descending ids: by creation is not by id
+           added.push_back(TokenId(1000 - number));
+           RequireOk(db.Open()->CreateToken(MakeToken(added.back())));
+         };
+         for (int i = 0; i < 7; ++i) add(i);
+         std::vector<std::string> paged;
+         TokenFilter filter{.limit = 3};
+         for (auto page = RequireValue(store->ListTokens(filter)); !page.empty();
+              page = RequireValue(store->ListTokens(filter))) {
+           CHECK(page.size() <= 3);
+           for (const std::string& id : TokenIds(page)) paged.push_back(id);
+           filter.after_id = paged.back();
+           RequireOk(store->RevokeToken(paged.front()));  // stays where it was
+           if (added.size() < 10) add(static_cast<int>(added.size()));
+         }
+         CHECK(paged == added);
+         CHECK(TokenIds(RequireValue(store->ListTokens({}))) == added);
+         RequireError(store->ListTokens({.limit = 0}), ErrorCode::kInvalidArgument);
+         RequireError(store->ListTokens({.limit = 10001}), ErrorCode::kInvalidArgument);
+       }},
+  };
+}
+
+inline std::vector<Case> AccessLogCases() {
+  return {
+      {"AccessStore: an access comes back as it was logged, by the store's clock",
+       [](Database& db) {
+         AccessRecord access{.id = 77,
+                             .at_unix_us = 1,
+                             .token_id = kTokenA,  // of no token of this store, which the log does not mind
+                             .call = "Detection.QueryLeaks",
+                             .subject = "account 'Zoë'; --\nsecond line",
+                             .reason = std::string(1022, 'r') + "é"};
+         const std::int64_t before = NowUnixUs();
+         const std::int64_t id = RequireValue(db.Open()->LogAccess(access));
+         const auto accesses = RequireValue(db.Open()->ListAccess({}));
+         REQUIRE(accesses.size() == 1);
+         CHECK(accesses[0].at_unix_us >= before);
+         CHECK(accesses[0].at_unix_us <= NowUnixUs());
+         access.id = id;
+         access.at_unix_us = accesses[0].at_unix_us;
+         CHECK(accesses[0] == access);
+       }},
+      {"AccessStore: accesses are filtered by time, token and call, newest first",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto log = [&](const char* token, const char* call) {
+           return RequireValue(store->LogAccess({.token_id = token, .call = call}));
+         };
+         const std::int64_t one = log(kTokenA, "Detection.QueryLeaks");
+         const std::int64_t two = log("", "Detection.QueryLeaks");
+         const std::int64_t three = log(kTokenB, "Detection.GetFinding");
+         const std::int64_t four = log(kTokenA, "Detection.GetFinding");
+         CHECK(one < two);
+         using LogIds = std::vector<std::int64_t>;
+         CHECK(AccessIds(*store, {}) == LogIds{four, three, two, one});
+         CHECK(AccessIds(*store, {.token_id = kTokenA}) == LogIds{four, one});
+         CHECK(AccessIds(*store, {.token_id = ""}) == LogIds{two});
+         CHECK(AccessIds(*store, {.token_id = "ffffffffffffffff"}).empty());
+         CHECK(AccessIds(*store, {.call = "Detection.QueryLeaks"}) == LogIds{two, one});
+         CHECK(AccessIds(*store, {.call = "Detection"}).empty());
+         CHECK(AccessIds(*store, {.token_id = kTokenA, .call = "Detection.GetFinding"}) == LogIds{four});
+         CHECK(AccessIds(*store, {.token_id = kTokenA, .after_id = four}) == LogIds{one});
+         const std::int64_t moment = RequireValue(store->ListAccess({.token_id = kTokenB})).at(0).at_unix_us;
+         CHECK(AccessIds(*store, {.since_unix_us = moment}) == LogIds{four, three});
+         CHECK(AccessIds(*store, {.until_unix_us = moment}) == LogIds{two, one});
+         CHECK(AccessIds(*store, {.since_unix_us = moment, .until_unix_us = moment + 1}) == LogIds{three});
+         CHECK(AccessIds(*store, {.since_unix_us = NowUnixUs() + 60'000'000}).empty());
+       }},
+      {"AccessStore: the log is read page by page, each access once, while others are added",
+       [](Database& db) {
+         auto store = db.Open();
+         std::vector<std::int64_t> newest_first;
+         for (int i = 0; i < 7; ++i) {
+           newest_first.insert(newest_first.begin(),
+                               RequireValue(store->LogAccess({.token_id = {}, .call = "Detection.ListScans"})));
+         }
+         std::vector<std::int64_t> paged;
+         AccessFilter filter{.limit = 3};
+         for (auto page = AccessIds(*store, filter); !page.empty(); page = AccessIds(*store, filter)) {
+           CHECK(page.size() <= 3);
+           paged.insert(paged.end(), page.begin(), page.end());
+           filter.after_id = paged.back();
+           RequireOk(db.Open()->LogAccess({.token_id = {}, .call = "Detection.ListScans"}));
+         }
+         CHECK(paged == newest_first);
+       }},
+      {"AccessStore: an access out of range is refused and not logged",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto refuse = [&](auto change) {
+           AccessRecord access{.token_id = kTokenA, .call = "Detection.QueryLeaks"};
+           change(access);
+           RequireError(store->LogAccess(access), ErrorCode::kInvalidArgument);
+         };
+         refuse([](AccessRecord& access) { access.token_id = "someone"; });
+         refuse([](AccessRecord& access) { access.call = ""; });
+         refuse([](AccessRecord& access) { access.call = std::string(256, 'x'); });
+         refuse([](AccessRecord& access) { access.subject = std::string(1025, 'x'); });
+         refuse([](AccessRecord& access) { access.subject = std::string("a\0b", 3); });
+         refuse([](AccessRecord& access) { access.reason = std::string(1025, 'x'); });
+         refuse([](AccessRecord& access) { access.reason = "\xff"; });
+         RequireError(store->ListAccess({.token_id = "someone"}), ErrorCode::kInvalidArgument);
+         RequireError(store->ListAccess({.call = ""}), ErrorCode::kInvalidArgument);
+         RequireError(store->ListAccess({.limit = 0}), ErrorCode::kInvalidArgument);
+         RequireError(store->ListAccess({.limit = 10001}), ErrorCode::kInvalidArgument);
+         CHECK(RequireValue(store->ListAccess({})).empty());
        }},
   };
 }
@@ -1252,7 +1572,7 @@ inline std::vector<Case> ConnectionCases() {
 inline std::vector<Case> StoreContract() {
   std::vector<Case> all;
   for (const auto& cases : {StreamCases(), ReferenceCases(), LiveCases(), GrantCases(), FindingCases(), LeakCases(), JobCases(),
-                            AnswerCases(), ConnectionCases()}) {
+                            AnswerCases(), AlphaCases(), TokenCases(), AccessLogCases(), ConnectionCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

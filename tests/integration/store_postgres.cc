@@ -2,8 +2,10 @@
 // (tests/support/with_postgres.py).
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <pqxx/pqxx>
 #include <string>
 #include <thread>
@@ -76,12 +78,33 @@ TEST_CASE("Store: a newer schema is refused and not altered", "[store_postgres]"
   RequireError(OpenStore(database.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
 }
 
+// What 0005 made. A column takes its indexes along.
+constexpr char kUndoAccess[] =
+    "DROP TABLE access_tokens; DROP TABLE access_log; ALTER TABLE findings DROP COLUMN alpha_spent;"
+    " UPDATE earmark_schema SET version = 4;";
+
+TEST_CASE("Store: the findings of a schema before the ledger spent nothing that is known, and there are no tokens yet",
+          "[store_postgres]") {
+  PostgresDatabase database;
+  const std::int64_t id = RequireValue(database.Open()->AddFinding(MakeFinding("no_accusation", {})));
+  RunSql(database.Url(), kUndoAccess);
+  auto store = RequireValue(OpenStore(database.Url(), OpenMode::kReadWrite));
+  CHECK(RequireValue(store->GetFinding(id)).alpha_spent == 0);
+  CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});
+  CHECK(RequireValue(store->ListTokens({})).empty());
+  RequireOk(store->CreateToken(store_contract::MakeToken(store_contract::kTokenA)));
+  RequireOk(store->LogAccess({.token_id = store_contract::kTokenA, .call = "Detection.QueryLeaks"}));
+  RequireOk(store->AddFinding(store_contract::Spending(0.5)));
+  CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{.alpha = 0.5, .num_scans = 1});
+}
+
 TEST_CASE("Store: the grants of a schema before revoking are not revoked, and can be", "[store_postgres]") {
   PostgresDatabase database;
   const std::vector<Grant> grants = {{.account = "ann"}};
   RequireOk(database.Open()->CreateStream(MakeStream("old"), grants));
-  // What its migration made is all that the schema before lacks.
-  RunSql(database.Url(), "ALTER TABLE grants DROP COLUMN revoked_unix_us; UPDATE earmark_schema SET version = 3");
+  // What its migration and later ones made is all that the schema before lacks.
+  RunSql(database.Url(),
+         std::string(kUndoAccess) + "ALTER TABLE grants DROP COLUMN revoked_unix_us; UPDATE earmark_schema SET version = 3");
   auto store = RequireValue(OpenStore(database.Url(), OpenMode::kReadWrite));
   CHECK(store_contract::AllGrants(*store, "old") == grants);
   CHECK(RequireValue(store->RevokeGrants("old", std::vector<std::string>{"ann"})) == 1);

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -400,6 +401,46 @@ TEST_CASE("Store: the grants of one of the fourth schema are not revoked, and ca
   CHECK(AllGrants(*store, "old")[0].revoked_unix_us > 2000);
   RequireOk(store->AddGrants("old", std::span(grants).first(1)));
   CHECK(AllGrants(*store, "old") == grants);
+}
+
+// As the fifth schema left it: findings that do not say what they spent.
+void MakeStoreOfSchema5(const std::string& path) {
+  MakeStoreOfSchema(
+      5, path,
+      "INSERT INTO findings (id, created_unix_us, clip_name, clip_sha256, verdict, scan_id, case_label, report_json) VALUES"
+      " (3, 4000, 'clip.mp4', 'aa', 'accused', 'scan-1', 'spring', '{}'), (4, 5000, 'gone.mp4', 'bb', 'unknown_audio', NULL, '', '{}');"
+      "INSERT INTO accusations VALUES (3, 0, 'ann', 'old', -14.5, -10.5);");
+}
+
+TEST_CASE("Store: the findings of one of the fifth schema spent nothing that is known, and there are no tokens yet",
+          "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStoreOfSchema5(folder.File("store.db"));
+  auto store = RequireValue(OpenStore(folder.Url(), OpenMode::kReadWrite));
+  const auto findings = RequireValue(store->ListFindings({}));
+  REQUIRE(findings.size() == 2);
+  CHECK(findings[0].scan_id == "scan-1");
+  CHECK(findings[0].case_label == "spring");
+  CHECK(findings[0].accusations.size() == 1);
+  CHECK(findings[0].alpha_spent == 0);
+  CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});
+  CHECK(RequireValue(store->ListTokens({})).empty());
+  CHECK(RequireValue(store->ListAccess({})).empty());
+  RequireOk(store->CreateToken(store_contract::MakeToken(store_contract::kTokenA)));
+  RequireOk(store->LogAccess({.token_id = store_contract::kTokenA, .call = "Detection.QueryLeaks"}));
+  CHECK(RequireValue(store->AddFinding(store_contract::Spending(0.5))) == 5);
+  CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{.alpha = 0.5, .num_scans = 1});
+}
+
+TEST_CASE("Store: the sum of what scans spent reads an index and no reports", "[store_sqlite]") {
+  const TempFolder folder;
+  MakeStore(folder).reset();
+  SQLite::Database db(folder.File("store.db"), SQLite::OPEN_READONLY);
+  SQLite::Statement plan(db,
+                         "EXPLAIN QUERY PLAN SELECT coalesce(sum(alpha_spent), 0.0), count(*) FROM findings"
+                         " WHERE alpha_spent > 0 AND created_unix_us >= $1 AND created_unix_us < $2");
+  REQUIRE(plan.executeStep());
+  CHECK(plan.getColumn(3).getString().find("USING COVERING INDEX findings_by_alpha") != std::string::npos);
 }
 
 // ---- locks and journals
