@@ -381,6 +381,8 @@ Result<void> FfmpegSource::CheckContainerEnd() const {
   }
   if (container.starts_with("matroska") && LacksMatroskaEnd(PeekInto(*view_), view_->size()))
     return Fail(ErrorCode::kDataLoss, breaks_off + ": the file ends within one of its elements");
+  if (LacksPcmEnd(PeekInto(*view_), view_->size()))
+    return Fail(ErrorCode::kDataLoss, breaks_off + ": the file promises more than it holds");
   return {};
 }
 

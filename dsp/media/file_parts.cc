@@ -54,7 +54,7 @@ std::vector<std::int64_t> MatroskaStarts(const PeekBytes& peek, std::int64_t fil
 }  // namespace
 
 std::vector<ByteRange> FindParts(const InputFile& file) {
-  const PeekBytes peek = [&](std::int64_t offset, std::size_t max_bytes) { return PeekFile(file.handle, offset, max_bytes); };
+  const PeekBytes peek = PeekInto(file.handle);
   const std::string magic = peek(0, kOggMagic.size());
   std::vector<std::int64_t> starts;
   if (magic == kOggMagic) starts = OggStarts(peek);

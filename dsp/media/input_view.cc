@@ -37,6 +37,10 @@ std::unique_ptr<InputView> MakeRangeView(std::shared_ptr<const InputFile> file, 
   return std::make_unique<RangeView>(std::move(file), range);
 }
 
+PeekBytes PeekInto(const FileHandle& file) {
+  return [&file](std::int64_t offset, std::size_t max_bytes) { return PeekFile(file, offset, max_bytes); };
+}
+
 PeekBytes PeekInto(InputView& view) {
   return [&view](std::int64_t offset, std::size_t max_bytes) {
     std::string bytes(max_bytes, '\0');

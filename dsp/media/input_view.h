@@ -30,6 +30,8 @@ using PeekBytes = std::function<std::string(std::int64_t offset, std::size_t max
 
 // Of a view that has a size; where it reads next is changed. The view must stay.
 PeekBytes PeekInto(InputView& view);
+// The file must stay.
+PeekBytes PeekInto(const FileHandle& file);
 
 struct ByteRange {
   std::int64_t begin = 0;

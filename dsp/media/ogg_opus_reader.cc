@@ -103,9 +103,10 @@ class Reader final : public OggOpusReader {
   Result<std::optional<ogg_page*>> ReadPage() {
     for (;;) {
       const long found = ogg_sync_pageseek(&sync_, &page_);
-      if (found < 0)
+      if (found < 0 && !IsBehindTheEnd(sync_.returned + static_cast<int>(found)))
         return Damaged("damaged after page " + std::to_string(num_pages_) +
                        ": a page with a wrong checksum, or something else than pages");
+      if (found < 0) continue;
       if (found > 0) {
         ++num_pages_;
         return &page_;
@@ -117,10 +118,16 @@ class Reader final : public OggOpusReader {
         got = read(file_.fd(), buffer, kReadBytes);
       } while (got < 0 && errno == EINTR);
       if (got < 0) return Damaged(std::string("cannot be read: ") + std::strerror(errno));
-      if (got == 0 && sync_.fill > sync_.returned) return Damaged("breaks off within a page");
+      if (got == 0 && sync_.fill > sync_.returned && !IsBehindTheEnd(sync_.returned)) return Damaged("breaks off within a page");
       if (got == 0) return std::optional<ogg_page*>();
       ogg_sync_wrote(&sync_, static_cast<long>(got));
     }
+  }
+
+  // Whether the bytes from there on are what files get appended, such as tags, and no page with an error in it.
+  bool IsBehindTheEnd(int first) const {
+    const std::string_view there(reinterpret_cast<const char*>(sync_.data) + first, static_cast<std::size_t>(sync_.fill - first));
+    return is_last_page_ && !there.starts_with(kOggMagic.substr(0, there.size()));
   }
 
   // A page of the link that is being read, in its place.

@@ -15,4 +15,8 @@ bool LacksOggEnd(const PeekBytes& peek, int index);
 // live server writes them, end where the file does. False where there is something else than elements.
 bool LacksMatroskaEnd(const PeekBytes& peek, std::int64_t num_bytes);
 
+// Whether the WAV, AIFF, W64, CAF or AU file promises more samples than its `num_bytes` hold, by more than sloppy writers leave out. Who decodes
+// it quietly takes what is there. False for other files.
+bool LacksPcmEnd(const PeekBytes& peek, std::int64_t num_bytes);
+
 }  // namespace earmark

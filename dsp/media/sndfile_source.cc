@@ -18,6 +18,7 @@
 #include "dsp/media/audio_source.h"
 #include "dsp/media/channel_mixer.h"
 #include "dsp/media/pcm_chunks.h"
+#include "dsp/media/recording_end.h"
 
 namespace earmark {
 namespace {
@@ -64,8 +65,8 @@ bool IsPlain(int format) {
 // holds MP3 makes its MP3 library print to stderr.
 bool IsPlainWav(const FileHandle& file, ByteOrder order) {
   constexpr std::int64_t kPlain[] = {0x01, 0x02, 0x03, 0x06, 0x07, 0x11, 0x31, 0xFFFE};  // 0xFFFE: WAVEX, which never holds MP3
-  const auto format = FindPcmChunk(file, "fmt ");
-  const auto coding = format ? NumberAt(file, format->begin, 2, order) : std::nullopt;
+  const auto format = FindPcmChunk(PeekInto(file), "fmt ");
+  const auto coding = format ? NumberAt(PeekInto(file), format->begin, 2, order) : std::nullopt;
   return coding && std::find(std::begin(kPlain), std::end(kPlain), *coding) != std::end(kPlain);
 }
 
@@ -78,14 +79,6 @@ std::string FormatName(int format) {
          (samples.name != nullptr ? samples.name : "unknown samples");
 }
 
-// Whether the file promises more samples than it has. libsndfile quietly takes what is there.
-bool IsCutOff(const InputFile& file) {
-  // Nobody misses a few hundredths of a second, and sloppy writers leave as much out.
-  constexpr std::int64_t kSlackBytes = 4096;
-  const auto promised = PromisedEnd(file.handle);
-  return promised && *promised - kSlackBytes > file.status.st_size;
-}
-
 class SndfileSource final : public AudioSource {
  public:
   SndfileSource(const std::string& path, std::unique_ptr<View> view, SndfilePtr file, const SF_INFO& format, ChannelMixer mixer)
@@ -94,7 +87,7 @@ class SndfileSource final : public AudioSource {
         file_(std::move(file)),
         mixer_(std::move(mixer)),
         block_(static_cast<std::size_t>(kBlockFrames * format.channels)),
-        is_cut_off_(IsCutOff(*view_->file)) {
+        is_cut_off_(LacksPcmEnd(PeekInto(view_->file->handle), view_->file->status.st_size)) {
     info_.sample_rate_hz = format.samplerate;
     info_.num_channels = format.channels;
     info_.duration_s = static_cast<double>(format.frames) / format.samplerate;

@@ -537,8 +537,12 @@ TEST_CASE("AudioReader: live Matroska, which does not say how long it is, ends w
   REQUIRE(Convert(wav, options, path));
   CHECK(ReadAll(path, 4096));
   CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
-  // Cut within a block: that one is lost.
   const std::string bytes = ReadBytes(path);
+  for (const std::string& tail : {std::string("TAG") + std::string(125, ' '), std::string(5000, '\0'), std::string(100, 'x')}) {
+    WriteBytes(path, bytes + tail);
+    CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
+  }
+  // Cut within a block: that one is lost.
   WriteBytes(path, bytes.substr(0, bytes.size() - 1));
   CHECK(ReadMonoClip(path, 60).value().truncated);
 }
@@ -592,6 +596,22 @@ TEST_CASE("AudioReader: an Ogg recording without a last page is mended by copyin
              "no page says that it is the last; if all of it is there, `ffmpeg -i IN -c copy OUT`");
   REQUIRE(Convert(path, "-c copy", folder.File("b.ogg")));
   CHECK(ReadAll(folder.File("b.ogg"), 4096));
+}
+
+TEST_CASE("AudioReader: plain PCM that promises more than there is breaks off, whoever decodes it", "[audio_file]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const auto [extension, options] =
+      GENERATE(std::pair("caf", "-c:a pcm_s16be"), std::pair("caf", "-c:a alac"), std::pair("wav", "-c:a adpcm_g726 -ar 8000"),
+               std::pair("aiff", "-c:a pcm_s16be"), std::pair("w64", "-c:a pcm_s16le"), std::pair("au", "-c:a pcm_s16be"));
+  CAPTURE(extension, options);
+  const std::string bytes = Made(folder, extension, options);
+  const std::string path = folder.File(std::string("a.") + extension);
+  WriteBytes(path, bytes);
+  CHECK_FALSE(ReadMonoClip(path, 60).value().truncated);
+  WriteBytes(path, bytes.substr(0, bytes.size() * 6 / 10));
+  CheckFails(ReadAll(path, 4096), ErrorCode::kDataLoss, path + ": breaks off after ");
+  CHECK(ReadMonoClip(path, 60).value().truncated);
 }
 
 TEST_CASE("AudioReader: WAV of recorders that were killed or wrote to a pipe is whole", "[audio_file]") {

@@ -410,6 +410,19 @@ TEST_CASE("OggOpusReader: what is not an Ogg Opus file of one or two channels is
   CHECK(ReadAll(folder.File("")).code == ErrorCode::kInvalidArgument);
 }
 
+TEST_CASE("OggOpusReader: what was put behind the last page does no harm", "[ogg_opus]") {
+  const TempFolder folder;
+  const std::string path = folder.File("a.opus");
+  const std::string whole = Headers() + Page({.number = 2, .granule = 960, .flags = 4, .packets = {kPacket20Ms}});
+  for (const std::string& tail :
+       {std::string("ID3"), std::string("TAG") + std::string(125, ' '), std::string(100'000, '\0'), std::string("\n")}) {
+    WriteBytes(path, whole + tail);
+    const Read read = ReadAll(path);
+    CHECK(read.message.empty());
+    CHECK(read.packets.size() == 1);
+  }
+}
+
 TEST_CASE("OggOpusReader: a file that breaks off or is damaged says so, after the packets before", "[ogg_opus]") {
   const TempFolder folder;
   const std::string path = folder.File("a.opus");
@@ -425,7 +438,11 @@ TEST_CASE("OggOpusReader: a file that breaks off or is damaged says so, after th
   const std::string half = Page({.number = 3, .granule = -1, .packets = {std::string(255, '\xF8')}, .continues = true});
   check(first, "no page says that it is the last", 1);
   check((first + last).substr(0, first.size() + last.size() - 1), "within a page", 1);
-  check(first + last + "ID3", "within a page", 2);
+  check(first + last + "OggS", "within a page", 2);
+  check(first + last + std::string(70000, 'x') + last, "after the last one", 2);
+  std::string broken_link = Headers() + last;
+  broken_link[30] ^= 1;
+  check(first + last + "tag" + broken_link, "wrong checksum", 2);
   check(Headers().substr(0, 60), "within a page", 0);
   check(Page({.flags = 2, .packets = {HeadPacket()}}), "within its headers", 0);
   check(Page({.flags = 2, .packets = {HeadPacket()}}) + Page({.number = 1, .packets = {"no tags here"}}), "OpusTags", 0);
