@@ -26,6 +26,8 @@ class SqlStore final : public Store {
   Result<std::vector<ReferenceChunk>> ReadReference(std::string_view stream_id, int source, std::int64_t first_packet,
                                                     std::int64_t end_packet) override;
   Result<void> VisitFingerprints(std::optional<std::string_view> stream_id, const FingerprintVisitor& visit) override;
+  Result<void> VisitFingerprintsFrom(std::string_view stream_id, const std::map<int, std::int64_t>& from_packet,
+                                     const FingerprintVisitor& visit) override;
   Result<int> PutSource(std::string_view stream_id, std::int64_t epoch, std::string_view name,
                         std::string_view settings) override;
   Result<std::vector<SourceRecord>> ListSources(std::string_view stream_id) override;

@@ -56,6 +56,13 @@ constexpr char kSelectFingerprints[] =
 constexpr char kSelectFingerprintsOfStream[] =
     "SELECT s.id, f.source, f.first_packet, f.fingerprint FROM streams s CROSS JOIN fingerprints f WHERE f.stream_key = s.stream_key"
     " AND s.id = $1 ORDER BY f.source, f.first_packet";
+// By the primary key, so that it costs as much as there are sources, not chunks.
+constexpr char kSelectNextSource[] =
+    "SELECT f.source FROM streams s CROSS JOIN fingerprints f WHERE f.stream_key = s.stream_key AND s.id = $1 AND f.source > $2"
+    " ORDER BY f.source LIMIT 1";
+constexpr char kSelectFingerprintsOfSource[] =
+    "SELECT s.id, f.source, f.first_packet, f.fingerprint FROM streams s CROSS JOIN fingerprints f WHERE f.stream_key = s.stream_key"
+    " AND s.id = $1 AND f.source = $2 AND f.first_packet >= $3 ORDER BY f.first_packet";
 
 // ---- sources
 
@@ -149,6 +156,11 @@ std::string Quoted(std::string_view stream_id) { return "stream '" + Printable(s
 
 tl::unexpected<Error> NoSuchGrant(std::string_view grant_id) {
   return Fail(ErrorCode::kNotFound, "grant '" + Printable(grant_id) + "': there is none of this id in the store");
+}
+
+void VisitFingerprint(const SqlRow& row, const StreamStore::FingerprintVisitor& visit) {
+  const auto fingerprint = row.Bytes(3);
+  visit(row.Text(0), static_cast<int>(row.Integer(1)), row.Integer(2), fingerprint);
 }
 
 }  // namespace
@@ -342,10 +354,27 @@ Result<void> SqlStore::VisitFingerprints(std::optional<std::string_view> stream_
   }
   return sql_.Read("read the fingerprints", [&]() -> Result<void> {
     const SqlParameters parameters = stream_id ? SqlParameters{*stream_id} : SqlParameters{};
-    sql_.Visit(stream_id ? kSelectFingerprintsOfStream : kSelectFingerprints, parameters, [&](const SqlRow& row) {
-      const auto fingerprint = row.Bytes(3);
-      visit(row.Text(0), static_cast<int>(row.Integer(1)), row.Integer(2), fingerprint);
-    });
+    sql_.Visit(stream_id ? kSelectFingerprintsOfStream : kSelectFingerprints, parameters,
+               [&](const SqlRow& row) { VisitFingerprint(row, visit); });
+    return {};
+  });
+}
+
+Result<void> SqlStore::VisitFingerprintsFrom(std::string_view stream_id, const std::map<int, std::int64_t>& from_packet,
+                                             const FingerprintVisitor& visit) {
+  if (auto checked = CheckStreamId(stream_id); !checked) return checked;
+  return sql_.Read("read the fingerprints", [&]() -> Result<void> {
+    const auto next_source = [&](std::optional<std::int64_t> last) {
+      std::optional<std::int64_t> next;
+      sql_.Query(kSelectNextSource, {stream_id, last.value_or(-1)}, [&](const SqlRow& row) { next = row.Integer(0); });
+      return next;
+    };
+    for (auto source = next_source({}); source; source = next_source(source)) {
+      const auto known = from_packet.find(static_cast<int>(*source));
+      const std::int64_t from = known == from_packet.end() ? 0 : known->second;
+      sql_.Visit(kSelectFingerprintsOfSource, {stream_id, *source, from},
+                 [&](const SqlRow& row) { VisitFingerprint(row, visit); });
+    }
     return {};
   });
 }

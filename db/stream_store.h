@@ -148,6 +148,10 @@ class StreamStore {
   using FingerprintVisitor =
       std::function<void(std::string_view stream_id, int source, std::int64_t first_packet, std::span<const std::uint8_t>)>;
   virtual Result<void> VisitFingerprints(std::optional<std::string_view> stream_id, const FingerprintVisitor& visit) = 0;
+  // The same of one stream for those that know a part of it: of each source what begins at `from_packet` or later, and everything of
+  // sources that are not in it. A source's chunks come in order, so nothing is missed.
+  virtual Result<void> VisitFingerprintsFrom(std::string_view stream_id, const std::map<int, std::int64_t>& from_packet,
+                                             const FingerprintVisitor& visit) = 0;
 
   // ---- sources
   // The number of the source of this name: the one it has, with its settings replaced, or the next free one. kNotFound: no such stream;

@@ -135,11 +135,21 @@ class FingerprintIndex::CoarseSearch {
 };
 
 void FingerprintIndex::Add(int source, std::int64_t first_word, std::span<const std::uint64_t> words) {
-  const auto goes_on = [&](const Segment& last) {
-    return last.source == source && last.first_word + last.end - last.begin == first_word;
-  };
-  if (segments_.empty() || !goes_on(segments_.back()))
-    segments_.push_back({.source = source, .first_word = first_word, .begin = num_words_, .end = num_words_});
+  const auto known = last_segments_.find(source);
+  const Segment* const last = known == last_segments_.end() ? nullptr : &segments_[known->second];
+  const bool goes_on = last != nullptr && last->first_word + last->end - last->begin == first_word;
+  if (!goes_on || last->end != num_words_) {
+    const std::vector<std::uint64_t> before = goes_on ? LastWordsOf(*last) : std::vector<std::uint64_t>();
+    const auto num_before = static_cast<std::int64_t>(before.size());
+    last_segments_[source] = segments_.size();
+    segments_.push_back({.source = source, .first_word = first_word - num_before, .begin = num_words_, .end = num_words_});
+    Append(before);
+  }
+  Append(words);
+}
+
+// To the last segment.
+void FingerprintIndex::Append(std::span<const std::uint64_t> words) {
   num_words_ += static_cast<std::int64_t>(words.size());
   segments_.back().end = num_words_;
   open_.insert(open_.end(), words.begin(), words.end());
@@ -148,6 +158,22 @@ void FingerprintIndex::Add(int source, std::int64_t first_word, std::span<const 
     ++num_whole_;
     open_.erase(open_.begin(), open_.begin() + kBlockWords);
   }
+}
+
+std::vector<std::uint64_t> FingerprintIndex::LastWordsOf(const Segment& segment) const {
+  std::vector<std::uint64_t> words;
+  for (std::int64_t at = std::max(segment.begin, segment.end - kJointWords); at < segment.end; ++at) {
+    const std::int64_t in_open = at - num_whole_ * kBlockWords;
+    words.push_back(in_open >= 0 ? open_[static_cast<std::size_t>(in_open)] : *WordsAt(at));
+  }
+  return words;
+}
+
+void FingerprintIndex::Remove(int source) {
+  for (const Segment& segment : segments_) num_lost_words_ += segment.source == source ? segment.end - segment.begin : 0;
+  std::erase_if(segments_, [&](const Segment& segment) { return segment.source == source; });
+  last_segments_.clear();
+  for (std::size_t i = 0; i < segments_.size(); ++i) last_segments_[segments_[i].source] = i;
 }
 
 void FingerprintIndex::Finish() {

@@ -11,10 +11,11 @@
 // as a whole.
 //
 // The words of all streams stand one behind the other, in blocks of half a million; blocks never change, so copies of an index
-// share them.
+// share them: one that grows beside searches in another is made by copying it and adding to the copy.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <utility>
@@ -28,10 +29,14 @@ namespace earmark {
 class FingerprintIndex {
  public:
   // Adds words of a source (any number that a caller gives it). Words of one source come in order; a gap starts a new
-  // segment.
+  // segment. Sources may grow in turns: where others came in between, the last words are kept twice, so that a clip of up to
+  // kJointWords is found across the joint as anywhere else.
   void Add(int source, std::int64_t first_word, std::span<const std::uint64_t> words);
+  // Nothing is found in this source any more. Its words stay, and are counted by num_lost_words.
+  void Remove(int source);
   // Makes what was added findable. More may be added afterwards, and finished again.
   void Finish();
+  static constexpr std::int64_t kJointWords = 64;  // 5.1 s
 
   struct Match {
     int source = 0;
@@ -49,6 +54,8 @@ class FingerprintIndex {
   std::vector<Match> Search(const ClipFingerprint& clip, int max, int max_per_source, int bits_per_second = kThoroughBits) const;
 
   std::int64_t num_words() const { return num_words_; }
+  // Of these, how many are searched in vain.
+  std::int64_t num_lost_words() const { return num_lost_words_; }
 
  private:
   struct Segment {
@@ -83,13 +90,17 @@ class FingerprintIndex {
   class FineSearch;
 
   void AddBlock(std::int64_t num_places);
+  void Append(std::span<const std::uint64_t> words);
+  std::vector<std::uint64_t> LastWordsOf(const Segment& segment) const;
   // The segment that holds `num_words` words from there on; null if none does.
   const Segment* SegmentAt(std::int64_t word, std::size_t num_words) const;
   const std::uint64_t* WordsAt(std::int64_t word) const;  // kReach of them, as far as there are any
 
-  std::vector<Segment> segments_;
+  std::vector<Segment> segments_;             // by place
+  std::map<int, std::size_t> last_segments_;  // [source]: of segments_, the one that its next words may go on with
   std::vector<std::shared_ptr<const Block>> blocks_;
   std::int64_t num_words_ = 0;
+  std::int64_t num_lost_words_ = 0;
   std::int64_t num_whole_ = 0;       // blocks that will not change any more
   std::vector<std::uint64_t> open_;  // the words behind them
 };

@@ -514,6 +514,31 @@ inline std::vector<Case> ReferenceCases() {
          CHECK(Fingerprints(*store, "z-first") == of_first);
          CHECK(Fingerprints(*store, std::nullopt) == of_all);
        }},
+      {"Store: of a stream's fingerprints those come that are new to whoever asks",
+       [](Database& db) {
+         auto store = db.Open();
+         RequireOk(store->CreateStream(MakeStream("s"), {}));
+         RequireOk(store->CreateStream(MakeStream("other"), {}));
+         RequireOk(store->AppendReference("other", MakeChunk(0)));
+         for (const int number : {0, 1, 3}) RequireOk(store->AppendReference("s", MakeChunk(number)));
+         for (const int number : {2, 5}) RequireOk(store->AppendReference("s", MakeChunk(number, 4)));
+         const auto from = [&](const std::map<int, std::int64_t>& from_packet) {
+           std::vector<Visited> visited;
+           RequireOk(store->VisitFingerprintsFrom(
+               "s", from_packet, [&](std::string_view id, int source, std::int64_t first, auto bytes) {
+                 visited.push_back({std::string(id), source, first, {bytes.begin(), bytes.end()}});
+               }));
+           return visited;
+         };
+         const auto of = [](int number, int source) { return FingerprintOf("s", MakeChunk(number, source)); };
+         using All = std::vector<Visited>;
+         const std::int64_t second = MakeChunk(1).first_packet;
+         const std::int64_t last = MakeChunk(5).first_packet;
+         CHECK(from({}) == All{of(0, 0), of(1, 0), of(3, 0), of(2, 4), of(5, 4)});
+         CHECK(from({{0, second}}) == All{of(1, 0), of(3, 0), of(2, 4), of(5, 4)});
+         CHECK(from({{0, second + 1}, {4, last}}) == All{of(3, 0), of(5, 4)});
+         CHECK(from({{0, last}, {4, last + 1}, {7, 0}}).empty());
+       }},
       {"Store: a visitor may read the store it is visiting",
        [](Database& db) {
          auto store = db.Open();

@@ -76,6 +76,60 @@ TEST_CASE("FingerprintIndex: a clip is found in its stream at its place", "[fing
   }
 }
 
+TEST_CASE(
+    "FingerprintIndex: sources that grow in turns are found across the joints, in a copy and not in what it was copied from",
+    "[fingerprint_index]") {
+  // ten seconds each in turn, as live rooms are recorded, and behind the first block's end
+  constexpr std::size_t kPart = 120;
+  FingerprintIndex before;
+  before.Add(9, 0, RandomWords((std::size_t{1} << 19) - 1000, 1));
+  before.Finish();
+  FingerprintIndex index = before;
+  std::vector<std::vector<std::uint64_t>> streams;
+  for (int source = 0; source < 3; ++source) streams.push_back(RandomWords(10 * kPart, static_cast<std::uint64_t>(source) + 2));
+  for (std::size_t part = 0; part < 10; ++part) {
+    for (int source = 0; source < 3; ++source)
+      index.Add(source, static_cast<std::int64_t>(part * kPart),
+                std::span(streams[static_cast<std::size_t>(source)]).subspan(part * kPart, kPart));
+    index.Finish();
+  }
+  for (int source = 0; source < 3; ++source) {
+    for (std::size_t first = 0; first + 48 <= 10 * kPart; first += 31) {
+      const auto clip = ClipOfWords(std::span(streams[static_cast<std::size_t>(source)]).subspan(first, 48), 0.2, first);
+      const auto matches = index.Search(clip, 10, 3);
+      INFO(source << " at " << first);
+      REQUIRE_FALSE(matches.empty());
+      CHECK(matches[0].source == source);
+      CHECK(std::abs(matches[0].stream_s - static_cast<double>(first) * kFingerprintWordS) < 0.001);
+      CHECK(matches[0].to_s > 47 * kFingerprintWordS);  // all of it, not the part on one side of the joint
+      CHECK((before.Search(clip, 1, 1).empty() || before.Search(clip, 1, 1)[0].strength < 8));
+    }
+  }
+}
+
+TEST_CASE("FingerprintIndex: a source that was removed is not found, the others are, and may go on growing",
+          "[fingerprint_index]") {
+  FingerprintIndex index;
+  const auto words = RandomWords(600, 3);
+  for (int source = 0; source < 3; ++source)
+    index.Add(source, 0, std::span(words).subspan(static_cast<std::size_t>(source) * 200, 100));
+  index.Remove(1);
+  index.Remove(2);
+  CHECK(index.num_lost_words() == 200);
+  index.Add(0, 100, std::span(words).subspan(100, 100));
+  index.Finish();
+  const auto strongest = [&](std::size_t first) {
+    const auto matches = index.Search(ClipOfWords(std::span(words).subspan(first, 48), 0.1, first), 5, 5);
+    return matches.empty() ? FingerprintIndex::Match{.source = -1} : matches[0];
+  };
+  for (const std::size_t first : {10u, 76u, 130u}) {
+    CHECK(strongest(first).source == 0);
+    CHECK(std::abs(strongest(first).stream_s - static_cast<double>(first) * kFingerprintWordS) < 0.001);
+    CHECK(strongest(first).strength > 20);
+  }
+  for (const std::size_t first : {210u, 420u}) CHECK(strongest(first).strength < 8);
+}
+
 TEST_CASE("FingerprintIndex: what is in no stream matches weakly", "[fingerprint_index]") {
   const auto own = Search(CutSeconds(TheLibrary().streams[0], 10, 14, kDetectRateHz));
   REQUIRE_FALSE(own.empty());

@@ -120,8 +120,7 @@ class HypothesisSearch {
       if (*worth) {
         if (auto searched = Probe(**signal, *probe, plan); !searched) return searched;
       }
-      const double done = (static_cast<double>(index) + plan.share_done()) / static_cast<double>(clip_.signals.size());
-      if (auto reported = context_.Report("searching", done); !reported) return reported;
+      done_ = std::max(done_, (static_cast<double>(index) + plan.share_done()) / static_cast<double>(clip_.signals.size()));
     }
     return {};
   }
@@ -138,6 +137,7 @@ class HypothesisSearch {
 
   // Searches one stretch and follows what it finds, in every stream that has it (two rooms may carry the same sound).
   Result<void> Probe(const Signal& signal, const ProbePlan::Stretch& probe, ProbePlan& plan) {
+    if (auto reported = context_.Report("searching", done_); !reported) return reported;
     auto seeds = SeedsIn(signal, probe);
     if (!seeds) return Pass(seeds);
     for (Seed& seed : *seeds) {
@@ -164,6 +164,7 @@ class HypothesisSearch {
     std::erase_if(matches, [](const auto& match) { return match.strength < kMinStrength; });
     const auto max_weak = static_cast<std::size_t>(thorough ? kMaxWeakMatches : kMaxWeakMatchesLater);
     while (matches.size() > max_weak && matches.back().strength < kClearStrength) matches.pop_back();
+    if (auto reported = context_.Report("aligning", done_); !reported) return Pass(reported);
     std::map<std::pair<double, double>, Aligner::Stretch> stretches;
     auto seeds = VerifyMatches(signal, probe, matches, stretches, false);
     if (seeds && seeds->empty()) {
@@ -376,6 +377,7 @@ class HypothesisSearch {
   std::map<std::size_t, Signal> signals_;
   int num_searched_ = 0;
   int num_loaded_ = 0;
+  double done_ = 0;  // of all signals, what was explained or looked at
   std::vector<Hypothesis> hypotheses_;
 };
 

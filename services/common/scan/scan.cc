@@ -68,6 +68,12 @@ Result<void> CheckReferences(const ReferenceReader& references) {
 
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options,
                             const Progress& progress) {
+  FingerprintCatalog catalog(master, options.stream);
+  return ScanClip(store, master, catalog, clip, options, progress);
+}
+
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, FingerprintCatalog& streams, const ClipSignals& clip,
+                            const ScanOptions& options, const Progress& progress) {
   if (!(options.max_false_accusation > 0 && options.max_false_accusation < 1)) {
     char text[100];
     std::snprintf(text, sizeof text, "max false accusation: wanted a probability above 0 and below 1, got %g",
@@ -78,7 +84,7 @@ Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSig
   if (auto reported = context.Report("searching", 0); !reported) return Pass(reported);
   const auto seconds = CheckClip(clip);
   if (!seconds) return Pass(seconds);
-  auto catalog = LoadCatalog(store, master, options.stream, context);
+  const auto catalog = streams.Refresh(store, context);
   if (!catalog) return Pass(catalog);
   if (auto checked = CheckCatalog(**catalog, master); !checked) return Pass(checked);
   ReferenceReader references(store, *catalog, context);
@@ -91,8 +97,8 @@ Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSig
   if (!scores) return Pass(scores);
   ScanReport report = MakeReport(clip, *seconds, **catalog, readings->of, std::move(*scores), options.max_false_accusation);
   if (const int others = (*catalog)->num_under_other_key; others > 0) {
-    report.notes.push_back("not searched: " + std::to_string(others) + " of " + std::to_string(others + (*catalog)->num_streams) +
-                           " streams; " + NotSearched(**catalog, master));
+    report.notes.push_back("not searched: " + std::to_string(others) + " of " +
+                           std::to_string(others + (*catalog)->num_streams()) + " streams; " + NotSearched(**catalog, master));
   }
   for (auto& note : references.notes()) report.notes.push_back(std::move(note));
   for (auto& note : readings->notes) report.notes.push_back(std::move(note));

@@ -10,6 +10,7 @@
 // Candidates' codes enter in scoring alone; all before it takes reading keys, and is in libraries that cannot compute a code (a test holds this).
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@
 #include "dsp/core/result.h"
 #include "dsp/media/key_file.h"
 #include "services/common/progress.h"
+#include "services/common/scan/catalog.h"
 #include "services/common/scan/clip_signals.h"
 #include "services/common/scan/report.h"
 
@@ -35,6 +37,9 @@ inline constexpr double kMaxKeptFalseAccusation = 0.01;
 // clip is silent, or too short; kFailedPrecondition: no stream of the store can be searched, or nothing of their sound be read. Other errors are the store's and the clip's signals'; kCancelled.
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, const ClipSignals& clip, const ScanOptions& options,
                             const Progress& progress);
+// The same against what a catalog of this key holds, for those that scan one clip after the other. `options.stream` must be the catalog's.
+Result<ScanReport> ScanClip(Store& store, const MasterKey& master, FingerprintCatalog& catalog, const ClipSignals& clip,
+                            const ScanOptions& options, const Progress& progress);
 // `clip`: mono at kDetectRateHz.
 Result<ScanReport> ScanClip(Store& store, const MasterKey& master, std::span<const float> clip, const ScanOptions& options,
                             const Progress& progress);
