@@ -15,6 +15,7 @@ enum class ErrorCode {
   kNotFound,            // a named thing (file, stream, account) does not exist
   kAlreadyExists,       // a named thing exists and must not
   kFailedPrecondition,  // the state does not allow it: stream incomplete, other key, old schema
+  kUnauthenticated,     // no token, or none that is good
   kPermissionDenied,    // the operating system or a role says no
   kResourceExhausted,   // a bound was reached: disk full, size limit
   kUnavailable,         // try again later: store locked, server down

@@ -144,20 +144,31 @@ TEST_CASE("Config: what is printed can be read again", "[server_config]") {
   CHECK(again.Text("key", "file") == "with \"quotes\" and \\");
 }
 
-TEST_CASE("Address: loopback is taken, whatever is not is refused and says why", "[server_config]") {
-  CHECK(ParseLoopbackAddress("127.0.0.1:7420", "f")->ToString() == "127.0.0.1:7420");
-  CHECK(ParseLoopbackAddress("127.9.8.7:0", "f")->host == "127.9.8.7");
-  CHECK(ParseLoopbackAddress("localhost:1", "f")->host == "127.0.0.1");
-  CHECK(ParseLoopbackAddress("[::1]:65535", "f")->ToString() == "[::1]:65535");
-  for (const char* outside :
-       {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", ":1", "127.0.0.1.example.com:1", "128.0.0.1:1"}) {
-    const auto refused = ParseLoopbackAddress(outside, "listen.grpc");
-    INFO(outside);
+TEST_CASE("Address: numeric hosts and localhost are taken, as the system writes them", "[server_config]") {
+  CHECK(ParseAddress("127.0.0.1:7420", "f")->ToString() == "127.0.0.1:7420");
+  CHECK(ParseAddress("127.9.8.7:0", "f")->host == "127.9.8.7");
+  CHECK(ParseAddress("localhost:1", "f")->host == "127.0.0.1");
+  CHECK(ParseAddress("[::1]:65535", "f")->ToString() == "[::1]:65535");
+  CHECK(ParseAddress("[0:0::0001]:1", "f")->host == "::1");
+  CHECK(ParseAddress("0.0.0.0:1", "f")->ToString() == "0.0.0.0:1");
+  CHECK(ParseAddress("[2001:DB8::a]:1", "f")->ToString() == "[2001:db8::a]:1");
+  for (const char* wrong : {"example.com:1", ":1", "127.0.0.1.example.com:1", "::1:1", "[127.0.0.1]:1", "[]:1", "[::1:1",
+                            "127.1:1", "1.2.3.256:1", "[fe80::1%eth0]:1", " 127.0.0.1:1"}) {
+    const auto refused = ParseAddress(wrong, "listen.grpc");
+    INFO(wrong);
     REQUIRE_FALSE(refused);
-    CHECK_THAT(refused.error().message, Contains("listen.grpc") && Contains("TLS and tokens"));
+    CHECK_THAT(refused.error().message, Contains("listen.grpc: wanted") && Contains("got '" + std::string(wrong) + "'"));
   }
   for (const char* no_port : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", ""})
-    CHECK_FALSE(ParseLoopbackAddress(no_port, "f"));
+    CHECK_FALSE(ParseAddress(no_port, "f"));
+}
+
+TEST_CASE("Address: what packets from outside reach is not loopback", "[server_config]") {
+  for (const char* inside : {"127.0.0.1:1", "127.255.0.9:1", "localhost:1", "[::1]:1"})
+    CHECK(ParseAddress(inside, "f")->IsLoopback());
+  for (const char* outside : {"0.0.0.0:1", "10.0.0.1:1", "128.0.0.1:1", "126.255.255.255:1", "[::]:1", "[::2]:1", "[fe80::1]:1",
+                              "[::ffff:127.0.0.1]:1"})
+    CHECK_FALSE(ParseAddress(outside, "f")->IsLoopback());
 }
 
 }  // namespace

@@ -15,13 +15,21 @@ std::optional<int> ParsePort(const std::string& text) {
   return port;
 }
 
-// The numeric host, if it is one that packets from outside cannot reach.
-std::optional<std::string> LoopbackHost(std::string host) {
-  if (host == "localhost") return "127.0.0.1";
-  if (host == "[::1]") return "::1";
-  in_addr v4{};
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127) return host;
-  return std::nullopt;
+// The host as the system writes it.
+template <int kFamily, typename Binary>
+std::optional<std::string> NumericHost(const std::string& text) {
+  Binary binary{};
+  char canonical[INET6_ADDRSTRLEN];
+  if (inet_pton(kFamily, text.c_str(), &binary) != 1) return std::nullopt;
+  if (inet_ntop(kFamily, &binary, canonical, sizeof canonical) == nullptr) return std::nullopt;
+  return canonical;
+}
+
+std::optional<std::string> ParseHost(const std::string& text) {
+  if (text == "localhost") return "127.0.0.1";
+  if (text.size() > 2 && text.front() == '[' && text.back() == ']')
+    return NumericHost<AF_INET6, in6_addr>(text.substr(1, text.size() - 2));
+  return NumericHost<AF_INET, in_addr>(text);
 }
 
 }  // namespace
@@ -31,16 +39,20 @@ std::string Address::ToString() const {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-Result<Address> ParseLoopbackAddress(const std::string& text, const std::string& field) {
+bool Address::IsLoopback() const {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return host == "::1";
+}
+
+Result<Address> ParseAddress(const std::string& text, const std::string& field) {
   const std::size_t colon = text.rfind(':');
   const auto port = colon == std::string::npos ? std::nullopt : ParsePort(text.substr(colon + 1));
   if (!port) return Fail(ErrorCode::kInvalidArgument, field + ": wanted HOST:PORT with a port of 0 to 65535, got '" + text + "'");
-  const auto host = LoopbackHost(text.substr(0, colon));
+  const auto host = ParseHost(text.substr(0, colon));
   if (!host) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        field + ": wanted a loopback address (127.0.0.1, [::1], localhost), since off loopback TLS and tokens are needed, got '" +
-            text + "'");
+    return Fail(ErrorCode::kInvalidArgument,
+                field + ": wanted a numeric address such as 127.0.0.1, 0.0.0.0 or [::1], or localhost, got '" + text + "'");
   }
   return Address{.host = *host, .port = *port};
 }

@@ -12,10 +12,12 @@ struct Address {
   int port = 0;      // 0: any
 
   std::string ToString() const;  // HOST:PORT, [HOST]:PORT for IPv6
+  // Whether packets from outside cannot reach it: 127.0.0.0/8 and ::1.
+  bool IsLoopback() const;
 };
 
-// HOST:PORT with a host in 127.0.0.0/8, ::1 (in brackets) or localhost, which is 127.0.0.1. `field` names the setting in
-// messages. kInvalidArgument: anything else; there are no tokens and no TLS yet, and without them nothing but loopback is served.
-Result<Address> ParseLoopbackAddress(const std::string& text, const std::string& field);
+// HOST:PORT with a numeric host, in brackets for IPv6, or localhost, which is 127.0.0.1. Other names are not taken: what they
+// stand for can change. `field` names the setting in messages. kInvalidArgument: anything else.
+Result<Address> ParseAddress(const std::string& text, const std::string& field);
 
 }  // namespace earmark::server

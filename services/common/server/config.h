@@ -84,7 +84,7 @@ struct ProgramInfo {
 };
 
 // Reads the command line, --config FILE, the environment and --set, and answers --help, --version, --check-config and
-// --print-config on stdout. Mistakes are told in one line on stderr: exit code 2.
+// --print-config on stdout; the latter two also check what CheckFrontDoors does. Mistakes are told in one line on stderr: exit code 2.
 Invocation ReadInvocation(const ProgramInfo& program, const std::vector<ConfigKey>& schema, int argc, const char* const* argv);
 
 }  // namespace earmark::server

@@ -10,7 +10,9 @@
 #include <cstdio>
 
 #include "dsp/core/core_dumps.h"
+#include "services/common/server/front_doors.h"
 #include "services/common/server/log.h"
+#include "services/common/server/tls_watch.h"
 
 namespace earmark::server {
 namespace {
@@ -34,19 +36,16 @@ void WaitForSignal() {
 
 int Refuse(const ProgramInfo& program, const Error& error) {
   std::fprintf(stderr, "%s: %s\n", program.name.c_str(), error.message.c_str());
-  return error.code == ErrorCode::kInvalidArgument ? 2 : 1;
+  // The last two are those of files that it names.
+  const bool configuration = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kNotFound ||
+                             error.code == ErrorCode::kPermissionDenied;
+  return configuration ? 2 : 1;
 }
 
-// What the configuration asks for and this version cannot give must not be ignored: it would serve unprotected.
-Result<void> CheckProtection(const Config& config) {
-  if (config.Switch("auth", "required")) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "auth.required: wanted false, since this version knows no tokens and serves loopback alone, got true");
-  }
-  for (const char* key : {"cert", "key", "client_ca"}) {
-    if (config.Text("tls", key).empty()) continue;
-    return Fail(ErrorCode::kInvalidArgument,
-                std::string("tls.") + key + ": wanted none, since this version has no TLS, got a file");
+// What the configuration asks for and this daemon cannot give must not be ignored: it would serve unprotected.
+Result<void> CheckProtection(const Config& config, Guard guard) {
+  if (config.Switch("auth", "required") && guard == Guard::kNone) {
+    return Fail(ErrorCode::kInvalidArgument, "auth.required: wanted false, since this program knows no tokens, got true");
   }
   return {};
 }
@@ -57,17 +56,21 @@ Frontend::Frontend(std::unique_ptr<GrpcServer> grpc, std::unique_ptr<HttpGateway
     : grpc_(std::move(grpc)), http_(std::move(http)) {}
 
 Result<std::unique_ptr<Frontend>> Frontend::Start(const Config& config, const std::vector<ServedService>& services,
-                                                  const std::vector<Upload>& uploads, Metrics& metrics) {
-  if (const auto possible = CheckProtection(config); !possible) return Pass(possible);
-  const auto grpc_address = ParseLoopbackAddress(config.Text("listen", "grpc"), "listen.grpc");
-  if (!grpc_address) return Pass(grpc_address);
-  const auto http_address = ParseLoopbackAddress(config.Text("listen", "http"), "listen.http");
-  if (!http_address) return Pass(http_address);
-  auto grpc = GrpcServer::Start(*grpc_address, services);
+                                                  const std::vector<Upload>& uploads, Metrics& metrics, Guard guard) {
+  if (const auto possible = CheckProtection(config, guard); !possible) return Pass(possible);
+  const auto doors = ReadFrontDoors(config);
+  if (!doors) return Pass(doors);
+  std::shared_ptr<const TlsWatch> tls;
+  if (doors->tls) {
+    auto watch = TlsWatch::Start(*doors->tls, metrics);
+    if (!watch) return Pass(watch);
+    tls = std::move(*watch);
+  }
+  auto grpc = GrpcServer::Start(doors->grpc, services, tls);
   if (!grpc) return Pass(grpc);
-  GatewayOptions gateway{.services = {}, .uploads = uploads};
+  GatewayOptions gateway{.services = {}, .uploads = uploads, .tls = tls};
   for (const ServedService& service : services) gateway.services.push_back(service.full_name);
-  auto http = HttpGateway::Start(*http_address, (*grpc)->InProcessChannel(), gateway, metrics);
+  auto http = HttpGateway::Start(doors->http, (*grpc)->InProcessChannel(), gateway, metrics);
   if (!http) return Pass(http);
   (*http)->AnnounceReady();
   return std::unique_ptr<Frontend>(new Frontend(std::move(*grpc), std::move(*http)));
@@ -103,7 +106,7 @@ void InstallSignalHandlers() {
 int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOptions& options) {
   const auto log = SetUpLog(config.Text("log", "level"), config.Switch("log", "json") ? LogFormat::kJson : LogFormat::kText);
   if (!log) return Refuse(program, log.error());
-  auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics);
+  auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics, options.guard);
   if (!frontend) return Refuse(program, frontend.error());
   options.on_serving();
   std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(),

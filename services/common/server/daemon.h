@@ -13,13 +13,17 @@
 
 namespace earmark::server {
 
+// Whether the services themselves ask every caller for a token where `auth.required` is true.
+enum class Guard { kNone, kTokens };
+
 // Both front doors of a daemon, without signals: RunDaemon is made of it, and tests start it in their own process.
 class Frontend {
  public:
-  // Listens where `listen.grpc` and `listen.http` say. kInvalidArgument: not loopback, or tokens or TLS asked for, which are not
-  // there yet; kAlreadyExists: a port is in use. `metrics` and the services must outlive it.
+  // Listens where `listen.grpc` and `listen.http` say. kInvalidArgument: tokens asked for, of which the services know nothing, or what
+  // ReadFrontDoors refuses; the errors of TlsIdentity::Read; kAlreadyExists: a port is in use. `metrics` and the services must outlive it.
   static Result<std::unique_ptr<Frontend>> Start(const Config& config, const std::vector<ServedService>& services,
-                                                 const std::vector<Upload>& uploads, Metrics& metrics);
+                                                 const std::vector<Upload>& uploads, Metrics& metrics,
+                                                 Guard guard = Guard::kNone);
 
   const Address& grpc_address() const { return grpc_->address(); }
   const Address& http_address() const { return http_->address(); }
@@ -38,6 +42,7 @@ class Frontend {
 struct DaemonOptions {
   std::vector<ServedService> services;
   std::vector<Upload> uploads;
+  Guard guard = Guard::kNone;
   Metrics* metrics = nullptr;  // must outlive RunDaemon
   // Called once when both ports are open, just before the ready line: begin what must not begin where the daemon cannot serve.
   std::function<void()> on_serving = [] {};

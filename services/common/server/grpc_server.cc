@@ -9,6 +9,8 @@
 
 #include <mutex>
 
+#include "services/common/server/grpc_tls.h"
+
 namespace earmark::server {
 namespace {
 
@@ -28,10 +30,11 @@ void SetUpGrpcOnce() {
 }
 
 // The server and its port; 0 and no server: the port cannot be had.
-std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, const std::vector<ServedService>& services) {
+std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, const std::vector<ServedService>& services,
+                                                    const std::shared_ptr<grpc::ServerCredentials>& credentials) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address.ToString(), credentials, &port);
   for (const ServedService& served : services) builder.RegisterService(served.service);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -45,19 +48,23 @@ std::pair<std::unique_ptr<grpc::Server>, int> Build(const Address& address, cons
 
 }  // namespace
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, Address address)
-    : server_(std::move(server)), address_(std::move(address)) {}
+GrpcServer::GrpcServer(std::shared_ptr<grpc::ServerCredentials> credentials, std::unique_ptr<grpc::Server> server,
+                       Address address)
+    : credentials_(std::move(credentials)), server_(std::move(server)), address_(std::move(address)) {}
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
-Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Address& address, const std::vector<ServedService>& services) {
+Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Address& address, const std::vector<ServedService>& services,
+                                                      std::shared_ptr<const TlsWatch> tls) {
   SetUpGrpcOnce();
-  auto [server, port] = Build(address, services);
+  auto credentials = tls == nullptr ? grpc::InsecureServerCredentials() : TlsCredentials(std::move(tls));
+  auto [server, port] = Build(address, services, credentials);
   if (server == nullptr || port == 0) {
     return Fail(ErrorCode::kAlreadyExists, "listen.grpc: wanted a free port, got " + address.ToString() +
                                                ", which cannot be listened on; is another daemon running?");
   }
-  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), {.host = address.host, .port = port}));
+  return std::unique_ptr<GrpcServer>(
+      new GrpcServer(std::move(credentials), std::move(server), {.host = address.host, .port = port}));
 }
 
 std::shared_ptr<grpc::Channel> GrpcServer::InProcessChannel() {

@@ -8,10 +8,12 @@
 
 #include "dsp/core/result.h"
 #include "services/common/server/address.h"
+#include "services/common/server/tls_watch.h"
 
 namespace grpc {
 class Channel;
 class Server;
+class ServerCredentials;
 class Service;
 }  // namespace grpc
 
@@ -29,8 +31,9 @@ inline constexpr int kMaxMessageBytes = 4 << 20;
 // Serves from Start until Shutdown or destruction. Thread-safe.
 class GrpcServer {
  public:
-  // kInvalidArgument: not an address of this machine; kAlreadyExists: another process has the port.
-  static Result<std::unique_ptr<GrpcServer>> Start(const Address& address, const std::vector<ServedService>& services);
+  // `tls`: null for none. kAlreadyExists: not an address of this machine, or another process has the port.
+  static Result<std::unique_ptr<GrpcServer>> Start(const Address& address, const std::vector<ServedService>& services,
+                                                   std::shared_ptr<const TlsWatch> tls);
   ~GrpcServer();
 
   // With the port that was found.
@@ -44,8 +47,9 @@ class GrpcServer {
   void Shutdown(std::chrono::milliseconds deadline);
 
  private:
-  GrpcServer(std::unique_ptr<grpc::Server> server, Address address);
+  GrpcServer(std::shared_ptr<grpc::ServerCredentials> credentials, std::unique_ptr<grpc::Server> server, Address address);
 
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // the server asks them until it is gone
   std::unique_ptr<grpc::Server> server_;
   Address address_;
 };

@@ -12,6 +12,8 @@
 #include <optional>
 #include <thread>
 
+#include "services/common/server/host_guard.h"
+#include "services/common/server/http_tls.h"
 #include "services/common/server/json_codec.h"
 #include "services/common/server/raw_call.h"
 #include "services/common/server/status.h"
@@ -70,32 +72,23 @@ void Discard(const httplib::Request& request, const httplib::ContentReader& read
   ReadBody(request, reader, [](std::string_view) { return true; });
 }
 
-bool IsLoopbackName(const std::string& host_and_port) {
-  const bool bracketed = host_and_port.starts_with('[');
-  const std::size_t end = bracketed ? host_and_port.find(']') + 1 : host_and_port.find(':');
-  return ParseLoopbackAddress(host_and_port.substr(0, end) + ":0", "Host").has_value();
-}
-
-// A web page that somebody on this machine looks at can send requests here: under a name of its own that it points at us, which
-// Host shows, or across origins, which Origin shows.
-std::optional<std::string> ForeignName(const httplib::Request& request) {
-  if (!IsLoopbackName(request.get_header_value("Host"))) return "Host";
-  if (!request.has_header("Origin")) return std::nullopt;
-  const std::string origin = request.get_header_value("Origin");
-  const std::size_t scheme = origin.find("://");
-  if (scheme == std::string::npos || !IsLoopbackName(origin.substr(scheme + 3))) return "Origin";
-  return std::nullopt;
+// The header that gives a request away as that of somebody else's web page.
+std::optional<std::string> ForeignName(const httplib::Request& request, const TlsWatch* tls) {
+  const auto origin = request.has_header("Origin") ? std::optional(request.get_header_value("Origin")) : std::nullopt;
+  const auto identity = tls == nullptr ? nullptr : tls->identity();
+  return ForeignHeader(request.get_header_value("Host"), origin, identity.get());
 }
 
 void Refuse(httplib::Response& response, const std::string& header) {
-  Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED, header + ": wanted a loopback address, got another name");
+  Answer(response, 403, grpc::StatusCode::PERMISSION_DENIED,
+         header + ": wanted a loopback address or a name of the certificate, got another");
 }
 
 // Refused after its body was read: what is left of one request would be taken for the next one.
-httplib::Server::HandlerWithContentReader Guarded(httplib::Server::HandlerWithContentReader handler) {
-  return [handler = std::move(handler)](const httplib::Request& request, httplib::Response& response,
-                                        const httplib::ContentReader& reader) {
-    const auto foreign = ForeignName(request);
+httplib::Server::HandlerWithContentReader Guarded(const TlsWatch* tls, httplib::Server::HandlerWithContentReader handler) {
+  return [tls, handler = std::move(handler)](const httplib::Request& request, httplib::Response& response,
+                                             const httplib::ContentReader& reader) {
+    const auto foreign = ForeignName(request, tls);
     if (!foreign) return handler(request, response, reader);
     Discard(request, reader);
     Refuse(response, *foreign);
@@ -142,7 +135,11 @@ class CallCount {
 class HttpGateway::Impl {
  public:
   Impl(std::shared_ptr<grpc::Channel> channel, GatewayOptions options, Metrics& metrics)
-      : channel_(std::move(channel)), options_(std::move(options)), metrics_(metrics) {}
+      : channel_(std::move(channel)),
+        options_(std::move(options)),
+        metrics_(metrics),
+        owned_server_(NewHttpServer(options_.tls.get())),
+        server_(*owned_server_) {}
   ~Impl() { Stop(); }
 
   Result<void> Start(const Address& address);
@@ -153,6 +150,8 @@ class HttpGateway::Impl {
   const Address& address() const { return address_; }
 
  private:
+  // Null without TLS.
+  const TlsWatch* tls() const { return options_.tls.get(); }
   Result<void> CheckOptions() const;
   void AddRoutes();
   void AddGuards();
@@ -161,7 +160,8 @@ class HttpGateway::Impl {
   void Call(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader);
   void CallUnary(const google::protobuf::MethodDescriptor& method, RawCall& call, httplib::Response& response);
   std::atomic<int> num_streams_ = 0;
-  void CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call, httplib::Response& response);
+  void CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
+                  const httplib::Request& request, httplib::Response& response);
   void CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request, httplib::Response& response,
                   const httplib::ContentReader& reader);
 
@@ -171,7 +171,8 @@ class HttpGateway::Impl {
   Address address_;
   std::atomic<bool> ready_ = false;
   CallCount calls_;
-  httplib::Server server_;
+  std::unique_ptr<httplib::Server> owned_server_;
+  httplib::Server& server_;
   std::thread thread_;
 };
 
@@ -193,7 +194,7 @@ Result<void> HttpGateway::Impl::CheckOptions() const {
 }
 
 Result<void> HttpGateway::Impl::Start(const Address& address) {
-  if (const auto right = CheckOptions(); !right) return right;
+  if (const auto right = CheckOptions(); !right) return Pass(right);
   server_.new_task_queue = [] { return new httplib::ThreadPool(kNumThreads); };
   server_.set_socket_options(&SetSocketOptions);
   // A connection that idles in between requests holds up Stop for so long.
@@ -226,9 +227,10 @@ void HttpGateway::Impl::Stop() {
 
 void HttpGateway::Impl::AddGuards() {
   // Requests with a body are guarded where the body is read.
-  server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-    const auto foreign =
-        request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS" ? ForeignName(request) : std::nullopt;
+  server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+    const auto foreign = request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS"
+                             ? ForeignName(request, tls())
+                             : std::nullopt;
     if (!foreign) return httplib::Server::HandlerResponse::Unhandled;
     Refuse(response, *foreign);
     return httplib::Server::HandlerResponse::Handled;
@@ -265,20 +267,21 @@ void HttpGateway::Impl::AddProbes() {
 void HttpGateway::Impl::AddRoutes() {
   for (const Upload& upload : options_.uploads) {
     const auto* method = FindMethod(upload.service, upload.method);
-    server_.Post(upload.path, Guarded([this, method](const httplib::Request& request, httplib::Response& response,
-                                                     const httplib::ContentReader& reader) {
+    server_.Post(upload.path, Guarded(tls(), [this, method](const httplib::Request& request, httplib::Response& response,
+                                                            const httplib::ContentReader& reader) {
                    CallUpload(*method, request, response, reader);
                  }));
   }
   server_.Post(R"(/v1/([A-Za-z0-9_]+)/([A-Za-z0-9_]+))",
-               Guarded([this](const httplib::Request& request, httplib::Response& response,
-                              const httplib::ContentReader& reader) { Call(request, response, reader); }));
+               Guarded(tls(), [this](const httplib::Request& request, httplib::Response& response,
+                                     const httplib::ContentReader& reader) { Call(request, response, reader); }));
   // Without these httplib would hold the whole body of a request that nobody serves.
-  const auto refuse = [](int status, grpc::StatusCode code) {
-    return Guarded([=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
-      Discard(request, reader);
-      Answer(response, status, code, request.method + " " + request.path + ": no such call; wanted POST /v1/Service/Method");
-    });
+  const auto refuse = [this](int status, grpc::StatusCode code) {
+    return Guarded(
+        tls(), [=](const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader) {
+          Discard(request, reader);
+          Answer(response, status, code, request.method + " " + request.path + ": no such call; wanted POST /v1/Service/Method");
+        });
   };
   server_.Post(".*", refuse(404, grpc::StatusCode::NOT_FOUND));
   server_.Put(".*", refuse(405, grpc::StatusCode::UNIMPLEMENTED));
@@ -319,7 +322,7 @@ void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response&
   if (!message) return Answer(response, ToStatus(message.error()));
   auto call = std::make_shared<RawCall>(channel_, FullMethod(*method), request.get_header_value("Authorization"));
   if (call->Write(*message)) call->WritesDone();
-  if (method->server_streaming()) return CallStream(*method, std::move(call), response);
+  if (method->server_streaming()) return CallStream(*method, std::move(call), request, response);
   CallUnary(*method, *call, response);
 }
 
@@ -335,7 +338,7 @@ void HttpGateway::Impl::CallUnary(const google::protobuf::MethodDescriptor& meth
 }
 
 void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
-                                   httplib::Response& response) {
+                                   const httplib::Request& request, httplib::Response& response) {
   auto place = std::shared_ptr<void>(nullptr, [this](void*) { --num_streams_; });
   if (++num_streams_ > kMaxStreams) {
     return Answer(response,
@@ -353,21 +356,21 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   response.status = 200;
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
-  response.set_chunked_content_provider(
-      kJsonLines, [type, call, state, place, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
-        if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
-        if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
-        std::string line;
-        if (*state == RawCall::ReadState::kMessage) {
-          line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
-        } else if (const grpc::Status status = call->Finish(); !status.ok()) {
-          line = "{\"error\":" + ErrorJson(status) + "}\n";
-        }
-        const bool written = line.empty() || sink.write(line.data(), line.size());
-        if (*state == RawCall::ReadState::kEnd) sink.done();
-        *state = RawCall::ReadState::kNothingYet;
-        return written;
-      });
+  response.set_chunked_content_provider(kJsonLines, [type, call, state, place, connection = request.ssl,
+                                                     running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
+    if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
+    if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable() && !HasClosed(connection);
+    std::string line;
+    if (*state == RawCall::ReadState::kMessage) {
+      line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
+    } else if (const grpc::Status status = call->Finish(); !status.ok()) {
+      line = "{\"error\":" + ErrorJson(status) + "}\n";
+    }
+    const bool written = line.empty() || sink.write(line.data(), line.size());
+    if (*state == RawCall::ReadState::kEnd) sink.done();
+    *state = RawCall::ReadState::kNothingYet;
+    return written;
+  });
 }
 
 void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request,

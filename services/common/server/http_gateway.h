@@ -9,9 +9,9 @@
 //   POST UPLOAD-PATH?name=value    an upload: the first message from the query, the body as its data
 //   GET /healthz /readyz /metrics
 //
-// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. A Host or Origin
-// header that is not a loopback name is refused, so that no web page can reach the API through the browser of somebody on this
-// machine.
+// Errors have the HTTP status that grpc-gateway gives them and a body {"code": gRPC's number, "message": "…"}. Requests
+// whose Host or Origin breaks the rule of host_guard.h are refused with 403, so that no web page can reach the API through the
+// browser of somebody who can reach this daemon.
 #pragma once
 
 #include <chrono>
@@ -22,6 +22,7 @@
 #include "dsp/core/result.h"
 #include "services/common/server/address.h"
 #include "services/common/server/metrics.h"
+#include "services/common/server/tls_watch.h"
 
 namespace grpc {
 class Channel;
@@ -44,6 +45,7 @@ struct Upload {
 struct GatewayOptions {
   std::vector<std::string> services;  // full names: earmark.v1.Relay
   std::vector<Upload> uploads;
+  std::shared_ptr<const TlsWatch> tls;  // null: plain HTTP
 };
 
 // Serves from Start until Stop or destruction, on threads of its own; a call or stream takes one for as long as it lasts.

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "services/common/server/config.h"
+#include "services/common/server/front_doors.h"
 
 extern char** environ;
 
@@ -25,7 +26,8 @@ void Declare(CLI::App& app, Options& options) {
   app.add_option("--set", options.assignments, "Set one key, as section.key=value; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
-  app.add_flag("--check-config", options.check, "Read the configuration, say whether it is right, and exit");
+  app.add_flag("--check-config", options.check,
+               "Read the configuration and the files of tls, say whether they are right, and exit");
   app.add_flag("--print-config", options.print, "Print every key with the value it would have, and exit");
   app.add_flag("--version", options.version, "Print the version and exit");
   app.footer(
@@ -89,7 +91,12 @@ Invocation ReadInvocation(const ProgramInfo& program, const std::vector<ConfigKe
   if (options.version) return Answer(program.name + " " + program.version + "\n");
   auto config = ReadConfig(schema, options);
   if (!config) return Refuse(program, config.error().message);
-  if (options.print) return Answer(config->ToToml());
+  const auto right = options.print || options.check ? CheckFrontDoors(*config) : Result<void>();
+  if (options.print) {
+    const Invocation printed = Answer(config->ToToml());
+    return right || printed.exit_code != 0 ? printed : Refuse(program, right.error().message);
+  }
+  if (!right) return Refuse(program, right.error().message);
   if (options.check) return Answer("configuration is right\n");
   return {.config = std::move(*config), .exit_code = 0};
 }

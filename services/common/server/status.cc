@@ -6,11 +6,12 @@
 namespace earmark::server {
 namespace {
 
-constexpr std::array<std::pair<ErrorCode, grpc::StatusCode>, 10> kCodes = {{
+constexpr std::array<std::pair<ErrorCode, grpc::StatusCode>, 11> kCodes = {{
     {ErrorCode::kInvalidArgument, grpc::StatusCode::INVALID_ARGUMENT},
     {ErrorCode::kNotFound, grpc::StatusCode::NOT_FOUND},
     {ErrorCode::kAlreadyExists, grpc::StatusCode::ALREADY_EXISTS},
     {ErrorCode::kFailedPrecondition, grpc::StatusCode::FAILED_PRECONDITION},
+    {ErrorCode::kUnauthenticated, grpc::StatusCode::UNAUTHENTICATED},
     {ErrorCode::kPermissionDenied, grpc::StatusCode::PERMISSION_DENIED},
     {ErrorCode::kResourceExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED},
     {ErrorCode::kUnavailable, grpc::StatusCode::UNAVAILABLE},
@@ -36,8 +37,6 @@ Error ToError(const grpc::Status& status) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
     case grpc::StatusCode::ABORTED:
       return {ErrorCode::kUnavailable, status.error_message()};
-    case grpc::StatusCode::UNAUTHENTICATED:
-      return {ErrorCode::kPermissionDenied, status.error_message()};
     case grpc::StatusCode::OUT_OF_RANGE:
       return {ErrorCode::kInvalidArgument, status.error_message()};
     case grpc::StatusCode::UNIMPLEMENTED:

@@ -16,7 +16,7 @@ grpc::Status ToStatus(const Result<T>& result) {
   return result ? grpc::Status::OK : ToStatus(result.error());
 }
 
-// For clients. Codes that no Result has (UNIMPLEMENTED, DEADLINE_EXCEEDED, UNAUTHENTICATED …) become the nearest one that it has.
+// For clients. Codes that no Result has (UNIMPLEMENTED, DEADLINE_EXCEEDED …) become the nearest one that it has.
 Error ToError(const grpc::Status& status);
 
 // As grpc-gateway maps them.
