@@ -1,35 +1,23 @@
 #include "dsp/media/decoded_clip.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
-#include <cerrno>
+#include <cmath>
 #include <cstdio>
-#include <memory>
-#include <system_error>
 #include <utility>
 
 #include "dsp/core/resample.h"
-#include "dsp/core/sha256.h"
 #include "dsp/core/stream_format.h"
-#include "dsp/media/audio_file.h"
 #include "dsp/media/channel_likeness.h"
-#include "dsp/media/input_file.h"
 
 namespace earmark {
 namespace {
 
-constexpr std::int64_t kFramesPerHour = std::int64_t{3600} * kSampleRateHz;
-constexpr std::int64_t kMaxFrames = 48 * kFramesPerHour;
-constexpr std::int64_t kMaxFramesInAll = 96 * kFramesPerHour;  // a hundred tracks would fill any disk
+constexpr double kFramesPerHour = 3600.0 * kSampleRateHz;
+constexpr int kMaxTimesInAll = 2;  // the longest track: a hundred tracks would fill any disk
 constexpr std::size_t kMaxResidentSamples = std::size_t{120} * kDetectRateHz;
 // Small, since a block that runs into damage is lost as a whole.
 constexpr std::size_t kFramesPerBlock = 480;
 constexpr std::size_t kBlocksPerAdvance = 20;
-constexpr double kDecodeShare = 0.95;  // of the work; the rest is the digest
-constexpr std::size_t kBytesPerHash = std::size_t{1} << 18;
 constexpr std::size_t kSamplesPerJoin = std::size_t{1} << 20;
 
 tl::unexpected<Error> Cancelled() { return Fail(ErrorCode::kCancelled, "cancelled"); }
@@ -96,70 +84,46 @@ std::string NeedText(double duration_s, int num_channels) {
   return text;
 }
 
-bool IsSameState(const struct stat& a, const struct stat& b) {
-  return a.st_size == b.st_size && a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
-}
-
 }  // namespace
 
 // Fills a DecodedClip.
 class ClipDecoder {
  public:
-  ClipDecoder(const std::string& path, std::shared_ptr<InputFile> file, const Advance& advance)
-      : path_(path), file_(std::move(file)), advance_(advance) {}
+  ClipDecoder(const std::string& name, ClipTracks& tracks, double max_hours, const Advance& advance)
+      : name_(name), tracks_(tracks), max_frames_(std::llround(max_hours * kFramesPerHour)), advance_(advance) {}
 
   Result<DecodedClip> Run() {
-    Result<void> done = DecodeTracks();
-    if (done) done = Hash();
-    if (!done && done.error().code == ErrorCode::kCancelled) return Pass(done);
-    // Before other errors, which may come of it.
-    struct stat now {};
-    if (::fstat(file_->handle.fd(), &now) != 0 || !IsSameState(now, file_->status)) {
-      return Fail(ErrorCode::kUnavailable, path_ + " changed while it was read; try again when it is complete");
+    for (auto track = tracks_.Next(); track; track = tracks_.Next()) {
+      if (!GoesOn(num_tracks_done_ == 0 ? 0 : -1)) return Cancelled();
+      Result<void> decoded = track->reader ? DecodeTrack(**track->reader) : Pass(track->reader);
+      if (!decoded && (num_tracks_done_ == 0 || !IsOfOneTrack(decoded.error()))) return Pass(decoded);
+      if (!decoded)
+        clip_.notes_.push_back("track " + std::to_string(track->number + 1) + " cannot be decoded: " + decoded.error().message);
+      ++num_tracks_done_;
     }
-    if (!done) return Pass(done);
+    if (clip_.signals_.empty()) return Fail(ErrorCode::kInvalidArgument, name_ + " holds no audio track");
     return std::move(clip_);
   }
 
  private:
-  Result<void> DecodeTracks();
+  static bool IsOfOneTrack(const Error& error) {
+    return error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kDataLoss;
+  }
   Result<void> DecodeTrack(AudioReader& reader);
   // Reads to the end, or to where the track breaks off, which it notes.
   Result<void> ReadTrack(AudioReader& reader, TrackWriter& writer);
   void Take(TrackWriter& writer, int track);
-  Result<void> Hash();
   bool GoesOn(double fraction) const { return !advance_ || advance_(fraction); }
   double FractionDone(const AudioReader& reader, std::int64_t num_frames) const;
 
-  const std::string& path_;
-  const std::shared_ptr<InputFile> file_;
+  const std::string& name_;
+  ClipTracks& tracks_;
+  const std::int64_t max_frames_;
   const Advance& advance_;
   DecodedClip clip_;
-  int num_tracks_ = 1;
   int num_tracks_done_ = 0;
   std::int64_t num_frames_done_ = 0;  // of those tracks
 };
-
-Result<void> ClipDecoder::DecodeTracks() {
-  auto best = AudioReader::Open(path_, file_);
-  if (!best) return Pass(best);
-  num_tracks_ = (*best)->info().num_tracks;
-  const int best_track = (*best)->info().track;
-  if (auto decoded = DecodeTrack(**best); !decoded) return decoded;
-  best->reset();
-  for (int track = 0; track < num_tracks_; ++track) {
-    if (track == best_track) continue;
-    ++num_tracks_done_;
-    if (!GoesOn(-1)) return Cancelled();
-    auto reader = AudioReader::Open(path_, file_, {.track = track});
-    Result<void> decoded = reader ? DecodeTrack(**reader) : Pass(reader);
-    if (decoded) continue;
-    const ErrorCode code = decoded.error().code;
-    if (code != ErrorCode::kInvalidArgument && code != ErrorCode::kDataLoss) return decoded;
-    clip_.notes_.push_back("track " + std::to_string(track + 1) + " cannot be decoded: " + decoded.error().message);
-  }
-  return {};
-}
 
 Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
   // Other tracks are not in memory at all: there may be many.
@@ -176,7 +140,7 @@ Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
 
 Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {
   const auto num_channels = static_cast<std::size_t>(reader.num_channels());
-  const std::int64_t max_frames = std::min(kMaxFrames, kMaxFramesInAll - num_frames_done_);
+  const std::int64_t max_frames = std::min(max_frames_, kMaxTimesInAll * max_frames_ - num_frames_done_);
   std::vector<float> block(kFramesPerBlock * num_channels);
   std::int64_t num_frames = 0;
   for (std::size_t i = 0;; ++i) {
@@ -187,12 +151,13 @@ Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {
     if (!read || *read == 0) break;
     num_frames += *read;
     if (num_frames > max_frames) {
-      return Fail(ErrorCode::kInvalidArgument,
-                  path_ + " is longer than " + std::to_string(max_frames / kFramesPerHour) + " hours; cut out a part of it");
+      char hours[32];
+      std::snprintf(hours, sizeof hours, "%.3g hours", static_cast<double>(max_frames) / kFramesPerHour);
+      return Fail(ErrorCode::kInvalidArgument, name_ + " is longer than " + hours + "; cut out a part of it");
     }
     if (auto kept = writer.Add(std::span(block).first(static_cast<std::size_t>(*read) * num_channels)); !kept) return kept;
   }
-  if (num_frames == 0) return Fail(ErrorCode::kInvalidArgument, path_ + " holds no audio samples");
+  if (num_frames == 0) return Fail(ErrorCode::kInvalidArgument, name_ + " holds no audio samples");
   num_frames_done_ += num_frames;
   clip_.duration_s_ = std::max(clip_.duration_s_, static_cast<double>(num_frames) / kSampleRateHz);
   return {};
@@ -214,32 +179,11 @@ void ClipDecoder::Take(TrackWriter& writer, int track) {
 double ClipDecoder::FractionDone(const AudioReader& reader, std::int64_t num_frames) const {
   if (reader.info().duration_s <= 0) return -1;
   const double of_track = std::min(1.0, static_cast<double>(num_frames) / kSampleRateHz / reader.info().duration_s);
-  return kDecodeShare * (num_tracks_done_ + of_track) / num_tracks_;
+  return (num_tracks_done_ + of_track) / std::max(1, reader.info().num_tracks);
 }
 
-Result<void> ClipDecoder::Hash() {
-  Sha256 hash;
-  std::vector<std::uint8_t> block(kBytesPerHash);
-  std::int64_t at = 0;
-  for (;;) {
-    const double of_file = std::min(1.0, static_cast<double>(at) / static_cast<double>(file_->status.st_size));
-    if (!GoesOn(kDecodeShare + (1 - kDecodeShare) * of_file)) return Cancelled();
-    const ssize_t got = ::pread(file_->handle.fd(), block.data(), block.size(), at);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Fail(ErrorCode::kDataLoss, path_ + ": cannot be read: " + std::generic_category().message(errno));
-    if (got == 0) break;
-    hash.Add(std::span(block).first(static_cast<std::size_t>(got)));
-    at += got;
-  }
-  clip_.sha256_ = hash.Hex();
-  return {};
-}
-
-Result<DecodedClip> DecodedClip::Decode(const std::string& path, const Advance& advance) {
-  if (advance && !advance(0)) return Cancelled();
-  Result<InputFile> file = OpenInputFile(path);
-  if (!file) return Pass(file);
-  return ClipDecoder(path, std::make_shared<InputFile>(*std::move(file)), advance).Run();
+Result<DecodedClip> DecodedClip::Decode(const std::string& name, ClipTracks& tracks, double max_hours, const Advance& advance) {
+  return ClipDecoder(name, tracks, max_hours, advance).Run();
 }
 
 Result<std::span<const float>> DecodedClip::Samples(std::size_t signal) {

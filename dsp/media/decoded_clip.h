@@ -9,6 +9,7 @@
 
 #include "dsp/core/advance.h"
 #include "dsp/core/result.h"
+#include "dsp/media/clip_tracks.h"
 #include "dsp/media/sample_file.h"
 
 namespace earmark {
@@ -27,10 +28,14 @@ class DecodedClip {
 
   // The file is opened once: samples and digest are of the same bytes. `advance` is asked every few milliseconds of work, but while a file is looked
   // into, which may take as long as reading it once. A track that breaks off is kept as far as it goes if that is one second or more.
-  // Errors as AudioReader::Open; kDataLoss: the best track breaks off in its first second; kInvalidArgument: it is longer than 48 hours;
+  // Errors as AudioReader::Open; kDataLoss: the best track breaks off in its first second; kInvalidArgument: it is longer than kMaxHours;
   // kResourceExhausted: no room for the samples, the message says where and how much is needed; kUnavailable: the file changed while it was read, or
   // no temporary file can be made; kCancelled. Nothing is left behind.
   static Result<DecodedClip> Decode(const std::string& path, const Advance& advance);
+  // The same of tracks that are decoded elsewhere, without a digest. `name` is for messages. The tracks' own errors, too.
+  static Result<DecodedClip> Decode(const std::string& name, ClipTracks& tracks, double max_hours, const Advance& advance);
+  // Of one track; and twice as much of all of them.
+  static constexpr double kMaxHours = 48;
 
   // At least one; the best track first (AudioOptions), the others in the file's order, and of each kMean first.
   const std::vector<Signal>& signals() const { return signals_; }
@@ -42,7 +47,7 @@ class DecodedClip {
 
   double duration_s() const { return duration_s_; }      // of the longest track
   bool truncated() const { return truncated_; }          // a track breaks off
-  const std::string& sha256() const { return sha256_; }  // of the file, 64 hex digits
+  const std::string& sha256() const { return sha256_; }  // of the file, 64 hex digits; empty where there was none
   const std::vector<std::string>& notes() const {
     return notes_;
   }  // for people, such as "track 2 cannot be decoded: …", counted from 1
