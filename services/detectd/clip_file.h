@@ -26,8 +26,8 @@ class ClipFile {
   std::string Sha256() const { return hash_.Hex(); }
   // At most so many bytes from this place on; none at the end. The span is valid until the next call. kUnavailable: cannot be read.
   Result<std::span<const std::uint8_t>> Read(std::int64_t first, std::size_t max);
-  // Under which this process can open it while this object lives.
-  std::string Path() const { return "/proc/self/fd/" + std::to_string(file_.fd()); }
+  // Valid while this object lives.
+  int fd() const { return file_.fd(); }
 
  private:
   explicit ClipFile(FileHandle file) : file_(std::move(file)) {}

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "services/access/serve.h"
 #include "services/common/server/status.h"
 #include "services/detectd/messages.h"
 #include "services/detectd/upload.h"
@@ -9,22 +10,24 @@
 namespace earmark::detectd {
 namespace {
 
+using access::Serve;
 using server::ToStatus;
 
 // How often a watcher looks. What a scan does is told to the store a few times a second.
 constexpr std::chrono::milliseconds kWatchPeriod{100};
 
-// Gives a call's result to gRPC.
-template <typename Message>
-grpc::Status Answer(Result<Message> result, Message& response) {
-  if (!result) return ToStatus(result.error());
-  response = std::move(*result);
-  return grpc::Status::OK;
-}
-
 Result<void> CheckScanId(const std::string& scan_id) {
   if (!scan_id.empty()) return {};
   return Fail(ErrorCode::kInvalidArgument, "scan_id: wanted what SubmitScan gave, got none");
+}
+
+// What was asked for, for the log of accesses: the request but for its pages and its reason.
+template <typename Request>
+std::string FilterText(Request request) {
+  request.clear_reason();
+  request.clear_page_size();
+  request.clear_page_token();
+  return request.ShortDebugString();
 }
 
 bool IsOver(v1::ScanState state) { return state == v1::DONE || state == v1::CANCELLED || state == v1::FAILED; }
@@ -35,14 +38,36 @@ bool IsSame(const v1::Progress& a, const v1::Progress& b) {
 
 }  // namespace
 
+// ---- who looked at what
+
+// Of a scan that has one.
+Result<void> DetectionService::NoteFinding(const Caller& caller, const char* call, const v1::Scan& scan,
+                                           const std::string& reason) {
+  if (!scan.has_finding()) return {};
+  return access_.Note(caller, call, "finding " + scan.finding().finding_id(), reason);
+}
+
+template <typename Request, typename Response, typename Body>
+grpc::Status DetectionService::Noted(const grpc::ServerContext& context, const char* call, const Request& request,
+                                     Response& response, const Body& body) {
+  return Serve(access_, context, call, response, [&](const Caller& caller) -> Result<Response> {
+    auto answer = body();
+    if (!answer) return answer;
+    if (auto noted = access_.Note(caller, call, FilterText(request), request.reason()); !noted) return Pass(noted);
+    return answer;
+  });
+}
+
 // ---- SubmitScan
 
 grpc::Status DetectionService::SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
                                           v1::Scan* response) {
-  return Answer(Submit(*context, *reader), *response);
+  return Serve(access_, *context, "Detection.SubmitScan", *response,
+               [&](const Caller& caller) { return Submit(*context, *reader, caller); });
 }
 
-Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader) {
+Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader,
+                                          const Caller& caller) {
   v1::SubmitScanRequest first;
   if (!reader.Read(&first) || !first.has_header())
     return Fail(ErrorCode::kInvalidArgument, "header: wanted before the data, got none");
@@ -53,8 +78,14 @@ Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::Se
     if (!store) return Pass(store);
     if (const auto stream = (*store)->GetStream(header.stream_id()); !stream) return Pass(stream);
   }
-  auto clip = ReceiveClip(
-      header, [&](v1::SubmitScanRequest& message) { return reader.Read(&message); }, limits_.max_clip_bytes);
+  Result<void> allowed;
+  const MessageSource next = [&](v1::SubmitScanRequest& message) {
+    if (!reader.Read(&message)) return false;
+    allowed = access_.TakeBytes(caller, static_cast<std::int64_t>(message.data().size()));
+    return allowed.has_value();
+  };
+  auto clip = ReceiveClip(header, next, limits_.max_clip_bytes);
+  if (!allowed) return Pass(allowed);
   // A client that left looks like one that has sent all; half a clip must not be scanned.
   if (context.IsCancelled()) return Fail(ErrorCode::kCancelled, "the client left before the end of the clip");
   if (!clip) return Pass(clip);
@@ -78,8 +109,14 @@ Result<v1::Scan> DetectionService::ReadScan(const std::string& scan_id) {
   return ScanOf(*scan, **store);
 }
 
-grpc::Status DetectionService::GetScan(grpc::ServerContext*, const v1::GetScanRequest* request, v1::Scan* response) {
-  return Answer(ReadScan(request->scan_id()), *response);
+grpc::Status DetectionService::GetScan(grpc::ServerContext* context, const v1::GetScanRequest* request, v1::Scan* response) {
+  constexpr char kCall[] = "Detection.GetScan";
+  return Serve(access_, *context, kCall, *response, [&](const Caller& caller) -> Result<v1::Scan> {
+    auto scan = ReadScan(request->scan_id());
+    if (!scan) return scan;
+    if (auto noted = NoteFinding(caller, kCall, *scan, request->reason()); !noted) return Pass(noted);
+    return scan;
+  });
 }
 
 Result<v1::Progress> DetectionService::ReadProgress(const std::string& scan_id) {
@@ -95,10 +132,14 @@ Result<v1::Progress> DetectionService::ReadProgress(const std::string& scan_id) 
 
 grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1::WatchScanRequest* request,
                                          grpc::ServerWriter<v1::Progress>* writer) {
+  constexpr char kCall[] = "Detection.WatchScan";
+  const auto caller = access::Admit(access_, *context, kCall);
+  if (!caller) return ToStatus(caller.error());
   v1::Progress told;  // no state yet, so the first one is news
   while (!context->IsCancelled()) {
     const auto now = ReadProgress(request->scan_id());
     if (!now) return ToStatus(now.error());
+    if (auto noted = NoteFinding(*caller, kCall, now->scan(), request->reason()); !noted) return ToStatus(noted.error());
     if (!IsSame(*now, told) && !writer->Write(*now)) break;
     if (IsOver(now->state())) return grpc::Status::OK;
     told = *now;
@@ -108,8 +149,9 @@ grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1:
   return {grpc::StatusCode::CANCELLED, "the client left"};
 }
 
-grpc::Status DetectionService::CancelScan(grpc::ServerContext*, const v1::CancelScanRequest* request, v1::Scan* response) {
-  return Answer(Cancel(*request), *response);
+grpc::Status DetectionService::CancelScan(grpc::ServerContext* context, const v1::CancelScanRequest* request,
+                                          v1::Scan* response) {
+  return Serve(access_, *context, "Detection.CancelScan", *response, [&](const Caller&) { return Cancel(*request); });
 }
 
 Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) {
@@ -139,9 +181,9 @@ Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) 
 
 // ---- ListFindings, QueryLeaks
 
-grpc::Status DetectionService::ListFindings(grpc::ServerContext*, const v1::ListFindingsRequest* request,
+grpc::Status DetectionService::ListFindings(grpc::ServerContext* context, const v1::ListFindingsRequest* request,
                                             v1::ListFindingsResponse* response) {
-  return Answer(List(*request), *response);
+  return Noted(*context, "Detection.ListFindings", *request, *response, [&] { return List(*request); });
 }
 
 Result<v1::ListFindingsResponse> DetectionService::List(const v1::ListFindingsRequest& request) {
@@ -166,9 +208,9 @@ Result<v1::ListFindingsResponse> DetectionService::List(const v1::ListFindingsRe
   return page;
 }
 
-grpc::Status DetectionService::QueryLeaks(grpc::ServerContext*, const v1::QueryLeaksRequest* request,
+grpc::Status DetectionService::QueryLeaks(grpc::ServerContext* context, const v1::QueryLeaksRequest* request,
                                           v1::QueryLeaksResponse* response) {
-  return Answer(Leaks(*request), *response);
+  return Noted(*context, "Detection.QueryLeaks", *request, *response, [&] { return Leaks(*request); });
 }
 
 Result<v1::QueryLeaksResponse> DetectionService::Leaks(const v1::QueryLeaksRequest& request) {

@@ -5,6 +5,7 @@
 
 #include "db/store_pool.h"
 #include "earmark/v1/detection.grpc.pb.h"
+#include "services/access/access_control.h"
 #include "services/detectd/drain_signal.h"
 
 namespace earmark::detectd {
@@ -18,9 +19,9 @@ struct ServiceLimits {
 // calls it from many threads at once, and each call borrows a connection for as long as it needs one.
 class DetectionService final : public v1::Detection::Service {
  public:
-  // Both must outlive it. Once `drain` is raised, watchers are told UNAVAILABLE.
-  DetectionService(StorePool& stores, const DrainSignal& drain, const ServiceLimits& limits)
-      : stores_(stores), drain_(drain), limits_(limits) {}
+  // All three must outlive it. Once `drain` is raised, watchers are told UNAVAILABLE.
+  DetectionService(StorePool& stores, AccessControl& access, const DrainSignal& drain, const ServiceLimits& limits)
+      : stores_(stores), access_(access), drain_(drain), limits_(limits) {}
 
   grpc::Status SubmitScan(grpc::ServerContext* context, grpc::ServerReader<v1::SubmitScanRequest>* reader,
                           v1::Scan* response) override;
@@ -35,14 +36,21 @@ class DetectionService final : public v1::Detection::Service {
 
  private:
   // The calls themselves, in terms of results.
-  Result<v1::Scan> Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader);
+  Result<v1::Scan> Submit(grpc::ServerContext& context, grpc::ServerReader<v1::SubmitScanRequest>& reader, const Caller& caller);
   Result<v1::Scan> Cancel(const v1::CancelScanRequest& request);
   Result<v1::ListFindingsResponse> List(const v1::ListFindingsRequest& request);
   Result<v1::QueryLeaksResponse> Leaks(const v1::QueryLeaksRequest& request);
   Result<v1::Progress> ReadProgress(const std::string& scan_id);
   Result<v1::Scan> ReadScan(const std::string& scan_id);
 
+  Result<void> NoteFinding(const Caller& caller, const char* call, const v1::Scan& scan, const std::string& reason);
+  // Answers those who may call, and notes in the log of accesses what they asked for.
+  template <typename Request, typename Response, typename Body>
+  grpc::Status Noted(const grpc::ServerContext& context, const char* call, const Request& request, Response& response,
+                     const Body& body);
+
   StorePool& stores_;
+  AccessControl& access_;
   const DrainSignal& drain_;
   const ServiceLimits limits_;
 };

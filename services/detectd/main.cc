@@ -3,6 +3,8 @@
 #include <memory>
 #include <optional>
 
+#include "services/access/admin_service.h"
+#include "services/access/limits.h"
 #include "services/common/server/daemon.h"
 #include "services/detectd/detection_service.h"
 #include "services/detectd/scan_workers.h"
@@ -31,20 +33,31 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
   if (const auto store = OpenStore(settings->store_url, OpenMode::kReadWriteCreate); !store) {
     return Refuse(program, store.error(), store.error().code == ErrorCode::kInvalidArgument ? 2 : 1);
   }
+  if (const auto checked = decode::SandboxedTracks::Check(settings->decoder); !checked)
+    return Refuse(program, {checked.error().code, "scan.decoder: " + checked.error().message}, 2);
+  const auto limits = access::ReadLimits(config);
+  if (!limits) return Refuse(program, limits.error(), 2);
   server::Metrics metrics;
   StorePool stores(settings->store_url);
+  AccessControl access(stores, *limits);
+  access::AdminService admin(stores, access);
   DrainSignal drain;
   DetectionService detection(
-      stores, drain, {.max_clip_bytes = settings->max_clip_bytes, .max_false_accusation = settings->max_false_accusation});
+      stores, access, drain,
+      {.max_clip_bytes = settings->max_clip_bytes, .max_false_accusation = settings->max_false_accusation});
   std::optional<ScanWorkers> workers;
   server::DaemonOptions options;
-  options.services = {{v1::Detection::service_full_name(), &detection}};
+  options.services = {{v1::Detection::service_full_name(), &detection}, {v1::Admin::service_full_name(), &admin}};
+  options.guard = server::Guard::kTokens;
   options.uploads = {{.path = "/v1/scans", .service = v1::Detection::service_full_name(), .method = "SubmitScan"}};
   options.metrics = &metrics;
   options.on_serving = [&] {
-    workers.emplace(
-        WorkerOptions{.store_url = settings->store_url, .num_workers = settings->num_workers, .lease_us = settings->lease_us},
-        *master, metrics);
+    workers.emplace(WorkerOptions{.store_url = settings->store_url,
+                                  .decoder = settings->decoder,
+                                  .num_workers = settings->num_workers,
+                                  .lease_us = settings->lease_us,
+                                  .max_clip_hours = settings->max_clip_hours},
+                    *master, metrics);
   };
   options.on_drain = [&] {
     drain.Raise();

@@ -5,14 +5,17 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "services/common/server/timestamp.h"
+
 namespace earmark::detectd {
 namespace {
 
 using nlohmann::json;
+using server::MicrosecondsOf;
+using server::TimestampOf;
 
 constexpr std::uint32_t kMaxRows = 1000;
 constexpr int kRowsByDefault = 100;
-constexpr std::int64_t kMicroseconds = 1'000'000;
 
 tl::unexpected<Error> Refuse(const std::string& field, const std::string& wanted, const std::string& got) {
   return Fail(ErrorCode::kInvalidArgument, field + ": wanted " + wanted + ", got " + got);
@@ -56,16 +59,6 @@ void FillFromReport(const json& report, SourceNames& sources, v1::Finding& findi
 Result<int> RowsOf(std::uint32_t page_size) {
   if (page_size > kMaxRows) return Refuse("page_size", "at most " + std::to_string(kMaxRows), std::to_string(page_size));
   return page_size == 0 ? kRowsByDefault : static_cast<int>(page_size);
-}
-
-Result<std::int64_t> MicrosecondsOf(const std::string& field, const google::protobuf::Timestamp& time) {
-  // The years 1970 to 9999 fit into microseconds; earlier ones hold nothing.
-  constexpr std::int64_t kMaxSeconds = 253'402'300'799;
-  if (time.seconds() < 0 || time.seconds() > kMaxSeconds || time.nanos() < 0 || time.nanos() > 999'999'999) {
-    return Refuse(field, "a time from 1970 to 9999",
-                  std::to_string(time.seconds()) + " s and " + std::to_string(time.nanos()) + " ns");
-  }
-  return time.seconds() * kMicroseconds + time.nanos() / 1000;
 }
 
 // since and until, of both requests alike.
@@ -113,13 +106,6 @@ std::optional<std::string> FromHex(const std::string& hex) {
 }
 
 }  // namespace
-
-google::protobuf::Timestamp TimestampOf(std::int64_t unix_us) {
-  google::protobuf::Timestamp time;
-  time.set_seconds(unix_us / kMicroseconds);
-  time.set_nanos(static_cast<std::int32_t>(unix_us % kMicroseconds * 1000));
-  return time;
-}
 
 std::string SourceNames::NameOf(const std::string& stream, int source) {
   const auto [known, is_new] = names_.try_emplace(stream);
@@ -170,10 +156,22 @@ v1::ScanState StateOf(ScanState state) {
 
 v1::ScanProgress ProgressOf(const ScanRecord& record) {
   v1::ScanProgress progress;
-  if (record.state == ScanState::kDone) progress.set_fraction(1);
-  if (record.state != ScanState::kRunning) return progress;
-  progress.set_stage(record.stage == "queued" ? "decode" : record.stage);  // claimed a moment ago
-  progress.set_fraction(record.fraction);
+  switch (record.state) {
+    case ScanState::kQueued:
+      progress.set_stage("queued");
+      break;
+    case ScanState::kRunning:
+      progress.set_stage(record.stage == "queued" ? "decoding" : record.stage);  // claimed a moment ago
+      progress.set_fraction(record.fraction);
+      break;
+    case ScanState::kDone:
+      progress.set_stage("done");
+      progress.set_fraction(1);
+      break;
+    case ScanState::kCancelled:
+    case ScanState::kFailed:
+      break;
+  }
   return progress;
 }
 

@@ -1,8 +1,6 @@
 // Between the API's messages and the store's records.
 #pragma once
 
-#include <google/protobuf/timestamp.pb.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
@@ -11,8 +9,6 @@
 #include "earmark/v1/detection.pb.h"
 
 namespace earmark::detectd {
-
-google::protobuf::Timestamp TimestampOf(std::int64_t unix_us);
 
 // Tells how the API names a source: its name, its number if the store does not know the name, nothing for a stream that was marked from a file.
 // Reads each stream's names once. For one thread.

@@ -3,32 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <string_view>
 
-#include "dsp/media/decoded_clip.h"
 #include "services/common/digest.h"
-#include "services/detectd/clip_file.h"
 
 namespace earmark::detectd {
 namespace {
 
 constexpr std::int64_t kRescanPeriodUs = 2'000'000;
-
-// The stages of a scan in the API's words.
-std::string StageName(std::string_view stage) {
-  if (stage == "searching") return "search";
-  if (stage == "aligning") return "align";
-  if (stage == "reading") return "read";
-  if (stage == "scoring") return "score";
-  return std::string(stage);
-}
-
-// The clip has no name of its own here, and the one that it has here means nothing to anybody.
-std::string WithName(std::string message, const std::string& path, const std::string& name) {
-  const std::size_t at = message.find(path);
-  if (at != std::string::npos) message.replace(at, path.size(), name);
-  return message;
-}
 
 // Such a clip is unreadable, which is a finding; other errors, such as a full disk of ours, end the scan without one.
 bool IsAboutTheClip(ErrorCode code) { return code == ErrorCode::kInvalidArgument || code == ErrorCode::kDataLoss; }
@@ -62,17 +43,27 @@ Result<FindingRecord> ScanJob::Examine() {
   const auto fetched = store_.ReadClip(scan_.id, [&](std::span<const std::uint8_t> part) { return file->Append(part); });
   if (!fetched) return Pass(fetched);
   if (file->Sha256() != scan_.clip_sha256) return Fail(ErrorCode::kDataLoss, "the clip is damaged in the store; submit it again");
-  auto clip = DecodedClip::Decode(file->Path(), [&](double fraction) { return Advance("decode", fraction); });
-  if (!clip) {
-    const std::string message = WithName(clip.error().message, file->Path(), scan_.name);
-    return IsAboutTheClip(clip.error().code) ? Unreadable(message) : Result<FindingRecord>(Fail(clip.error().code, message));
-  }
+  auto clip = Decode(*file);
+  if (!clip) return IsAboutTheClip(clip.error().code) ? Unreadable(clip.error().message) : Result<FindingRecord>(Pass(clip));
   auto report = Scan(SignalsOf(*clip));
   if (!report && IsAboutTheClip(report.error().code)) return Unreadable(report.error().message);
   if (!report) return Pass(report);
-  for (const std::string& note : clip->notes()) report->notes.push_back(WithName(note, file->Path(), scan_.name));
+  report->notes.insert(report->notes.end(), clip->notes().begin(), clip->notes().end());
   if (clip->truncated()) report->notes.push_back("the clip breaks off; what was there has been scanned");
   return FindingFrom(*report);
+}
+
+// A decoder that did not end as it should has perhaps not told the truth before: nothing of such a clip is used.
+Result<DecodedClip> ScanJob::Decode(const ClipFile& file) {
+  auto tracks =
+      decode::SandboxedTracks::Start(options_.decoder, file.fd(), [&] { return lease_.stop_reason() == StopReason::kNone; });
+  if (!tracks) return Pass(tracks);
+  auto clip = DecodedClip::Decode("the clip", **tracks, options_.max_clip_hours,
+                                  [&](double fraction) { return Advance("decoding", fraction); });
+  const auto& failure = (*tracks)->failure();
+  if (!failure || failure->code == ErrorCode::kCancelled) return clip;
+  decoder_failed_ = true;
+  return Fail(failure->code, "the clip cannot be decoded: " + failure->message);
 }
 
 // How every stage tells where it is; false: stop.
@@ -83,9 +74,10 @@ bool ScanJob::Advance(const std::string& stage, double fraction) {
 
 Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
   const ScanOptions options{.stream = scan_.stream, .max_false_accusation = scan_.max_false_accusation};
-  const Progress progress = [&](const char* stage, double fraction) { return Advance(StageName(stage), fraction); };
+  const Progress progress = [&](const char* stage, double fraction) { return Advance(stage, fraction); };
   for (;;) {
-    auto report = ScanClip(store_, master_, clip, options, progress);
+    auto report = scan_.stream ? ScanClip(store_, master_, clip, options, progress)
+                               : ScanClip(store_, master_, catalog_, clip, options, progress);
     // Nothing there to search yet, or nothing that was found.
     const bool in_vain = report ? report->verdict == Verdict::kUnknownAudio && report->trials == 0
                                 : report.error().code == ErrorCode::kFailedPrecondition;
@@ -93,8 +85,8 @@ Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
     const auto again = SoundMayCome();
     if (!again) return Pass(again);
     if (!*again) return report;
-    lease_.SetProgress("wait", -1);
-    const std::int64_t left_us = scan_.created_unix_us + settle_us_ - UnixMicroseconds();
+    lease_.SetProgress("waiting", -1);
+    const std::int64_t left_us = scan_.created_unix_us + options_.settle_us - UnixMicroseconds();
     const auto pause = std::chrono::microseconds(std::clamp<std::int64_t>(left_us, 1000, kRescanPeriodUs));
     if (!lease_.Wait(std::chrono::ceil<std::chrono::milliseconds>(pause))) return Fail(ErrorCode::kCancelled, "stopped");
   }
@@ -103,7 +95,7 @@ Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
 // Scanning again costs nothing of the bound as long as nobody was scored, so it is for sound that nothing at all was found of.
 Result<bool> ScanJob::SoundMayCome() {
   const std::int64_t now_us = UnixMicroseconds();
-  if (now_us >= scan_.created_unix_us + settle_us_) return false;
+  if (now_us >= scan_.created_unix_us + options_.settle_us) return false;
   const auto is_live = [&](const StreamRecord& stream) {
     return stream.live && stream.state == StreamState::kRecording && stream.leased_until_unix_us > now_us &&
            (!scan_.stream || *scan_.stream == stream.id);

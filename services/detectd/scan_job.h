@@ -5,9 +5,12 @@
 #include <string>
 
 #include "db/store.h"
+#include "dsp/media/decoded_clip.h"
 #include "dsp/media/key_file.h"
 #include "services/common/scan/scan.h"
+#include "services/detectd/clip_file.h"
 #include "services/detectd/scan_lease.h"
+#include "services/detectd/worker_options.h"
 
 namespace earmark::detectd {
 
@@ -17,16 +20,20 @@ inline constexpr int kMaxAttempts = 3;
 // For one thread. Everything it is given must outlive it.
 class ScanJob {
  public:
-  // `settle_us`: see WorkerOptions.
-  ScanJob(Store& store, const MasterKey& master, const ScanRecord& scan, ScanLease& lease, std::int64_t settle_us)
-      : store_(store), master_(master), scan_(scan), lease_(lease), settle_us_(settle_us) {}
+  // `catalog`: of all streams under this key; a scan of one stream makes its own.
+  ScanJob(Store& store, const MasterKey& master, FingerprintCatalog& catalog, const WorkerOptions& options,
+          const ScanRecord& scan, ScanLease& lease)
+      : store_(store), master_(master), catalog_(catalog), options_(options), scan_(scan), lease_(lease) {}
 
   // How it ended: a verdict, or cancelled, failed, released (put back into the queue), lost (another worker has it, or will have it when the
   // lease is over). Error: the store could not be told, and the scan will be done again.
   Result<std::string> Run();
+  // The clip's decoder crashed, was stopped, or reached a limit.
+  bool decoder_failed() const { return decoder_failed_; }
 
  private:
   Result<FindingRecord> Examine();
+  Result<DecodedClip> Decode(const ClipFile& file);
   bool Advance(const std::string& stage, double fraction);
   Result<ScanReport> Scan(const ClipSignals& clip);
   Result<bool> SoundMayCome();
@@ -37,9 +44,11 @@ class ScanJob {
 
   Store& store_;
   const MasterKey& master_;
+  FingerprintCatalog& catalog_;
+  const WorkerOptions& options_;
   const ScanRecord& scan_;
   ScanLease& lease_;
-  const std::int64_t settle_us_;
+  bool decoder_failed_ = false;
 };
 
 }  // namespace earmark::detectd

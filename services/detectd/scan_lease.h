@@ -29,7 +29,7 @@ class ScanLease {
   ScanLease(std::string store_url, const ScanRecord& scan, std::int64_t lease_us, const DrainSignal& drain);
   ~ScanLease();
 
-  // Where the scan is now; told at the next occasion, a few times a second. `stage` in the API's words.
+  // Where the scan is now; told at the next occasion, a few times a second. `stage` as the API tells it.
   void SetProgress(std::string stage, double fraction);
   StopReason stop_reason() const;
   // Waits so long or until there is a reason to stop; false: there is.
@@ -47,7 +47,7 @@ class ScanLease {
   const DrainSignal& drain_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  std::string stage_ = "decode";
+  std::string stage_ = "decoding";
   double fraction_ = 0;
   StopReason reason_ = StopReason::kNone;
   bool ending_ = false;

@@ -17,6 +17,8 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kIdlePeriod{100};
 constexpr std::chrono::milliseconds kTroublePeriod{1000};
 constexpr std::chrono::milliseconds kCountPeriod{1000};
+constexpr std::chrono::milliseconds kRefreshPeriod{
+    2000};  // of the catalog while nothing is scanned; every scan refreshes it as well
 
 // Tells workers apart in the store, for people who look into it.
 std::string WorkerName(int number) {
@@ -50,9 +52,10 @@ class Connection {
 }  // namespace
 
 ScanWorkers::ScanWorkers(WorkerOptions options, MasterKey master, server::Metrics& metrics)
-    : options_(std::move(options)), master_(std::move(master)), metrics_(metrics) {
+    : options_(std::move(options)), master_(std::move(master)), metrics_(metrics), catalog_(master_) {
   for (int i = 0; i < options_.num_workers; ++i) threads_.emplace_back([this, i] { Work(i); });
   threads_.emplace_back([this] { CountQueue(); });
+  threads_.emplace_back([this] { KeepWarm(); });
 }
 
 ScanWorkers::~ScanWorkers() { Drain(); }
@@ -83,7 +86,8 @@ void ScanWorkers::Work(int number) {
 Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
   const auto begin = steady_clock::now();
   ScanLease lease(options_.store_url, scan, options_.lease_us, drain_);
-  const auto outcome = ScanJob(store, master_, scan, lease, options_.settle_us).Run();
+  ScanJob job(store, master_, catalog_, options_, scan, lease);
+  const auto outcome = job.Run();
   const double took_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
   const std::string word = outcome.value_or("lost");
   metrics_
@@ -92,9 +96,31 @@ Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
                {{"outcome", word}})
       .Increment();
   metrics_.Counter("earmark_scan_seconds_total", "Seconds that workers spent on scans.").Increment(took_s);
+  if (job.decoder_failed())
+    metrics_.Counter("earmark_decoder_failures_total", "Clips whose decoder crashed, was stopped, or reached a limit.")
+        .Increment();
   spdlog::info("scan {}: {} after {:.2f} s, attempt {}", scan.id, word, took_s, scan.attempt);
   if (!outcome) return Pass(outcome);
   return {};
+}
+
+void ScanWorkers::KeepWarm() {
+  auto& hours = metrics_.Gauge("earmark_catalog_hours", "Hours of sound that clips are compared with, all sources counted.");
+  auto& streams = metrics_.Gauge("earmark_catalog_streams", "Streams that clips are compared with.");
+  const Progress go_on = [&](const char*, double) { return !drain_.IsRaised(); };
+  const ScanContext context(go_on);
+  Connection connection(options_.store_url);
+  do {
+    Store* const store = connection.Get();
+    if (!store) continue;
+    if (const auto catalog = catalog_.Refresh(*store, context)) {
+      const FingerprintIndex& index = (*catalog)->index;
+      hours.Set(static_cast<double>(index.num_words() - index.num_lost_words()) * kFingerprintWordS / 3600);
+      streams.Set((*catalog)->num_streams());
+    } else if (catalog.error().code != ErrorCode::kCancelled) {
+      connection.Lose(catalog.error());
+    }
+  } while (!drain_.WaitFor(kRefreshPeriod));
 }
 
 void ScanWorkers::CountQueue() {

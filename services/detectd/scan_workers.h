@@ -8,22 +8,15 @@
 
 #include "db/store.h"
 #include "dsp/media/key_file.h"
+#include "services/common/scan/catalog.h"
 #include "services/common/server/metrics.h"
 #include "services/detectd/drain_signal.h"
+#include "services/detectd/worker_options.h"
 
 namespace earmark::detectd {
 
-struct WorkerOptions {
-  std::string store_url;
-  int num_workers = 1;
-  std::int64_t lease_us = 10'000'000;
-  // How long after its submission a clip of unknown sound is scanned again while a live stream is recorded: its sound may be on its way into
-  // the store.
-  std::int64_t settle_us = 15'000'000;
-};
-
 // Each worker claims a scan under a lease, decodes the clip, scans it and stores the finding; any number of workers, in any number of processes,
-// may share a store. A scan whose worker dies is claimed again when its lease is over. Workers outlive trouble with the store: they try again.
+// may share a store. The fingerprints of all streams stay in memory, and are kept up to date while nothing is scanned, too. A scan whose worker dies is claimed again when its lease is over. Workers outlive trouble with the store: they try again.
 class ScanWorkers {
  public:
   // Starts them. `metrics` must outlive it; the store must exist.
@@ -40,10 +33,12 @@ class ScanWorkers {
   void Work(int number);
   Result<void> CarryOut(Store& store, const ScanRecord& scan);
   void CountQueue();
+  void KeepWarm();
 
   const WorkerOptions options_;
   const MasterKey master_;
   server::Metrics& metrics_;
+  FingerprintCatalog catalog_;  // shared by all
   DrainSignal drain_;
   std::vector<std::thread> threads_;
 };

@@ -1,7 +1,10 @@
 #include "services/detectd/settings.h"
 
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
+#include "dsp/media/decoded_clip.h"
 #include "services/common/scan/scan.h"
 
 namespace earmark::detectd {
@@ -14,6 +17,13 @@ Result<std::int64_t> IntegerWithin(const server::Config& config, const std::stri
                                                ", got " + std::to_string(value));
 }
 
+// Where none is named, the one beside this program.
+std::string DecoderBeside(const std::string& named) {
+  std::error_code unknown;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  return named.empty() ? (self.parent_path() / "earmark-decode").string() : named;
+}
+
 }  // namespace
 
 std::vector<server::ConfigKey> DetectdConfigKeys() {
@@ -23,6 +33,12 @@ std::vector<server::ConfigKey> DetectdConfigKeys() {
   keys.push_back(
       {"scan", "max_false_accusation", 1e-6,
        "Bound on the chance that a scan accuses anybody innocent, where its request names none, at most 0.01; no request may ask for a larger one."});
+  keys.push_back({"scan", "max_clip_hours", 12.0, "Clips whose sound is longer are unreadable, above 0 and at most 48."});
+  keys.push_back({"scan", "decoder", std::string(), "The program earmark-decode. Empty: the one beside this program."});
+  keys.push_back(
+      {"scan", "decode_cpu_s", std::int64_t{600}, "Clips that take more processor time to decode are unreadable, 1 to 86400."});
+  keys.push_back(
+      {"scan", "decode_memory_mb", std::int64_t{1024}, "Clips that take more memory to decode are unreadable, 256 to 1048576."});
   keys.push_back({"scan", "lease_s", std::int64_t{10},
                   "Seconds after which the scan of a worker that fell silent is given to another, 1 to 3600."});
   return keys;
@@ -35,6 +51,16 @@ Result<Settings> ReadSettings(const server::Config& config) {
   if (!clip_bytes) return Pass(clip_bytes);
   const auto lease_s = IntegerWithin(config, "lease_s", 1, 3600);
   if (!lease_s) return Pass(lease_s);
+  const auto cpu_s = IntegerWithin(config, "decode_cpu_s", 1, 86400);
+  if (!cpu_s) return Pass(cpu_s);
+  const auto memory_mb = IntegerWithin(config, "decode_memory_mb", 256, 1 << 20);
+  if (!memory_mb) return Pass(memory_mb);
+  const double hours = config.Number("scan", "max_clip_hours");
+  if (!(hours > 0 && hours <= DecodedClip::kMaxHours)) {
+    char text[120];
+    std::snprintf(text, sizeof text, "scan.max_clip_hours: wanted above 0 and at most %g, got %g", DecodedClip::kMaxHours, hours);
+    return Fail(ErrorCode::kInvalidArgument, text);
+  }
   const double bound = config.Number("scan", "max_false_accusation");
   if (!(bound > 0 && bound <= kMaxKeptFalseAccusation)) {
     char text[120];
@@ -54,6 +80,9 @@ Result<Settings> ReadSettings(const server::Config& config) {
                   .num_workers = static_cast<int>(*workers),
                   .max_clip_bytes = *clip_bytes,
                   .max_false_accusation = bound,
+                  .max_clip_hours = hours,
+                  .decoder = {.program = DecoderBeside(config.Text("scan", "decoder")),
+                              .limits = {.cpu_s = *cpu_s, .memory_bytes = *memory_mb << 20}},
                   .lease_us = *lease_s * 1'000'000};
 }
 

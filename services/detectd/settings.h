@@ -7,6 +7,7 @@
 
 #include "dsp/core/result.h"
 #include "services/common/server/config.h"
+#include "services/decode/sandboxed_tracks.h"
 
 namespace earmark::detectd {
 
@@ -19,7 +20,9 @@ struct Settings {
   int num_workers = 1;
   std::int64_t max_clip_bytes = 0;
   double max_false_accusation = 0;  // what a scan may ask for at most, and gets where it does not ask
-  std::int64_t lease_us = 0;        // how long a scan is a worker's that does not say a word
+  double max_clip_hours = 0;
+  decode::DecoderOptions decoder;
+  std::int64_t lease_us = 0;  // how long a scan is a worker's that does not say a word
 };
 
 // `config` has the keys of DetectdConfigKeys. kInvalidArgument: a value out of range, or one that is needed is missing.

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <thread>
 
+#include "services/access/admin_service.h"
+#include "services/access/limits.h"
 #include "services/common/server/daemon.h"
 #include "services/sidecar/relay_handlers.h"
 
@@ -109,10 +111,17 @@ int Main(int argc, char** argv) {
   auto sidecar = Sidecar::Start(*options, *master);
   if (!sidecar) return Refuse(sidecar.error());
 
+  const auto limits = access::ReadLimits(config);
+  if (!limits) return Refuse(limits.error());
+  AccessControl access((*sidecar)->pool(), *limits);
+  access::AdminService admin((*sidecar)->pool(), access);
   server::Metrics metrics;
-  RelayHandlers relay(**sidecar);
+  RelayHandlers relay(**sidecar, access);
   std::jthread housekeeping;
-  server::DaemonOptions daemon{.services = {{v1::Relay::service_full_name(), &relay}}, .uploads = {}, .metrics = &metrics};
+  server::DaemonOptions daemon{.services = {{v1::Relay::service_full_name(), &relay}, {v1::Admin::service_full_name(), &admin}},
+                               .uploads = {},
+                               .guard = server::Guard::kTokens,
+                               .metrics = &metrics};
   // Not before the ports are ours: another process of this name may be running.
   daemon.on_serving = [&] {
     housekeeping = std::jthread([&](const std::stop_token& stop) {

@@ -6,12 +6,15 @@
 #include <thread>
 
 #include "dsp/marking/in_packet_marker.h"
+#include "services/access/serve.h"
 #include "services/common/idempotency.h"
 #include "services/common/server/status.h"
+#include "services/common/server/timestamp.h"
 
 namespace earmark {
 namespace {
 
+using server::TimestampOf;
 using server::ToStatus;
 using std::chrono::milliseconds;
 
@@ -25,11 +28,6 @@ constexpr std::uint32_t kDefaultRedPayloadType = 63;
 
 Result<void> Want(bool right, const std::string& message) {
   return right ? Result<void>() : Result<void>(Fail(ErrorCode::kInvalidArgument, message));
-}
-
-void FillTime(std::int64_t unix_us, google::protobuf::Timestamp& time) {
-  time.set_seconds(unix_us / 1'000'000);
-  time.set_nanos(static_cast<int>(unix_us % 1'000'000 * 1000));
 }
 
 void Fill(const StreamFormat& format, v1::StreamFormat& filled) {
@@ -47,8 +45,8 @@ void Fill(const Sidecar& sidecar, const Sidecar::StreamView& view, v1::Stream& s
   const StreamRecord& record = view.record;
   stream.set_stream_id(record.id);
   stream.set_state(record.state == StreamState::kComplete ? v1::CLOSED : v1::OPEN);
-  FillTime(record.created_unix_us, *stream.mutable_created_at());
-  if (record.state == StreamState::kComplete) FillTime(record.updated_unix_us, *stream.mutable_closed_at());
+  *stream.mutable_created_at() = TimestampOf(record.created_unix_us);
+  if (record.state == StreamState::kComplete) *stream.mutable_closed_at() = TimestampOf(record.updated_unix_us);
   stream.set_retention_days(static_cast<std::uint32_t>(record.retention_days));
   Fill(record.format, *stream.mutable_format());
   for (const Room::SourceView& source : view.sources) {
@@ -137,9 +135,34 @@ grpc::Status Change(Sidecar& sidecar, KeyLocks& locks, const char* scope, const 
   return ToStatus(Once(**store, scope, request, response, call));
 }
 
+// A call that ends before it begins.
+template <typename Reactor>
+class Refused final : public Reactor {
+ public:
+  explicit Refused(const grpc::Status& status) { this->Finish(status); }
+  void OnDone() override { delete this; }
+};
+
 }  // namespace
 
-grpc::Status RelayHandlers::OpenStream(grpc::ServerContext*, const v1::OpenStreamRequest* request, v1::Stream* stream) {
+grpc::Status RelayHandlers::Admit(const grpc::ServerContextBase& context, const char* call) {
+  return ToStatus(access::Admit(access_, context, call));
+}
+
+grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* RelayHandlers::Variants(grpc::CallbackServerContext* context) {
+  auto admitted = Admit(*context, "Relay.Variants");
+  return admitted.ok() ? calls_.Variants(context)
+                       : new Refused<grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>>(admitted);
+}
+
+grpc::ServerWriteReactor<v1::ChoiceBlock>* RelayHandlers::Choices(grpc::CallbackServerContext* context,
+                                                                  const v1::ChoicesRequest* request) {
+  auto admitted = Admit(*context, "Relay.Choices");
+  return admitted.ok() ? calls_.Choices(context, *request) : new Refused<grpc::ServerWriteReactor<v1::ChoiceBlock>>(admitted);
+}
+
+grpc::Status RelayHandlers::OpenStream(grpc::ServerContext* context, const v1::OpenStreamRequest* request, v1::Stream* stream) {
+  if (auto admitted = Admit(*context, "Relay.OpenStream"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "OpenStream", *request, *stream, [&]() -> Result<void> {
     const std::uint32_t days = request->retention_days();
     if (auto right = Want(days <= kMaxRetentionDays, "retention_days: wanted 0 to 3650, got " + std::to_string(days)); !right)
@@ -153,7 +176,8 @@ grpc::Status RelayHandlers::OpenStream(grpc::ServerContext*, const v1::OpenStrea
   });
 }
 
-grpc::Status RelayHandlers::CloseStream(grpc::ServerContext*, const v1::CloseStreamRequest* request, v1::Stream* stream) {
+grpc::Status RelayHandlers::CloseStream(grpc::ServerContext* context, const v1::CloseStreamRequest* request, v1::Stream* stream) {
+  if (auto admitted = Admit(*context, "Relay.CloseStream"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "CloseStream", *request, *stream, [&]() -> Result<void> {
     auto view = sidecar_.CloseStream(request->stream_id());
     if (!view) return Pass(view);
@@ -162,15 +186,17 @@ grpc::Status RelayHandlers::CloseStream(grpc::ServerContext*, const v1::CloseStr
   });
 }
 
-grpc::Status RelayHandlers::GetStream(grpc::ServerContext*, const v1::GetStreamRequest* request, v1::Stream* stream) {
+grpc::Status RelayHandlers::GetStream(grpc::ServerContext* context, const v1::GetStreamRequest* request, v1::Stream* stream) {
+  if (auto admitted = Admit(*context, "Relay.GetStream"); !admitted.ok()) return admitted;
   auto view = sidecar_.GetStream(request->stream_id());
   if (view) Fill(sidecar_, *view, *stream);
   return ToStatus(view);
 }
 
 // A page token is the number of streams that the pages before it told of, counted from the oldest: those that were opened in between move nothing.
-grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStreamsRequest* request,
+grpc::Status RelayHandlers::ListStreams(grpc::ServerContext* context, const v1::ListStreamsRequest* request,
                                         v1::ListStreamsResponse* response) {
+  if (auto admitted = Admit(*context, "Relay.ListStreams"); !admitted.ok()) return admitted;
   if (auto right =
           Want(request->page_size() <= kMaxPageSize, "page_size: wanted 0 to 1000, got " + std::to_string(request->page_size()));
       !right)
@@ -192,8 +218,9 @@ grpc::Status RelayHandlers::ListStreams(grpc::ServerContext*, const v1::ListStre
   return grpc::Status::OK;
 }
 
-grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceRequest* request,
+grpc::Status RelayHandlers::AddSource(grpc::ServerContext* context, const v1::AddSourceRequest* request,
                                       v1::AddSourceResponse* response) {
+  if (auto admitted = Admit(*context, "Relay.AddSource"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "AddSource", *request, *response, [&]() -> Result<void> {
     const std::uint32_t payload_type = request->has_payload_type() ? request->payload_type() : kDefaultPayloadType;
     const std::uint32_t red = request->has_red_payload_type() ? request->red_payload_type() : kDefaultRedPayloadType;
@@ -206,13 +233,15 @@ grpc::Status RelayHandlers::AddSource(grpc::ServerContext*, const v1::AddSourceR
   });
 }
 
-grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext*, const v1::RemoveSourceRequest* request,
+grpc::Status RelayHandlers::RemoveSource(grpc::ServerContext* context, const v1::RemoveSourceRequest* request,
                                          v1::RemoveSourceResponse* response) {
+  if (auto admitted = Admit(*context, "Relay.RemoveSource"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "RemoveSource", *request, *response,
                 [&] { return sidecar_.RemoveSource(request->stream_id(), request->source()); });
 }
 
-grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* request, v1::GrantResponse* response) {
+grpc::Status RelayHandlers::Grant(grpc::ServerContext* context, const v1::GrantRequest* request, v1::GrantResponse* response) {
+  if (auto admitted = Admit(*context, "Relay.Grant"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "Grant", *request, *response, [&]() -> Result<void> {
     const v1::Destination& destination = request->destination();
     if (auto right =
@@ -231,12 +260,14 @@ grpc::Status RelayHandlers::Grant(grpc::ServerContext*, const v1::GrantRequest* 
   });
 }
 
-grpc::Status RelayHandlers::Revoke(grpc::ServerContext*, const v1::RevokeRequest* request, v1::RevokeResponse* response) {
+grpc::Status RelayHandlers::Revoke(grpc::ServerContext* context, const v1::RevokeRequest* request, v1::RevokeResponse* response) {
+  if (auto admitted = Admit(*context, "Relay.Revoke"); !admitted.ok()) return admitted;
   return Change(sidecar_, key_locks_, "Revoke", *request, *response, [&] { return sidecar_.Revoke(request->grant_id()); });
 }
 
 grpc::Status RelayHandlers::WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request,
                                        grpc::ServerWriter<v1::StreamStats>* writer) {
+  if (auto admitted = Admit(*context, "Relay.WatchStats"); !admitted.ok()) return admitted;
   auto last_told = std::chrono::steady_clock::time_point();
   std::size_t num_sources = 0;
   for (bool first = true; !context->IsCancelled() && !draining_; first = false) {

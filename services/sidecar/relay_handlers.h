@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "earmark/v1/relay.grpc.pb.h"
+#include "services/access/access_control.h"
 #include "services/common/idempotency.h"
 #include "services/sidecar/relay_calls.h"
 #include "services/sidecar/sidecar.h"
@@ -13,7 +14,8 @@ namespace earmark {
 class RelayHandlers final
     : public v1::Relay::WithCallbackMethod_Variants<v1::Relay::WithCallbackMethod_Choices<v1::Relay::Service>> {
  public:
-  explicit RelayHandlers(Sidecar& sidecar) : sidecar_(sidecar), calls_(sidecar) {}
+  // Both must outlive it.
+  RelayHandlers(Sidecar& sidecar, AccessControl& access) : sidecar_(sidecar), access_(access), calls_(sidecar) {}
 
   // Ends all calls that would go on.
   void Drain() {
@@ -34,16 +36,15 @@ class RelayHandlers final
   grpc::Status Revoke(grpc::ServerContext* context, const v1::RevokeRequest* request, v1::RevokeResponse* response) override;
   grpc::Status WatchStats(grpc::ServerContext* context, const v1::WatchStatsRequest* request,
                           grpc::ServerWriter<v1::StreamStats>* writer) override;
-  grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* Variants(grpc::CallbackServerContext* context) override {
-    return calls_.Variants(context);
-  }
+  grpc::ServerBidiReactor<v1::SourcePacket, v1::VariantSlot>* Variants(grpc::CallbackServerContext* context) override;
   grpc::ServerWriteReactor<v1::ChoiceBlock>* Choices(grpc::CallbackServerContext* context,
-                                                     const v1::ChoicesRequest* request) override {
-    return calls_.Choices(context, *request);
-  }
+                                                     const v1::ChoicesRequest* request) override;
 
  private:
+  grpc::Status Admit(const grpc::ServerContextBase& context, const char* call);
+
   Sidecar& sidecar_;
+  AccessControl& access_;
   RelayCalls calls_;
   KeyLocks key_locks_;
   std::atomic<bool> draining_ = false;

@@ -39,7 +39,9 @@ class Daemon:
         return self.post(f"/v1/scans?{query}", clip.read_bytes())["scan_id"]
 
 
-class Detectd(EndToEnd):
+class WithDaemons(EndToEnd):
+    """Starts detection services on the test's store."""
+
     def daemon_command(self, *settings):
         settings = (f"store.url={self.store}", f"key.file={self.key}", "auth.required=false", "listen.grpc=127.0.0.1:0", "listen.http=127.0.0.1:0") + settings
         return [str(DAEMON)] + [word for setting in settings for word in ("--set", setting)]
@@ -52,6 +54,93 @@ class Detectd(EndToEnd):
     def finish(self, daemon, scan_id):
         self.wait_until(lambda: daemon.call("GetScan", scan_id=scan_id)["state"] not in ("QUEUED", "RUNNING"), "the end of the scan")
         return daemon.call("GetScan", scan_id=scan_id)
+
+    def finish_six_with_one_killed(self):
+        """Six clips, two daemons, one of which is killed while it scans: six findings."""
+        clip = self.clip(0, 12)
+        first, second = Daemon(self, "scan.lease_s=1"), Daemon(self, "scan.lease_s=1")
+        scans = [first.submit(clip, f"name=clip-{i}") for i in range(6)]
+        running = lambda: [i for i in scans if second.call("GetScan", scan_id=i)["state"] == "RUNNING"]
+        self.wait_until(lambda: len(running()) == 2, "both daemons at work")
+        first.stop(signal.SIGKILL)
+        for scan_id in scans:
+            self.assertEqual(self.finish(second, scan_id)["finding"]["verdict"], "accused")
+        findings = second.call("ListFindings")["findings"]
+        self.assertEqual(sorted(finding["name"] for finding in findings), [f"clip-{i}" for i in range(6)])
+        self.assertEqual(sorted(finding["scan_id"] for finding in findings), sorted(scans))
+        self.assertEqual(second.stop(signal.SIGTERM), 0)
+        self.assertIn("attempt 2", second.log)  # one was taken over
+
+
+class Detectd(WithDaemons):
+    def test_six_clips_two_daemons_one_killed(self):
+        self.finish_six_with_one_killed()
+
+    def test_stages(self):
+        """WatchScan tells of every stage, in order, with fractions that do not run back within one; all of it as newline-delimited JSON"""
+        clip, daemon = self.clip(0, 18), Daemon(self)
+        request = json.dumps({"scan_id": daemon.submit(clip)}).encode()
+        with urllib.request.urlopen(f"http://{daemon.http}/v1/Detection/WatchScan", data=request, timeout=60) as answer:
+            told = [json.loads(line) for line in answer]
+        self.assertEqual((told[-1]["stage"], told[-1]["fraction"], told[-1]["state"]), ("done", 1, "DONE"))
+        order = ["queued", "decoding", "searching", "aligning", "reading", "scoring", "done"]
+        for progress in told:
+            self.assertIn(progress["stage"], order)
+            self.assertTrue(0 <= progress["fraction"] <= 1, progress)
+        looks = [order.index(progress["stage"]) for progress in told if progress["stage"] not in ("searching", "aligning")]
+        self.assertEqual(looks, sorted(looks))
+        for earlier, later in zip(told, told[1:]):
+            if earlier["stage"] == later["stage"]:
+                self.assertLessEqual(earlier["fraction"], later["fraction"])
+
+    def test_more_sound_than_is_allowed(self):
+        """a small file of much silence is unreadable, with the reason, and takes no disk"""
+        self.clip()
+        ffmpeg("-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", 1000, self.path("bomb.flac"))
+        self.assertLess(self.path("bomb.flac").stat().st_size, 300_000)
+        daemon = Daemon(self, "scan.max_clip_hours=0.2")
+        finding = self.finish(daemon, daemon.submit(self.path("bomb.flac")))["finding"]
+        self.assertEqual(finding["verdict"], "unreadable")
+        self.assertIn("longer than 0.2 hours", finding["reason"])
+
+    def test_tokens(self):
+        """with tokens, as by default: the first is made on the store, more through the daemon; submit, leaks and token say what they lack"""
+        clip = self.clip()
+        admin = self.earmark_at("token", "create", "--role", "admin", "--name", "ops", "--store", self.store)
+        self.assertRegex(admin.out, r"^earmark_[0-9a-f]{16}_[A-Za-z0-9_-]{43}\n$")
+        self.assertIn("shown this once", admin.err)
+        self.path("admin.token").write_text(admin.out)
+        daemon = Daemon(self, "auth.required=true")
+        server = ["--server", daemon.grpc]
+        self.assert_refused(self.run_raw("leaks", *server), "token", "none")
+        as_admin = [*server, "--token-file", self.path("admin.token")]
+        made = self.earmark_at("token", "create", "--role", "investigator", "--name", "Kim", "--expires", "90d", "--json", *as_admin).json()
+        self.assertEqual((made["role"], made["name"], made["revoked"], made["last_used"]), ("investigator", "Kim", None, None))
+        self.path("kim.token").write_text(made["token"])
+        as_kim = [*server, "--token-file", self.path("kim.token")]
+        report = self.earmark_at("submit", clip, "--wait", "--json", *as_kim).json()
+        self.assertEqual([a["account"] for a in report["accusations"]], ["bob"])
+        self.assertEqual([row["account"] for row in self.earmark_at("leaks", "--json", *as_kim).json()["leaks"]], ["bob"])
+        self.assert_refused(self.run_raw("token", "list", *as_kim), "Admin.ListTokens", "investigator")
+        tokens = self.earmark_at("token", "list", "--json", *as_admin).json()["tokens"]
+        self.assertEqual([(t["id"], t["name"]) for t in tokens], [(admin.out[8:24], "ops"), (made["id"], "Kim")])
+        self.assertIsNotNone(tokens[1]["last_used"])
+        self.assertIn("revoked", self.earmark_at("token", "revoke", made["id"], *as_admin).out)
+        self.wait_until(lambda: self.run_raw("leaks", *as_kim).status == 2, "the token being refused")
+        header, ops, kim = self.earmark_at("token", "list", "--store", self.store).out.splitlines()
+        self.assertEqual(header.split()[:4], ["ID", "NAME", "ROLE", "STATE"])
+        self.assertEqual((ops.split()[3], kim.split()[3]), ("good", "revoked"))
+        for wrong, word in ((["--role", "boss"], "boss"), (["--role", "admin", "--expires", "2001-01-01"], "future"), (["--role", "admin", "--expires", "soon"], "90d")):
+            self.assert_refused(self.run_raw("token", "create", "--store", self.store, *wrong), word)
+        self.assert_refused(self.run_raw("token", "revoke", "0123456789abcdef", "--store", self.store), "0123456789abcdef")
+        self.assertEqual(daemon.stop(signal.SIGTERM), 0)
+        for secret in (made["token"][25:], admin.out.strip()[25:], "bob"):
+            self.assertNotIn(secret, daemon.log)
+
+    def earmark_at(self, *words):
+        done = self.run_raw(*words)
+        self.assertEqual(done.status, 0, done.err)
+        return done
 
     def test_names_the_account_and_drains(self):
         clip, daemon = self.clip(), Daemon(self)

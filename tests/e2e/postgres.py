@@ -4,13 +4,14 @@ import subprocess
 import unittest
 from urllib.parse import urlsplit
 
-from support import EndToEnd, Recordings
+from detectd import WithDaemons
+from support import Recordings
 
 SERVER = os.environ.get("EARMARK_TEST_POSTGRES", "")
 
 
 @unittest.skipUnless(SERVER, "run it by tests/support/with_postgres.py")
-class Postgres(EndToEnd):
+class Postgres(WithDaemons):
     """Each test has a database of its own; no output may hold its password."""
     num_databases = 0
 
@@ -47,6 +48,10 @@ class Postgres(EndToEnd):
         self.assertEqual(counts["chunks"], counts["opened_chunks"])
         self.earmark("streams", "remove", "room", "--yes")
         self.assertEqual(self.earmark("streams", "--json").json(), [])
+
+    def test_six_clips_two_daemons_one_killed(self):
+        """two detection services on one database, one of which is killed while it scans: six clips give six findings"""
+        self.finish_six_with_one_killed()
 
     def test_mark_makes_the_store(self):
         """mark: makes its tables in an empty database, as it makes a file"""

@@ -143,7 +143,7 @@ TEST_CASE("Client: a wrong token is refused once, and not shown", "[client]") {
   const TemporaryClip clip("x");
   const auto scan = connection.client->Submit({.path = clip.path(), .name = "x", .stream = {}, .case_label = {}}, kGoOn);
   REQUIRE_FALSE(scan);
-  CHECK(scan.error().code == ErrorCode::kPermissionDenied);
+  CHECK(scan.error().code == ErrorCode::kUnauthenticated);
   CHECK_THAT(scan.error().message, !Contains("wrong-one"));
   CHECK(connection.service.headers.empty());
 }

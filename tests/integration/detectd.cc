@@ -10,6 +10,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "services/common/marking.h"
@@ -46,14 +48,15 @@ struct TestService {
   }
   ~TestService() { drain.Raise(); }
 
-  std::unique_ptr<ScanWorkers> StartWorkers(std::int64_t lease_us = 10'000'000) {
-    return std::make_unique<ScanWorkers>(WorkerOptions{.store_url = folder.Url(), .num_workers = 1, .lease_us = lease_us}, master,
-                                         metrics);
+  std::unique_ptr<ScanWorkers> StartWorkers(const std::string& decoder = EARMARK_DECODE) {
+    return std::make_unique<ScanWorkers>(
+        WorkerOptions{.store_url = folder.Url(), .decoder = {.program = decoder, .limits = {.cpu_s = 1}}, .max_clip_hours = 0.1},
+        master, metrics);
   }
 
   // Bytes of a WAV file with six seconds of this account's copy.
-  std::string LeakOf(const std::string& account) {
-    const StreamRecord stream = Get(store->GetStream("room"));
+  std::string LeakOf(const std::string& account, const std::string& stream_id = "room") {
+    const StreamRecord stream = Get(store->GetStream(stream_id));
     Listener listener(1);
     std::vector<float> sound;
     const auto play = [&](std::span<const std::uint8_t> packet) -> Result<void> {
@@ -100,7 +103,8 @@ struct TestService {
   StorePool pool;
   DrainSignal drain;
   server::Metrics metrics;
-  DetectionService service{pool, drain, {.max_clip_bytes = 4 << 20, .max_false_accusation = 1e-6}};
+  AccessControl access{pool, {.token_needed = false}};
+  DetectionService service{pool, access, drain, {.max_clip_bytes = 4 << 20, .max_false_accusation = 1e-6}};
   std::unique_ptr<server::Frontend> frontend;
   std::unique_ptr<v1::Detection::Stub> stub;
   v1::Scan scan;  // the latest that Submit gave
@@ -175,7 +179,7 @@ TEST_CASE("Detectd: bytes that are no recording give the finding unreadable; a w
   const v1::Scan done = test.End();
   CHECK(done.finding().verdict() == "unreadable");
   CHECK(Get(test.store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});  // nobody was scored
-  CHECK_THAT(done.finding().reason(), Contains("garbage"));
+  CHECK_THAT(done.finding().reason(), Contains("the clip"));
 }
 
 TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; one that kills them all is given up",
@@ -210,6 +214,61 @@ TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; 
   }
   const auto more = test.StartWorkers();
   CHECK_THAT(test.End().finding().reason(), Contains("stopped before the end"));
+}
+
+TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the reason, and other scans go on", "[detectd]") {
+  TestService test;
+  const auto hostile = test.StartWorkers(EARMARK_HOSTILE_DECODER);
+  const std::vector<std::pair<std::string, std::string>> deeds = {
+      {"spin", "processor time"},     {"crash late", "signal 11"},           {"killed", "killed"},     {"socket", "was stopped"},
+      {"flood", "longer than 0.1 h"}, {"samples first", "no decoder would"}, {"open", "not permitted"}};
+  for (const auto& [deed, reason] : deeds) {
+    INFO(deed);
+    REQUIRE(test.Submit(Named(deed), deed).ok());
+    const v1::Finding finding = test.End().finding();
+    CHECK(finding.verdict() == "unreadable");
+    CHECK_THAT(finding.reason(), Contains(reason));
+  }
+  CHECK_THAT(test.metrics.ToText(), Contains("earmark_decoder_failures_total 5"));
+  hostile->Drain();
+  const auto workers = test.StartWorkers();
+  REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());
+  CHECK(test.End().finding().verdict() == "accused");
+}
+
+TEST_CASE("Detectd: a scan whose decoder spins is cancelled within a second", "[detectd]") {
+  TestService test;
+  const auto workers = test.StartWorkers(EARMARK_HOSTILE_DECODER);
+  REQUIRE(test.Submit(Named("sleep"), "sleep").ok());
+  const auto state = [&] { return Get(test.store->GetScan(test.scan.scan_id())).state; };
+  while (state() == ScanState::kQueued) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const auto asked = std::chrono::steady_clock::now();
+  v1::CancelScanRequest request;
+  request.set_scan_id(test.scan.scan_id());
+  grpc::ClientContext context;
+  v1::Scan scan;
+  REQUIRE(test.stub->CancelScan(&context, request, &scan).ok());
+  CHECK(test.End().state() == v1::CANCELLED);
+  CHECK(std::chrono::steady_clock::now() - asked < std::chrono::seconds(10));  // 1 s on a machine that is not busy
+}
+
+TEST_CASE("Detectd: a stream that came to the store after the detector began is searched, one that was removed is not",
+          "[detectd]") {
+  TestService test;
+  const auto workers = test.StartWorkers();
+  const std::string clip = test.LeakOf("account-3");
+  REQUIRE(test.Submit(Named("clip"), clip).ok());
+  CHECK(test.End().finding().verdict() == "accused");
+  MonoMemoryReader host(SpeechLike(14, 77));
+  (void)Get(RegisterStream(*test.store, test.master, host,
+                           {.stream_id = "later", .format = {}, .accounts = {"kim"}, .input_digest = ""}, {}));
+  REQUIRE(test.Submit(Named("later"), test.LeakOf("kim", "later")).ok());
+  const v1::Finding finding = test.End().finding();
+  REQUIRE(finding.accusations_size() == 1);
+  CHECK(finding.accusations(0).stream_id() == "later");
+  REQUIRE(test.store->RemoveStream("room"));
+  REQUIRE(test.Submit(Named("removed"), clip).ok());
+  CHECK(test.End().finding().verdict() == "unknown_audio");
 }
 
 }  // namespace

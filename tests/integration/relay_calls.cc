@@ -96,7 +96,8 @@ struct TestRelay {
   TempFolder folder;
   MasterKey master{.key = TestKey(1), .id = KeyId(TestKey(1))};
   std::unique_ptr<Sidecar> sidecar = Get(Sidecar::Start({.store_url = folder.Url(), .name = "test"}, master));
-  RelayHandlers handlers{*sidecar};
+  AccessControl access{sidecar->pool(), {.token_needed = false}};
+  RelayHandlers handlers{*sidecar, access};
   server::Metrics metrics;
   std::unique_ptr<server::Frontend> frontend;
   std::unique_ptr<v1::Relay::Stub> stub;

@@ -57,9 +57,9 @@ TEST_CASE("Layering: services/common stands on dsp and db", "[layering]") {
 }
 
 TEST_CASE("Layering: services/common/server is the daemons' frame and knows no store, audio or call of theirs", "[layering]") {
-  CheckFolder(
-      "services/common/server", {"services/common/server/", "dsp/core/result.h", "dsp/core/core_dumps.h"},
-      {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/", "arpa/"});
+  CheckFolder("services/common/server", {"services/common/server/", "dsp/core/result.h", "dsp/core/core_dumps.h"},
+              {"grpc/", "grpcpp/", "google/protobuf/", "httplib.h", "toml++/", "spdlog/", "prometheus/", "CLI/", "nlohmann/",
+               "arpa/", "openssl/"});
 }
 
 TEST_CASE("Layering: the API stands apart, and marking and scanning do not know it", "[layering]") {
@@ -79,18 +79,29 @@ TEST_CASE("Layering: the sidecar's media parts stand on dsp and what services sh
   for (const SourceFile& file : SourcesUnder("services/sidecar")) {
     for (const std::string& include : file.Includes()) {
       INFO(file.path << " includes " << include);
-      if (IsProject(include)) CHECK(StartsWithAny(include, {"services/sidecar/", "services/common/", "dsp/", "db/", "proto/"}));
+      if (IsProject(include))
+        CHECK(StartsWithAny(include, {"services/sidecar/", "services/access/", "services/common/", "dsp/", "db/", "proto/"}));
     }
   }
 }
 
 TEST_CASE("Layering: the detection service stands on the shared calls, the store and the API, and knows no sidecar",
           "[layering]") {
-  CheckFolder("services/detectd", {"services/detectd/", "services/common/", "dsp/", "db/"},
+  CheckFolder("services/detectd",
+              {"services/detectd/", "services/access/", "services/common/", "services/decode/", "dsp/", "db/"},
               {"earmark/v1/", "grpcpp/", "google/protobuf/", "nlohmann/", "spdlog/", "sodium.h"});
   for (const SourceFile& file : SourcesUnder("services/detectd")) {
     for (const std::string& include : file.Includes()) CHECK_FALSE(StartsWithAny(include, {"db/sql", "db/postgres"}));
   }
+}
+
+TEST_CASE("Layering: access stands on the store and the API, and knows neither daemon", "[layering]") {
+  CheckFolder("services/access", {"services/access/", "services/common/", "dsp/core/", "db/"},
+              {"earmark/v1/admin", "grpcpp/", "google/protobuf/", "sodium.h"});
+}
+
+TEST_CASE("Layering: what decodes hostile media knows no store, key or call", "[layering]") {
+  CheckFolder("services/decode", {"services/decode/", "dsp/core/", "dsp/media/"}, {"seccomp.h", "poll.h", "spawn.h"});
 }
 
 TEST_CASE("Layering: dsp knows no sockets", "[layering]") {

@@ -54,6 +54,7 @@ void AddRevokeCommand(CLI::App& app, Action& action);
 void AddScanCommand(CLI::App& app, Action& action);
 void AddSubmitCommand(CLI::App& app, Action& action);
 void AddLeaksCommand(CLI::App& app, Action& action);
+void AddTokenCommand(CLI::App& app, Action& action);
 void AddStreamsCommand(CLI::App& app, Action& action);
 void AddAccountsCommand(CLI::App& app, Action& action);
 void AddFindingsCommand(CLI::App& app, Action& action);

@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   AddScanCommand(app, action);
   AddSubmitCommand(app, action);
   AddLeaksCommand(app, action);
+  AddTokenCommand(app, action);
   AddStreamsCommand(app, action);
   AddAccountsCommand(app, action);
   AddFindingsCommand(app, action);

@@ -152,4 +152,16 @@ Result<std::int64_t> ParseMoment(const std::string& text, const std::string& opt
               option + ": wanted a time such as 2026-05-31, 2026-05-31T18:00:00Z, 7d or 12h, got '" + text + "'");
 }
 
+Result<std::int64_t> ParseDeadline(const std::string& text, const std::string& option, std::int64_t now_unix_us) {
+  auto moment = Moment(text);
+  if (const auto span = Span(text)) moment = now_unix_us + *span;
+  if (!moment) {
+    return Fail(ErrorCode::kInvalidArgument,
+                option + ": wanted a time such as 2026-12-31, 2026-12-31T18:00:00Z, 90d or 12h, got '" + text + "'");
+  }
+  if (*moment <= now_unix_us)
+    return Fail(ErrorCode::kInvalidArgument, option + ": wanted a time in the future, got '" + text + "'");
+  return *moment;
+}
+
 }  // namespace earmark::cli

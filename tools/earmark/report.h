@@ -21,4 +21,7 @@ std::string Utc(std::int64_t unix_us);
 // What is before 1970 is 1970. kInvalidArgument names `option`.
 Result<std::int64_t> ParseMoment(const std::string& text, const std::string& option, std::int64_t now_unix_us);
 
+// The same of a moment to come: 90d is in ninety days. kInvalidArgument: also one that is over.
+Result<std::int64_t> ParseDeadline(const std::string& text, const std::string& option, std::int64_t now_unix_us);
+
 }  // namespace earmark::cli

@@ -11,9 +11,11 @@
 #include <thread>
 #include <utility>
 
+#include "earmark/v1/admin.grpc.pb.h"
 #include "earmark/v1/detection.grpc.pb.h"
 #include "services/common/digest.h"
 #include "services/common/server/status.h"
+#include "services/common/server/timestamp.h"
 #include "services/common/text_file.h"
 #include "tools/earmark/client/server_address.h"
 
@@ -87,14 +89,8 @@ grpc::ChannelArguments ChannelOptions() {
 
 // ---- messages
 
-std::int64_t Micros(const google::protobuf::Timestamp& time) { return time.seconds() * 1'000'000 + time.nanos() / 1000; }
-
-google::protobuf::Timestamp Timestamp(std::int64_t unix_us) {
-  google::protobuf::Timestamp time;
-  time.set_seconds(unix_us / 1'000'000);
-  time.set_nanos(static_cast<std::int32_t>(unix_us % 1'000'000 * 1000));
-  return time;
-}
+// Of a server that may be of another version: times that make no sense are 1970.
+std::int64_t Micros(const google::protobuf::Timestamp& time) { return server::MicrosecondsOf("time", time).value_or(0); }
 
 RemoteState ToState(v1::ScanState state) {
   switch (state) {
@@ -109,6 +105,22 @@ RemoteState ToState(v1::ScanState state) {
     default:
       return RemoteState::kQueued;
   }
+}
+
+v1::Role ToMessage(Role role) {
+  return role == Role::kAdmin ? v1::ADMIN : role == Role::kInvestigator ? v1::INVESTIGATOR : v1::RELAY;
+}
+
+TokenRecord ToRecord(const v1::Token& token) {
+  TokenRecord record;
+  record.id = token.token_id();
+  record.name = token.name();
+  record.role = token.role() == v1::ADMIN ? Role::kAdmin : token.role() == v1::INVESTIGATOR ? Role::kInvestigator : Role::kRelay;
+  record.created_unix_us = Micros(token.created_at());
+  if (token.has_expires_at()) record.expires_unix_us = Micros(token.expires_at());
+  if (token.has_revoked_at()) record.revoked_unix_us = Micros(token.revoked_at());
+  if (token.has_last_used_at()) record.last_used_unix_us = Micros(token.last_used_at());
+  return record;
 }
 
 bool HasEnded(v1::ScanState state) { return state == v1::DONE || state == v1::CANCELLED || state == v1::FAILED; }
@@ -251,7 +263,8 @@ class GrpcClient final : public Client {
   GrpcClient(std::string server, const std::string& token, std::shared_ptr<grpc::Channel> channel)
       : server_(std::move(server)),
         authorization_(token.empty() ? "" : "Bearer " + token),
-        stub_(v1::Detection::NewStub(channel)) {}
+        stub_(v1::Detection::NewStub(channel)),
+        admin_(v1::Admin::NewStub(channel)) {}
 
   Result<RemoteScan> Submit(const Submission& submission, const Progress& progress) override {
     auto digest = FileDigest(submission.path);
@@ -294,8 +307,8 @@ class GrpcClient final : public Client {
     request.set_account(filter.account.value_or(""));
     request.set_stream_id(filter.stream.value_or(""));
     request.set_case_label(filter.case_label.value_or(""));
-    if (filter.since_unix_us > 0) *request.mutable_since() = Timestamp(filter.since_unix_us);
-    if (filter.until_unix_us) *request.mutable_until() = Timestamp(*filter.until_unix_us);
+    if (filter.since_unix_us > 0) *request.mutable_since() = server::TimestampOf(filter.since_unix_us);
+    if (filter.until_unix_us) *request.mutable_until() = server::TimestampOf(*filter.until_unix_us);
     request.set_page_size(kPageSize);
     std::vector<LeakRow> rows;
     do {
@@ -314,6 +327,43 @@ class GrpcClient final : public Client {
       request.set_page_token(response.next_page_token());
     } while (!request.page_token().empty());
     return rows;
+  }
+
+  Result<IssuedToken> CreateToken(const std::string& name, Role role, std::optional<std::int64_t> expires_unix_us) override {
+    v1::CreateTokenRequest request;
+    request.set_name(name);
+    request.set_role(ToMessage(role));
+    if (expires_unix_us) *request.mutable_expires_at() = server::TimestampOf(*expires_unix_us);
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::CreateTokenResponse response;
+    if (const grpc::Status status = admin_->CreateToken(&context, request, &response); !status.ok()) return Refused(status);
+    return IssuedToken{.text = response.token(), .record = ToRecord(response.record())};
+  }
+
+  Result<std::vector<TokenRecord>> ListTokens() override {
+    v1::ListTokensRequest request;
+    request.set_page_size(kPageSize);
+    std::vector<TokenRecord> tokens;
+    do {
+      grpc::ClientContext context;
+      Prepare(context);
+      v1::ListTokensResponse response;
+      if (const grpc::Status status = admin_->ListTokens(&context, request, &response); !status.ok()) return Refused(status);
+      for (const v1::Token& token : response.tokens()) tokens.push_back(ToRecord(token));
+      request.set_page_token(response.next_page_token());
+    } while (!request.page_token().empty());
+    return tokens;
+  }
+
+  Result<TokenRecord> RevokeToken(const std::string& id) override {
+    v1::RevokeTokenRequest request;
+    request.set_token_id(id);
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::Token response;
+    if (const grpc::Status status = admin_->RevokeToken(&context, request, &response); !status.ok()) return Refused(status);
+    return ToRecord(response);
   }
 
  private:
@@ -382,6 +432,7 @@ class GrpcClient final : public Client {
   std::string server_;
   std::string authorization_;
   std::unique_ptr<v1::Detection::Stub> stub_;
+  std::unique_ptr<v1::Admin::Stub> admin_;
 };
 
 }  // namespace

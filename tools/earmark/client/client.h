@@ -1,4 +1,4 @@
-// Calling a detection daemon. gRPC's headers stay behind this one, for they take seconds to compile.
+// Calling a daemon. gRPC's headers stay behind this one, for they take seconds to compile.
 //
 // Not thread-safe. Messages of errors name the server and never hold the token. Codes are the server's, mapped as
 // services/common/server/status.h does; kUnavailable: it cannot be reached.
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "db/store.h"
 #include "dsp/core/result.h"
 #include "services/common/scan/scan.h"
 
@@ -61,6 +62,12 @@ struct LeakRow {
   std::int64_t last_seen_unix_us = 0;
 };
 
+// A token that was made just now.
+struct IssuedToken {
+  std::string text;
+  TokenRecord record;  // without its hash
+};
+
 class Client {
  public:
   // Does not connect yet. kInvalidArgument: not HOST:PORT, or a host beyond this machine without a CA, whom the token may not be shown;
@@ -75,6 +82,11 @@ class Client {
   virtual Result<RemoteScan> Await(const std::string& scan_id, const Progress& progress) = 0;
   // All pages. The filter's limit and place to go on from do not count.
   virtual Result<std::vector<LeakRow>> QueryLeaks(const LeakFilter& filter) = 0;
+
+  // Tokens, for those who have one of role admin. Records are without their hashes.
+  virtual Result<IssuedToken> CreateToken(const std::string& name, Role role, std::optional<std::int64_t> expires_unix_us) = 0;
+  virtual Result<std::vector<TokenRecord>> ListTokens() = 0;  // all pages
+  virtual Result<TokenRecord> RevokeToken(const std::string& id) = 0;
 };
 
 }  // namespace earmark::cli

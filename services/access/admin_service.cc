@@ -1,0 +1,197 @@
+#include "services/access/admin_service.h"
+
+#include <charconv>
+#include <string>
+#include <utility>
+
+#include "services/access/serve.h"
+#include "services/common/digest.h"
+#include "services/common/server/timestamp.h"
+
+namespace earmark::access {
+namespace {
+
+using server::MicrosecondsOf;
+using server::TimestampOf;
+
+tl::unexpected<Error> Refuse(const std::string& field, const std::string& wanted, const std::string& got) {
+  return Fail(ErrorCode::kInvalidArgument, field + ": wanted " + wanted + ", got " + got);
+}
+
+Result<int> RowsOf(std::uint32_t page_size) {
+  constexpr std::uint32_t kMaxRows = 1000;
+  if (page_size > kMaxRows) return Refuse("page_size", "at most " + std::to_string(kMaxRows), std::to_string(page_size));
+  return page_size == 0 ? 100 : static_cast<int>(page_size);
+}
+
+// None where it is absent.
+Result<std::optional<std::int64_t>> TimeOf(const std::string& field, bool is_there, const google::protobuf::Timestamp& time) {
+  if (!is_there) return std::optional<std::int64_t>();
+  const auto unix_us = MicrosecondsOf(field, time);
+  if (!unix_us) return Pass(unix_us);
+  return std::optional(*unix_us);
+}
+
+Result<Role> RoleOf(v1::Role role) {
+  switch (role) {
+    case v1::RELAY:
+      return Role::kRelay;
+    case v1::INVESTIGATOR:
+      return Role::kInvestigator;
+    case v1::ADMIN:
+      return Role::kAdmin;
+    default:
+      return Refuse("role", "RELAY, INVESTIGATOR or ADMIN", role == v1::ROLE_UNSPECIFIED ? "none" : std::to_string(role));
+  }
+}
+
+v1::Role MessageOf(Role role) {
+  switch (role) {
+    case Role::kRelay:
+      return v1::RELAY;
+    case Role::kInvestigator:
+      return v1::INVESTIGATOR;
+    case Role::kAdmin:
+      return v1::ADMIN;
+  }
+  return v1::ROLE_UNSPECIFIED;
+}
+
+v1::Token MessageOf(const TokenRecord& record) {
+  v1::Token token;
+  token.set_token_id(record.id);
+  token.set_name(record.name);
+  token.set_role(MessageOf(record.role));
+  *token.mutable_created_at() = TimestampOf(record.created_unix_us);
+  if (record.expires_unix_us) *token.mutable_expires_at() = TimestampOf(*record.expires_unix_us);
+  if (record.revoked_unix_us) *token.mutable_revoked_at() = TimestampOf(*record.revoked_unix_us);
+  if (record.last_used_unix_us) *token.mutable_last_used_at() = TimestampOf(*record.last_used_unix_us);
+  return token;
+}
+
+// With room for one row more than a page has, which tells whether there is another page.
+Result<AccessFilter> FilterOf(const v1::ListAccessRequest& request) {
+  const auto rows = RowsOf(request.page_size());
+  if (!rows) return Pass(rows);
+  AccessFilter filter{.limit = *rows + 1};
+  const auto since = TimeOf("since", request.has_since(), request.since());
+  if (!since) return Pass(since);
+  filter.since_unix_us = since->value_or(0);
+  const auto until = TimeOf("until", request.has_until(), request.until());
+  if (!until) return Pass(until);
+  filter.until_unix_us = *until;
+  if (!request.token_id().empty()) filter.token_id = request.token_id();
+  if (!request.call().empty()) filter.call = request.call();
+  const std::string& token = request.page_token();
+  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), filter.after_id);
+  const bool is_whole = error == std::errc() && end == token.data() + token.size() && filter.after_id > 0;
+  if (!token.empty() && !is_whole) return Refuse("page_token", "one that an answer gave", "another");
+  return filter;
+}
+
+v1::Access MessageOf(const AccessRecord& record) {
+  v1::Access access;
+  *access.mutable_at() = TimestampOf(record.at_unix_us);
+  access.set_token_id(record.token_id);
+  access.set_call(record.call);
+  access.set_subject(record.subject);
+  access.set_reason(record.reason);
+  return access;
+}
+
+}  // namespace
+
+template <typename Response, typename Body>
+grpc::Status AdminService::Answer(const grpc::ServerContext& context, std::string_view call, Response& response,
+                                  const Body& body) {
+  return Serve(access_, context, call, response, [&](const Caller&) -> Result<Response> {
+    auto store = stores_.Borrow();
+    if (!store) return Pass(store);
+    return body(**store);
+  });
+}
+
+// ---- tokens
+
+grpc::Status AdminService::CreateToken(grpc::ServerContext* context, const v1::CreateTokenRequest* request,
+                                       v1::CreateTokenResponse* response) {
+  return Answer(*context, "Admin.CreateToken", *response, [&](Store& store) -> Result<v1::CreateTokenResponse> {
+    const auto role = RoleOf(request->role());
+    if (!role) return Pass(role);
+    const auto expires = TimeOf("expires_at", request->has_expires_at(), request->expires_at());
+    if (!expires) return Pass(expires);
+    const std::optional<std::int64_t> expires_unix_us = *expires;
+    if (expires_unix_us && *expires_unix_us <= UnixMicroseconds())
+      return Refuse("expires_at", "a time in the future", "one that is over");
+    const NewToken token = MakeToken(request->name(), *role, expires_unix_us);
+    const auto kept = store.CreateToken(token.record);
+    if (!kept) return Pass(kept);
+    v1::CreateTokenResponse answer;
+    answer.set_token(token.text);
+    *answer.mutable_record() = MessageOf(*kept);
+    return answer;
+  });
+}
+
+grpc::Status AdminService::RevokeToken(grpc::ServerContext* context, const v1::RevokeTokenRequest* request, v1::Token* response) {
+  return Answer(*context, "Admin.RevokeToken", *response, [&](Store& store) -> Result<v1::Token> {
+    const auto revoked = store.RevokeToken(request->token_id());
+    if (!revoked) return Pass(revoked);
+    return MessageOf(*revoked);
+  });
+}
+
+grpc::Status AdminService::ListTokens(grpc::ServerContext* context, const v1::ListTokensRequest* request,
+                                      v1::ListTokensResponse* response) {
+  return Answer(*context, "Admin.ListTokens", *response, [&](Store& store) -> Result<v1::ListTokensResponse> {
+    const auto rows = RowsOf(request->page_size());
+    if (!rows) return Pass(rows);
+    auto tokens = store.ListTokens({.after_id = request->page_token(), .limit = *rows + 1});
+    if (!tokens && tokens.error().code == ErrorCode::kNotFound) return Refuse("page_token", "one that an answer gave", "another");
+    if (!tokens) return Pass(tokens);
+    v1::ListTokensResponse page;
+    if (tokens->size() > static_cast<std::size_t>(*rows)) {
+      tokens->resize(static_cast<std::size_t>(*rows));
+      page.set_next_page_token(tokens->back().id);
+    }
+    for (const TokenRecord& token : *tokens) *page.add_tokens() = MessageOf(token);
+    return page;
+  });
+}
+
+// ---- what was looked at, and spent
+
+grpc::Status AdminService::ListAccess(grpc::ServerContext* context, const v1::ListAccessRequest* request,
+                                      v1::ListAccessResponse* response) {
+  return Answer(*context, "Admin.ListAccess", *response, [&](Store& store) -> Result<v1::ListAccessResponse> {
+    const auto filter = FilterOf(*request);
+    if (!filter) return Pass(filter);
+    auto accesses = store.ListAccess(*filter);
+    if (!accesses) return Pass(accesses);
+    v1::ListAccessResponse page;
+    if (accesses->size() == static_cast<std::size_t>(filter->limit)) {
+      accesses->pop_back();
+      page.set_next_page_token(std::to_string(accesses->back().id));
+    }
+    for (const AccessRecord& access : *accesses) *page.add_accesses() = MessageOf(access);
+    return page;
+  });
+}
+
+grpc::Status AdminService::AlphaSpent(grpc::ServerContext* context, const v1::AlphaSpentRequest* request,
+                                      v1::AlphaSpentResponse* response) {
+  return Answer(*context, "Admin.AlphaSpent", *response, [&](Store& store) -> Result<v1::AlphaSpentResponse> {
+    const auto since = TimeOf("since", request->has_since(), request->since());
+    if (!since) return Pass(since);
+    const auto until = TimeOf("until", request->has_until(), request->until());
+    if (!until) return Pass(until);
+    const auto spent = store.SumAlphaSpent(since->value_or(0), *until);
+    if (!spent) return Pass(spent);
+    v1::AlphaSpentResponse answer;
+    answer.set_alpha(spent->alpha);
+    answer.set_scans(spent->num_scans);
+    return answer;
+  });
+}
+
+}  // namespace earmark::access
