@@ -6,6 +6,7 @@
 
 #include "services/access/serve.h"
 #include "services/common/digest.h"
+#include "services/common/idempotency.h"
 #include "services/common/server/timestamp.h"
 
 namespace earmark::access {
@@ -123,21 +124,36 @@ grpc::Status AdminService::CreateToken(grpc::ServerContext* context, const v1::C
     const std::optional<std::int64_t> expires_unix_us = *expires;
     if (expires_unix_us && *expires_unix_us <= UnixMicroseconds())
       return Refuse("expires_at", "a time in the future", "one that is over");
-    const NewToken token = MakeToken(request->name(), *role, expires_unix_us);
-    const auto kept = store.CreateToken(token.record);
-    if (!kept) return Pass(kept);
+    // The answer that is kept for the idempotency key is without the text.
     v1::CreateTokenResponse answer;
-    answer.set_token(token.text);
-    *answer.mutable_record() = MessageOf(*kept);
+    std::string text;
+    const auto lock = key_locks_.Lock(request->idempotency_key());
+    const auto made = Once(store, "Admin.CreateToken", *request, answer, [&]() -> Result<void> {
+      NewToken token = MakeToken(request->name(), *role, expires_unix_us);
+      const auto kept = store.CreateToken(token.record);
+      if (!kept) return Pass(kept);
+      text = std::move(token.text);
+      *answer.mutable_record() = MessageOf(*kept);
+      return {};
+    });
+    if (!made) return Pass(made);
+    answer.set_token(text);
     return answer;
   });
 }
 
 grpc::Status AdminService::RevokeToken(grpc::ServerContext* context, const v1::RevokeTokenRequest* request, v1::Token* response) {
   return Answer(*context, "Admin.RevokeToken", *response, [&](Store& store) -> Result<v1::Token> {
-    const auto revoked = store.RevokeToken(request->token_id());
-    if (!revoked) return Pass(revoked);
-    return MessageOf(*revoked);
+    v1::Token answer;
+    const auto lock = key_locks_.Lock(request->idempotency_key());
+    const auto done = Once(store, "Admin.RevokeToken", *request, answer, [&]() -> Result<void> {
+      const auto revoked = store.RevokeToken(request->token_id());
+      if (!revoked) return Pass(revoked);
+      answer = MessageOf(*revoked);
+      return {};
+    });
+    if (!done) return Pass(done);
+    return answer;
   });
 }
 

@@ -4,6 +4,7 @@
 #include "db/store_pool.h"
 #include "earmark/v1/admin.grpc.pb.h"
 #include "services/access/access_control.h"
+#include "services/common/idempotency.h"
 
 namespace earmark::access {
 
@@ -30,6 +31,7 @@ class AdminService final : public v1::Admin::Service {
 
   StorePool& stores_;
   AccessControl& access_;
+  KeyLocks key_locks_;
 };
 
 }  // namespace earmark::access

@@ -103,6 +103,56 @@ class Detectd(WithDaemons):
         self.assertEqual(finding["verdict"], "unreadable")
         self.assertIn("longer than 0.2 hours", finding["reason"])
 
+    def test_many_clips(self):
+        """submit: files, a folder, standard input; each answer says which clip it is of, and the gravest status counts"""
+        clip, daemon = self.clip(), Daemon(self)
+        suspects = self.path("suspects")
+        (suspects / "more").mkdir(parents=True)
+        (suspects / "more/a.wav").write_bytes(clip.read_bytes())
+        (suspects / "b.txt").write_text("no sound at all\n" * 100)
+        (suspects / ".hidden").write_text("not sent")
+        server = ["--server", daemon.grpc]
+        done = self.run_raw("submit", suspects, clip, "--wait", "--json", *server)
+        self.assertEqual(done.status, 2, done.err)
+        answers = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual([(a["clip"], a["verdict"]) for a in answers], [(f"{suspects}/b.txt", "unreadable"), (f"{suspects}/more/a.wav", "accused"), (str(clip), "accused")])
+        self.assertEqual(done.err.count("\n"), 1, done.err)
+        self.assertIn("b.txt", done.err)
+        self.assertEqual([f["name"] for f in daemon.call("ListFindings")["findings"]], ["clip.wav", "a.wav", "b.txt"])
+        queued = self.earmark_at("submit", clip, clip, *server).out.splitlines()
+        self.assertRegex(queued[1], rf"^[0-9a-f]{{32}} {clip}$")
+        piped = subprocess.run(self.command("submit", "-", "--name", "from a pipe", "--wait", "--json", *server, keyed=False), input=clip.read_bytes(), capture_output=True,
+                               env=self.environment(), cwd=self.folder, timeout=120, check=True)
+        self.assertEqual(json.loads(piped.stdout)["verdict"], "accused")
+        self.assertEqual(daemon.call("ListFindings", page_size=1)["findings"][0]["name"], "from a pipe")
+        self.path("empty").mkdir()
+        for words, word in ((["-"], "got none"), (["-", "-"], "twice"), ([clip, clip, "--name", "x"], "--name"), ([self.path("empty")], "without files"), ([self.path("none")], "none")):
+            self.assert_refused(self.run_raw("submit", *words, *server), word)
+
+    def openssl(self, *words):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=self.folder)
+
+    def certificate(self, name, *extensions):
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        self.path(f"{name}.ext").write_text("\n".join(extensions))
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", 2, "-out", f"{name}.pem", "-extfile", f"{name}.ext")
+        self.path(f"{name}.key").chmod(0o600)
+
+    def test_mutual_tls(self):
+        """with a client authority: submit and leaks over TLS show their certificate, and are refused without"""
+        clip = self.clip()
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", 2, "-subj", "/CN=test")
+        self.certificate("server", "subjectAltName=IP:127.0.0.1,DNS:localhost")
+        self.certificate("kim", "extendedKeyUsage=clientAuth")
+        self.path("token").write_text(self.earmark_at("token", "create", "--role", "investigator", "--store", self.store).out)
+        daemon = Daemon(self, "auth.required=true", *(f"tls.{key}={self.path(file)}" for key, file in (("cert", "server.pem"), ("key", "server.key"), ("client_ca", "ca.pem"))))
+        server = ["--server", daemon.grpc, "--token-file", self.path("token"), "--ca", self.path("ca.pem")]
+        own = ["--client-cert", self.path("kim.pem"), "--client-key", self.path("kim.key")]
+        self.assertEqual(self.earmark_at("submit", clip, "--wait", "--json", *server, *own).json()["accusations"][0]["account"], "bob")
+        self.assertEqual(self.run_raw("leaks", *server).status, 1)
+        self.assert_refused(self.run_raw("leaks", *server, "--client-cert", self.path("kim.pem")), "--client-key")
+        self.assert_refused(self.run_raw("leaks", *server, "--client-cert", self.path("none"), "--client-key", self.path("kim.key")), "--client-cert")
+
     def test_tokens(self):
         """with tokens, as by default: the first is made on the store, more through the daemon; submit, leaks and token say what they lack"""
         clip = self.clip()

@@ -13,7 +13,7 @@ from unittest import mock
 
 from support import BINARY, EndToEnd, Recordings
 
-COMMANDS = ("demo", "mark", "grant", "revoke", "scan", "submit", "leaks", "streams", "accounts", "findings", "keys", "db", "completion")
+COMMANDS = ("demo", "mark", "grant", "revoke", "scan", "submit", "leaks", "token", "streams", "accounts", "findings", "keys", "db", "completion")
 
 
 class Listings(EndToEnd):

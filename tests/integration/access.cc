@@ -212,6 +212,17 @@ TEST_CASE("Access: admins make, list and revoke tokens, whose secrets are nowher
     with(context);
     REQUIRE(stub->CreateToken(&context, request, &made).ok());
   }
+  request.set_idempotency_key("once");
+  std::string id;
+  for (const bool is_first : {true, false}) {
+    grpc::ClientContext context;
+    with(context);
+    v1::CreateTokenResponse once;
+    REQUIRE(stub->CreateToken(&context, request, &once).ok());
+    CHECK(once.token().empty() != is_first);
+    if (is_first) id = once.record().token_id();
+    CHECK(once.record().token_id() == id);
+  }
   const auto* leaks = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName("earmark.v1.Detection.QueryLeaks");
   CHECK(test.Call(*leaks, "Bearer " + made.token()).ok());
   CHECK(made.record().token_id() == made.token().substr(8, 16));
@@ -228,8 +239,8 @@ TEST_CASE("Access: admins make, list and revoke tokens, whose secrets are nowher
     list.set_page_token(page.next_page_token());
     ++num_pages;
   } while (!list.page_token().empty());
-  CHECK(num_pages == 2);
-  REQUIRE(all.tokens_size() == 2);
+  CHECK(num_pages == 3);
+  REQUIRE(all.tokens_size() == 3);
   CHECK(all.tokens(1).name() == "Kim");
   CHECK(all.tokens(1).has_last_used_at());
   CHECK_THAT(all.DebugString(), !Contains(made.token().substr(25)));

@@ -129,5 +129,6 @@ int main(int argc, char** argv) {
   if (wanted("fanout")) earmark::BenchFanout();
   if (wanted("live")) earmark::BenchLive(audio);
   if (std::find(names.begin(), names.end(), "scan") != names.end()) earmark::BenchScan(audio, hours);
+  if (std::find(names.begin(), names.end(), "service") != names.end()) earmark::BenchService(audio, hours, long_clip);
   return 0;
 }

@@ -1,11 +1,27 @@
 // What the benchmarks share.
 #pragma once
 
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "dsp/core/result.h"
+
 namespace earmark {
+
+// The value, or the end of the process with a line.
+template <typename T>
+T OrExit(Result<T> result) {
+  if (!result) {
+    std::fprintf(stderr, "earmark_bench: %s\n", result.error().message.c_str());
+    std::exit(1);
+  }
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
 
 double CpuSeconds();  // of this process so far, all threads
 double Measure(const std::function<void()>& work);
@@ -28,6 +44,10 @@ void BenchReading(const std::string& audio);
 
 // Scans of 60 s clips against growing stores of up to `hours` stream-hours with 10,000 accounts each.
 void BenchScan(const std::string& audio, int hours);
+
+// The detection service in this process on a store of `hours` stream-hours: scans a second against the engine called directly, an idle service's answer, uploads
+// against bare gRPC, calls on many findings (kWhole: a million), memory.
+void BenchService(const std::string& audio, int hours, LongClip size);
 
 // One slot after the other to many listeners on the loopback interface.
 void BenchFanout();

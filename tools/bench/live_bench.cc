@@ -27,13 +27,6 @@ using std::chrono::steady_clock;
 constexpr int kListeners = 200;
 constexpr int kPackets = 500;  // 10 s
 
-template <typename T>
-T OrExit(Result<T> result) {
-  if (result) return std::move(*result);
-  std::fprintf(stderr, "earmark_bench: live: %s\n", result.error().message.c_str());
-  std::exit(1);
-}
-
 // The speaker's packets, ready beforehand.
 std::vector<std::vector<std::uint8_t>> SourcePackets(const std::string& audio) {
   const std::vector<float> host = Host(audio);

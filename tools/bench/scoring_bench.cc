@@ -25,15 +25,6 @@ namespace {
 constexpr int kMillion = 1'000'000;
 constexpr int kLongSymbols = 135'000;  // 90 minutes of 40 ms
 
-template <typename T>
-T OrExit(Result<T> result) {
-  if (!result) {
-    std::fprintf(stderr, "earmark_bench: scoring: %s\n", result.error().message.c_str());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
 SymbolLikelihoods RandomLikelihoods(int num_symbols) {
   std::mt19937 random(3);
   std::normal_distribution<float> noise(0, 2);

@@ -64,6 +64,10 @@ void AddServerOptions(CLI::App& command, ServerOptions& server) {
                      "File that holds the access token (or the token itself in $EARMARK_TOKEN)");
   CLI::Option* ca =
       command.add_option("--ca", server.ca_file, "Certificate authority of the server, PEM; needed unless it is on this machine");
+  CLI::Option* cert =
+      command.add_option("--client-cert", server.cert_file, "Our certificate, PEM, for servers that want one")->needs(ca);
+  CLI::Option* key = command.add_option("--client-key", server.key_file, "The private key of --client-cert, PEM")->needs(cert);
+  cert->needs(key);
   command
       .add_flag("--insecure", server.insecure,
                 "Speak without TLS; only to a server on this machine, where that is the rule anyway")

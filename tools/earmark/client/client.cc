@@ -76,6 +76,14 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const ServerOption
   if (!ca) return Pass(ca);
   grpc::SslCredentialsOptions ssl;
   ssl.pem_root_certs = *ca;
+  if (!options.cert_file.empty()) {
+    auto cert = ReadText(options.cert_file, "--client-cert");
+    if (!cert) return Pass(cert);
+    auto key = ReadText(options.key_file, "--client-key");
+    if (!key) return Pass(key);
+    ssl.pem_cert_chain = *cert;
+    ssl.pem_private_key = *key;
+  }
   return grpc::SslCredentials(ssl);
 }
 

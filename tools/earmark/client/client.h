@@ -17,11 +17,13 @@
 namespace earmark::cli {
 
 struct ServerOptions {
-  std::string server;      // HOST:PORT
-  std::string token_file;  // holds the token
-  std::string token;       // … or this is it
-  std::string ca_file;     // PEM; set: TLS, with a certificate that this authority has signed
-  bool insecure = false;   // asks for what holds anyway: no TLS on loopback; nothing else becomes allowed by it
+  std::string server;          // HOST:PORT
+  std::string token_file;      // holds the token
+  std::string token;           // … or this is it
+  std::string ca_file;         // PEM; set: TLS, with a certificate that this authority has signed
+  std::string cert_file = {};  // PEM, with key: shown to servers that want a client's certificate
+  std::string key_file = {};
+  bool insecure = false;  // asks for what holds anyway: no TLS on loopback; nothing else becomes allowed by it
 };
 
 struct Submission {
