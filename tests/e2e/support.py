@@ -18,7 +18,7 @@ import wave
 import zlib
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools/livekit"))  # live_support.py, which the live demo uses, too
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools/livekit"))  # live_support.py, which the demos use, too
 
 BINARY = Path(os.environ.get("EARMARK_BIN", Path(__file__).resolve().parents[2] / "build/release/tools/earmark/earmark")).resolve()
 # Nothing of the user's may leak in, and nothing of ours out: whoever names no store gets one below a folder that is not there.

@@ -2,45 +2,21 @@
 
 The programs are $EARMARK_BIN, $EARMARK_SIDECAR and $EARMARK_DETECTD; by default those of build/release.
 """
-import argparse
 import contextlib
 import json
 import math
-import os
 import random
-import secrets
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from live_support import ROOT, CallError, Daemon, Listeners, Recording, RtpSource, duration_s, leak, speech
+from live_support import Daemon, Listeners, Recording, RtpSource, leak
+from story import Failed, Story, bold, play, program, say
 
 START_S = 20   # where in the recording the speaker begins: the prompts before it have long pauses
 CLIP_S = 8
 CUT_S = 3      # where the clip begins in what the leaker recorded
 GUESTS = 3     # listeners of the other room
 LEAST_RECORDING_S = 110
-BOLD = ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "")
-
-
-def program(variable, path):
-    return Path(os.environ.get(variable) or ROOT / "build/release" / path).resolve()
-
-
-def bold(text):
-    return BOLD[0] + text + BOLD[1]
-
-
-def say(text=""):
-    print(f"   {text}" if text else "", flush=True)
-
-
-class Failed(Exception):
-    """The story cannot go on; one line why."""
 
 
 class Room:
@@ -64,51 +40,15 @@ class Room:
         return sum(listener.count() for listener in self.listeners)
 
 
-class Story:
-    def __init__(self, options, stack, folder):
-        self.options, self.keep, self.folder, self.num_wrong, self.num_steps = options, stack.enter_context, folder, 0, 0
-        self.audio = Path(options.audio).resolve() if options.audio else speech("en")
-        self.key, self.environment = folder / "master.key", {name: v for name, v in os.environ.items() if not name.startswith("EARMARK_")}
-        self.store = options.store or f"sqlite:{folder}/store.db"
-        # A stream's name is never used again: in a store that stays, each demo has names of its own.
-        self.suffix = f"-{secrets.token_hex(3)}" if options.store else ""
+class LiveStory(Story):
+    moral = "the leaker was named while the room was on air, and nobody innocent was"
 
     # ---- helpers
-    def heading(self, text):
-        self.num_steps += 1
-        print(bold(f"{self.num_steps}. {text}"), flush=True)
-
-    def judge(self, right, *faults):
-        for fault in faults if not right else ():
-            say(str(fault))
-        self.num_wrong += not right
-        say("right" if right else "wrong")
-        say()
-
-    def earmark(self, *words):
-        done = subprocess.run([program("EARMARK_BIN", "tools/earmark/earmark"), *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              env=self.environment | {"HOME": str(self.folder)}, check=False)
-        if done.returncode != 0:
-            raise Failed(done.stderr.strip() or f"earmark {words[0]} ended with status {done.returncode}")
-        return done.stdout
-
     def submit(self, clip, *options):
         """(report, seconds from submit to verdict)"""
         begin = time.monotonic()
         report = json.loads(self.earmark("submit", clip, "--server", self.detectd.grpc, "--wait", "--json", *options))
         return report, time.monotonic() - begin
-
-    def say_verdict(self, report, took_s):
-        starts = {}
-        for place in report["alignments"]:
-            starts[place["stream"]] = min(place["stream_start_s"], starts.get(place["stream"], math.inf))
-        places = [f"of '{stream}' from second {start_s:.1f} on" for stream, start_s in sorted(starts.items(), reverse=True)]
-        say(f"{took_s:.1f} s from submit to verdict. The sound is that {' and '.join(places) or 'of no stream'}.")
-        for accused in report["accusations"]:
-            say(f"Named: {bold(accused['account'])}. The chance that any innocent of {report['candidates']} listeners is named so is below "
-                f"10^{accused['log10_bound']:.1f}.")
-        if not report["accusations"]:
-            say("Nobody is named.")
 
     def stats(self, room):
         with contextlib.closing(self.sidecar.watch("Relay", "WatchStats", {"stream_id": room.stream})) as messages:
@@ -130,7 +70,7 @@ class Story:
         self.detectd = self.keep(Daemon(program("EARMARK_DETECTD", "services/detectd/earmark-detectd"), config, folder=self.folder,
                                         own_session=True))
         say(f"earmark-sidecar at {self.sidecar.grpc} (HTTP {self.sidecar.http}), earmark-detectd at {self.detectd.grpc} (HTTP {self.detectd.http}),")
-        say(f"one store, {'PostgreSQL' if self.options.store.startswith('postgres') else 'SQLite'}, and one master key.")
+        say(f"one store, {self.engine}, and one master key.")
         say()
 
     def fill_rooms(self):
@@ -238,60 +178,9 @@ class Story:
         say(f"earmark-sidecar: exit status {statuses[0]}; earmark-detectd: {statuses[1]}.")
         self.judge(statuses == (0, 0))
 
-    def tell(self):
-        begin = time.monotonic()
-        for step in (self.start, self.fill_rooms, self.go_on_air, self.leak_on_air, self.ask_who_leaks, self.go_off_air, self.try_unmarked, self.try_other_room,
-                     self.stop):
-            step()
-        took = f"{time.monotonic() - begin:.0f} s in all"
-        if self.num_wrong == 0:
-            print(f"{bold('All right')}: the leaker was named while the room was on air, and nobody innocent was. {took}.")
-        else:
-            print(f"{bold('Not right')}: {self.num_wrong} step{'s' if self.num_wrong > 1 else ''} came out wrong. {took}.")
-        return 1 if self.num_wrong else 0
-
-
-def read_options():
-    parser = argparse.ArgumentParser(prog="tools/demo --live", allow_abbrev=False,
-                                     description="A live room, a leak while it is on air, and the listener who did it. Needs ffmpeg. "
-                                                 "Exit status 0 if every step came out right, 1 if not.")
-    parser.add_argument("--listeners", type=int, default=200, metavar="N", help="how many listeners the room has, 1 to 1000 (default: 200)")
-    parser.add_argument("--store", default="", metavar="URL", help="a store to use, such as postgresql://USER@HOST/DATABASE. What the demo writes stays there, "
-                                                                   "under a key that does not. Default: SQLite in a temporary folder, removed")
-    parser.add_argument("--audio", default=os.environ.get("EARMARK_DEMO_AUDIO", ""), metavar="FILE",
-                        help=f"a recording of {LEAST_RECORDING_S} s or more (default: $EARMARK_DEMO_AUDIO, or recorded speech out of a Debian package)")
-    options = parser.parse_args()
-    if not 1 <= options.listeners <= 1000:
-        parser.error(f"--listeners: wanted 1 to 1000, got {options.listeners}")
-    if options.audio:
-        try:
-            seconds = duration_s(options.audio)
-        except (subprocess.CalledProcessError, ValueError):
-            parser.error(f"--audio: {options.audio} cannot be read")
-        if seconds < LEAST_RECORDING_S:
-            parser.error(f"--audio: wanted {LEAST_RECORDING_S} s or more, got {seconds:.0f} s")
-    return options
-
-
-def main():
-    def interrupted(number, _):
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # tidying up is not interrupted
-        raise SystemExit(128 + number)
-
-    options = read_options()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
-    folder = Path(tempfile.mkdtemp(prefix="earmark-live-demo-"))
-    try:
-        with contextlib.ExitStack() as stack:
-            return Story(options, stack, folder).tell()
-    except (Failed, CallError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    def steps(self):
+        return (self.start, self.fill_rooms, self.go_on_air, self.leak_on_air, self.ask_who_leaks, self.go_off_air, self.try_unmarked, self.try_other_room, self.stop)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(play(LiveStory, "tools/demo --live", "A live room, a leak while it is on air, and the listener who did it.", "the room has", 200, 1000, LEAST_RECORDING_S))

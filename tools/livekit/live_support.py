@@ -26,23 +26,26 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
+import children
+
 RATE_HZ = 48000
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def ffmpeg(*words):
-    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *map(str, words)], stdin=subprocess.DEVNULL, check=True)
+    children.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *words], check=True)
     return Path(words[-1])
 
 
 def duration_s(path):
-    said = subprocess.run(["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(path)], capture_output=True, check=True)
+    said = children.run(["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", path], check=True, stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE)
     return float(said.stdout)
 
 
 def speech(language="en"):
     """Two minutes of real speech, 48 kHz mono: en and it are a woman and a man. Downloads a Debian package the first time."""
-    done = subprocess.run([ROOT / "tools/speech", language], stdout=subprocess.PIPE, text=True, check=True)
+    done = children.run([ROOT / "tools/speech", language], stdout=subprocess.PIPE, text=True, check=True)
     return ROOT / done.stdout.strip()
 
 
@@ -88,8 +91,8 @@ class Daemon:
         """Also again, after stop() or kill(); the log goes on."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EARMARK_")}
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([self.binary, "--config", self.config], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                            text=True, env=environment, cwd=self.folder, start_new_session=self.own_session)
+            self.process = children.start([self.binary, "--config", self.config], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                          text=True, env=environment, cwd=self.folder, start_new_session=self.own_session)
         try:
             self._wait_until_ready(ready_s)
         except BaseException:
@@ -209,7 +212,7 @@ class RtpSource:
         words += ["-frame_duration", frame_ms, "-vbr", vbr, "-application", application, *options, "-payload_type", payload_type]
         words += [*(["-ssrc", ssrc] if ssrc is not None else []), "-f", "rtp", f"rtp://{host}:{port}?rtcpport={port}&pkt_size=1400"]
         self.errors = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors)
+        self.process = children.start(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors)
 
     def wait(self, timeout=600):
         """Until the recording has been played."""
