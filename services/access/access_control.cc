@@ -103,8 +103,9 @@ Result<Caller> AccessControl::Admit(std::string_view authorization, std::string_
     caller = {.token_id = token->id, .role = token->role};
     const Role wanted = RoleFor(call.substr(0, call.find('.')));
     if (token->role != Role::kAdmin && token->role != wanted) {
-      return Fail(ErrorCode::kPermissionDenied, std::string(call) + ": wanted a token of role " + std::string(RoleName(wanted)) +
-                                                    " or admin, got one of role " + std::string(RoleName(token->role)));
+      const std::string roles = std::string(RoleName(wanted)) + (wanted == Role::kAdmin ? "" : " or admin");
+      return Fail(ErrorCode::kPermissionDenied, std::string(call) + ": wanted a token of role " + roles + ", got one of role " +
+                                                    std::string(RoleName(token->role)));
     }
   }
   const std::lock_guard lock(mutex_);
@@ -143,33 +144,42 @@ Result<TokenRecord> AccessControl::Find(std::string_view token) {
   if (!record) return record;
   const bool has_expired = record->expires_unix_us && *record->expires_unix_us <= UnixMicroseconds();
   if (!IsSame(record->secret_hash, HashOf(token)) || has_expired || record->revoked_unix_us) return NotGood();
+  if (auto touched = Touch(*id); !touched) return Pass(touched);
   return record;
 }
 
 // From memory, where it was read a moment ago.
 Result<TokenRecord> AccessControl::Read(const std::string& id) {
   const auto now = Clock::now();
-  bool touch = true;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto known = known_.find(id); known != known_.end()) {
-      if (now - known->second.read < kForgetAfter) return known->second.record;
-      touch = now - known->second.touched >= kTouchPeriod;
-    }
+    if (const auto known = known_.find(id); known != known_.end() && now - known->second.read < kForgetAfter)
+      return known->second.record;
   }
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
   auto record = (*store)->FindToken(id);
   if (!record) return record;
-  // That somebody guesses at a token is no use of it, but then it is not good either way: what is told is when it was last shown.
-  if (touch) {
-    if (auto touched = (*store)->TouchToken(id); !touched) return Pass(touched);
-  }
   const std::lock_guard lock(mutex_);
   if (known_.size() >= kMaxKnown) known_.clear();
   Known& known = known_[id];
-  known = {.record = *record, .read = now, .touched = touch ? now : known.touched};
+  known.record = *record;
+  known.read = now;
   return record;
+}
+
+// Says in the store that it was used, now and then.
+Result<void> AccessControl::Touch(const std::string& id) {
+  const auto now = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    Known& known = known_[id];
+    if (known.touched && now - *known.touched < kTouchPeriod) return {};
+    known.touched = now;
+  }
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  return (*store)->TouchToken(id);
 }
 
 Result<void> AccessControl::Note(const Caller& caller, std::string_view call, std::string_view subject, std::string_view reason) {

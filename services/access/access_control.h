@@ -64,7 +64,7 @@ class AccessControl {
   struct Known {
     TokenRecord record;
     Clock::time_point read;
-    Clock::time_point touched;
+    std::optional<Clock::time_point> touched = {};
   };
   // A bucket that fills by so much a second.
   struct Allowance {
@@ -78,6 +78,7 @@ class AccessControl {
 
   Result<TokenRecord> Find(std::string_view token);
   Result<TokenRecord> Read(const std::string& id);
+  Result<void> Touch(const std::string& id);
   static bool Take(std::optional<Allowance>& allowance, double amount, double size, double a_second);
 
   StorePool& stores_;

@@ -196,8 +196,11 @@ class SandboxedTracks::Process {
       return {ErrorCode::kDataLoss,
               "it takes more than " + std::to_string(options_.limits.memory_bytes >> 20) + " MB of memory to decode"};
     }
-    if (status == kExitNoSandbox) return {ErrorCode::kInternal, "this system cannot lock a decoder in: seccomp is missing"};
-    if (status == kExitUsage) return {ErrorCode::kInternal, options_.program + " is of another version than this program"};
+    // It greets when it is locked in; what it says afterwards of its sandbox or version, the clip may have made it say.
+    if (!is_greeted_ && status == kExitNoSandbox)
+      return {ErrorCode::kInternal, "this system cannot lock a decoder in: seccomp is missing"};
+    if (!is_greeted_ && status == kExitUsage)
+      return {ErrorCode::kInternal, options_.program + " is of another version than this program"};
     return {ErrorCode::kDataLoss, "its decoder gave up with status " + std::to_string(status)};
   }
 

@@ -95,7 +95,11 @@ Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::Se
     return clip->Read(part * std::int64_t{JobQueue::kClipPartBytes}, JobQueue::kClipPartBytes);
   });
   if (!scan) return Pass(scan);
-  return ScanOf(*scan, **store);
+  auto answer = ScanOf(*scan, **store);
+  if (!answer) return answer;
+  // An upload that comes again may find its scan done.
+  if (auto noted = NoteFinding(caller, "Detection.SubmitScan", *answer, ""); !noted) return Pass(noted);
+  return answer;
 }
 
 // ---- GetScan, WatchScan, CancelScan
@@ -151,7 +155,12 @@ grpc::Status DetectionService::WatchScan(grpc::ServerContext* context, const v1:
 
 grpc::Status DetectionService::CancelScan(grpc::ServerContext* context, const v1::CancelScanRequest* request,
                                           v1::Scan* response) {
-  return Serve(access_, *context, "Detection.CancelScan", *response, [&](const Caller&) { return Cancel(*request); });
+  return Serve(access_, *context, "Detection.CancelScan", *response, [&](const Caller& caller) -> Result<v1::Scan> {
+    auto scan = Cancel(*request);
+    if (!scan) return scan;
+    if (auto noted = NoteFinding(caller, "Detection.CancelScan", *scan, ""); !noted) return Pass(noted);
+    return scan;
+  });
 }
 
 Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) {

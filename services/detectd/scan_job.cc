@@ -21,6 +21,7 @@ Result<std::string> ScanJob::Run() {
     return Keep(Unreadable("its worker stopped before the end each of " + std::to_string(kMaxAttempts) + " times"));
   }
   const auto finding = Examine();
+  EnterStage("");
   switch (lease_.stop_reason()) {
     case StopReason::kLost:
       return std::string("lost");
@@ -66,8 +67,17 @@ Result<DecodedClip> ScanJob::Decode(const ClipFile& file) {
   return Fail(failure->code, "the clip cannot be decoded: " + failure->message);
 }
 
+void ScanJob::EnterStage(const std::string& stage) {
+  if (stage == stage_) return;
+  const auto now = std::chrono::steady_clock::now();
+  stage_seconds_[stage_] += std::chrono::duration<double>(now - stage_began_).count();
+  stage_ = stage;
+  stage_began_ = now;
+}
+
 // How every stage tells where it is; false: stop.
 bool ScanJob::Advance(const std::string& stage, double fraction) {
+  EnterStage(stage);
   lease_.SetProgress(stage, fraction);
   return lease_.stop_reason() == StopReason::kNone;
 }
@@ -85,6 +95,7 @@ Result<ScanReport> ScanJob::Scan(const ClipSignals& clip) {
     const auto again = SoundMayCome();
     if (!again) return Pass(again);
     if (!*again) return report;
+    EnterStage("waiting");
     lease_.SetProgress("waiting", -1);
     const std::int64_t left_us = scan_.created_unix_us + options_.settle_us - UnixMicroseconds();
     const auto pause = std::chrono::microseconds(std::clamp<std::int64_t>(left_us, 1000, kRescanPeriodUs));
@@ -136,6 +147,7 @@ Result<std::string> ScanJob::Keep(const FindingRecord& finding) {
   constexpr int kMaxTries = 10;
   for (int i = 0;; ++i) {
     const auto kept = store_.FinishScan(scan_.id, scan_.attempt, finding);
+    if (kept) alpha_spent_ = finding.alpha_spent;
     if (kept) return finding.verdict;
     if (kept.error().code == ErrorCode::kFailedPrecondition || kept.error().code == ErrorCode::kNotFound)
       return std::string("lost");

@@ -1,7 +1,8 @@
 // Carrying out one scan that was claimed: from the clip in the store to the finding in the store.
 #pragma once
 
-#include <cstdint>
+#include <chrono>
+#include <map>
 #include <string>
 
 #include "db/store.h"
@@ -30,11 +31,15 @@ class ScanJob {
   Result<std::string> Run();
   // The clip's decoder crashed, was stopped, or reached a limit.
   bool decoder_failed() const { return decoder_failed_; }
+  // How long each stage took, by its name in the API; and what the finding that was kept spent of the bound.
+  const std::map<std::string, double>& stage_seconds() const { return stage_seconds_; }
+  double alpha_spent() const { return alpha_spent_; }
 
  private:
   Result<FindingRecord> Examine();
   Result<DecodedClip> Decode(const ClipFile& file);
   bool Advance(const std::string& stage, double fraction);
+  void EnterStage(const std::string& stage);
   Result<ScanReport> Scan(const ClipSignals& clip);
   Result<bool> SoundMayCome();
   FindingRecord FindingFrom(const ScanReport& report) const;
@@ -49,6 +54,10 @@ class ScanJob {
   const ScanRecord& scan_;
   ScanLease& lease_;
   bool decoder_failed_ = false;
+  std::string stage_ = "decoding";
+  std::chrono::steady_clock::time_point stage_began_ = std::chrono::steady_clock::now();
+  std::map<std::string, double> stage_seconds_;
+  double alpha_spent_ = 0;
 };
 
 }  // namespace earmark::detectd

@@ -96,6 +96,11 @@ Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
                {{"outcome", word}})
       .Increment();
   metrics_.Counter("earmark_scan_seconds_total", "Seconds that workers spent on scans.").Increment(took_s);
+  for (const auto& [stage, seconds] : job.stage_seconds())
+    metrics_.Counter("earmark_scan_stage_seconds_total", "Seconds that workers spent on scans, by stage.", {{"stage", stage}})
+        .Increment(seconds);
+  metrics_.Counter("earmark_alpha_spent_total", "What findings spent of the bound on false accusations, summed.")
+      .Increment(job.alpha_spent());
   if (job.decoder_failed())
     metrics_.Counter("earmark_decoder_failures_total", "Clips whose decoder crashed, was stopped, or reached a limit.")
         .Increment();

@@ -149,6 +149,7 @@ void Do(const std::string& deed, const std::string& inherited) {
          ::_exit(0);
        }},
       {"status", [] { ::_exit(77); }},
+      {"no sandbox", [] { ::_exit(kExitNoSandbox); }},
       {"huge message",
        [] {
          const auto head = EncodeHead(MessageKind::kTrack, kMaxPayloadBytes + 1);

@@ -158,6 +158,18 @@ TEST_CASE("Access: a token that is no good is refused, and nobody is told why", 
     CHECK(test.Call(*call, scheme).error_code() == StatusCode::UNAUTHENTICATED);
 }
 
+TEST_CASE("Access: what no header may hold is refused over HTTP, and the service lives on", "[access]") {
+  TestServices test;
+  const auto* call = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName("earmark.v1.Detection.QueryLeaks");
+  const auto* upload = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName("earmark.v1.Detection.SubmitScan");
+  for (const std::string& odd :
+       {std::string("Bearer a\tb"), std::string("\xc3\xa9"), std::string("Bearer \xff\x01"), std::string("Bearer \x7f")}) {
+    CHECK(test.CallOverHttp(*call, odd) == 401);
+    CHECK(test.CallOverHttp(*upload, odd) == 401);
+  }
+  CHECK(test.CallOverHttp(*call, "Bearer " + test.Issue(Role::kAdmin)) == 200);
+}
+
 TEST_CASE("Access: a token that is revoked while it is used is refused a second later", "[access]") {
   TestServices test;
   const auto* call = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName("earmark.v1.Detection.QueryLeaks");

@@ -1,5 +1,6 @@
 #include "services/common/server/raw_call.h"
 
+#include <algorithm>
 #include <vector>
 
 namespace earmark::server {
@@ -7,8 +8,14 @@ namespace earmark::server {
 // Only one operation is ever under way, so a tag has nothing to tell apart.
 static void* const kTag = nullptr;
 
+// What gRPC takes as the value of a header; at anything else it aborts the process.
+static bool IsHeaderText(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
 RawCall::RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& authorization) {
-  if (!authorization.empty()) context_.AddMetadata("authorization", authorization);
+  if (!authorization.empty())
+    context_.AddMetadata("authorization", IsHeaderText(authorization) ? authorization : "no header of HTTP");
   stream_ = grpc::GenericStub(channel).PrepareCall(&context_, method, &queue_);
   stream_->StartCall(kTag);
   Wait();

@@ -20,7 +20,8 @@ class RawCall {
     kEnd,         // no more will come; Finish tells why
   };
 
-  // `method`: /earmark.v1.Relay/Grant. `authorization` travels as metadata of that name unless it is empty.
+  // `method`: /earmark.v1.Relay/Grant. `authorization` travels as metadata of that name unless it is empty;
+  // one that is no printable ASCII goes as another, which is no token either.
   RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method, const std::string& authorization);
   RawCall(const RawCall&) = delete;
   RawCall& operator=(const RawCall&) = delete;
