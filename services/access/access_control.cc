@@ -139,7 +139,7 @@ bool AccessControl::Take(std::optional<Allowance>& allowance, double amount, dou
 Result<TokenRecord> AccessControl::Find(std::string_view token) {
   const auto id = IdOf(token);
   if (!id) return NotGood();
-  const auto record = Read(*id);
+  auto record = Read(*id);
   if (!record && record.error().code == ErrorCode::kNotFound) return NotGood();
   if (!record) return record;
   const bool has_expired = record->expires_unix_us && *record->expires_unix_us <= UnixMicroseconds();

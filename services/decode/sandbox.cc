@@ -15,7 +15,7 @@
 namespace earmark::decode {
 namespace {
 
-// Address space means nothing to these, and they map memory as they like.
+// Their runtimes ask the kernel for more than any decoder: tests under them go without the filter and two of the limits.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kHasSanitizer = true;
 #else
@@ -48,7 +48,7 @@ Result<void> SetLimits(const SandboxLimits& limits) {
                       {RLIMIT_NOFILE, "limit of descriptors", 3},
                       {RLIMIT_NPROC, "limit of processes", 0}};
   for (const auto& [resource, name, value] : wanted) {
-    if (kHasSanitizer && resource == RLIMIT_AS) continue;
+    if (kHasSanitizer && (resource == RLIMIT_AS || resource == RLIMIT_NOFILE)) continue;
     if (auto set = Limit(resource, name, value); !set) return set;
   }
   return {};
@@ -118,7 +118,7 @@ Result<void> EnterSandbox(const SandboxLimits& limits) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return CannotEnter("no new privileges", errno);
   if (::prctl(PR_SET_DUMPABLE, 0) != 0) return CannotEnter("no dumps", errno);
   if (auto set = SetLimits(limits); !set) return set;
-  return LoadFilter();
+  return kHasSanitizer ? Result<void>() : LoadFilter();
 }
 
 }  // namespace earmark::decode

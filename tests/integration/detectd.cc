@@ -224,11 +224,13 @@ TEST_CASE("Detectd: a scan whose worker died is another's, and has one finding; 
 TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the reason, and other scans go on", "[detectd]") {
   TestService test;
   const auto hostile = test.StartWorkers(EARMARK_HOSTILE_DECODER);
-  const std::vector<std::pair<std::string, std::string>> deeds = {
-      {"spin", "processor time"},     {"crash late", kSanitized ? "its decoder" : "signal 11"},
-      {"killed", "killed"},           {"socket", "was stopped"},
-      {"flood", "longer than 0.1 h"}, {"samples first", "no decoder would"},
-      {"open", "not permitted"}};
+  std::vector<std::pair<std::string, std::string>> deeds = {{"spin", "processor time"},
+                                                            {"crash late", kSanitized ? "its decoder" : "signal 11"},
+                                                            {"killed", "killed"},
+                                                            {"flood", "longer than 0.1 h"},
+                                                            {"samples first", "no decoder would"}};
+  // Under sanitizers the decoder is not locked in (sandbox.cc).
+  if (!kSanitized) deeds.insert(deeds.end(), {{"open", "not permitted"}, {"socket", "was stopped"}});
   for (const auto& [deed, reason] : deeds) {
     INFO(deed);
     REQUIRE(test.Submit(Named(deed), deed).ok());
@@ -236,7 +238,7 @@ TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the re
     CHECK(finding.verdict() == "unreadable");
     CHECK_THAT(finding.reason(), Contains(reason));
   }
-  CHECK_THAT(test.metrics.ToText(), Contains("earmark_decoder_failures_total 5"));
+  CHECK_THAT(test.metrics.ToText(), Contains("earmark_decoder_failures_total " + std::string(kSanitized ? "4" : "5")));
   hostile->Drain();
   const auto workers = test.StartWorkers();
   REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());

@@ -151,6 +151,7 @@ double DirectRate(const Archive& archive, const std::string& path, int num_threa
   (void)OrExit(catalog.Refresh(*OrExit(OpenStore(archive.Url(), OpenMode::kReadWrite)), context));
   const auto begin = steady_clock::now();
   std::vector<std::jthread> threads;
+  threads.reserve(static_cast<std::size_t>(num_threads));
   for (int t = 0; t < num_threads; ++t) {
     threads.emplace_back([&, t] {
       const auto store = OrExit(OpenStore(archive.Url(), OpenMode::kReadWrite));
@@ -167,6 +168,7 @@ double DirectRate(const Archive& archive, const std::string& path, int num_threa
 double ServiceRate(Service& service, const std::string& wav) {
   const auto begin = steady_clock::now();
   std::vector<std::string> scans;
+  scans.reserve(kNumScans);
   for (int i = 0; i < kNumScans; ++i) scans.push_back(service.daemon.Submit("clip", wav, static_cast<std::int64_t>(wav.size())));
   for (const std::string& scan : scans) (void)service.daemon.Await(scan);
   return kNumScans / SecondsSince(begin);
