@@ -1,38 +1,12 @@
 """tools/demo --live, with few listeners: the story itself, and that nothing of it stays behind."""
-import os
 import signal
-import subprocess
-import sys
 import unittest
-from pathlib import Path
 
-from support import EndToEnd
-
-DEMO = Path(__file__).resolve().parents[2] / "tools/livekit/demo.py"
+from support import Demo
 
 
-class DemoLive(EndToEnd):
-    def setUp(self):
-        super().setUp()
-        self.temporary = self.path("tmp")
-        self.temporary.mkdir()
-
-    def play(self, *words):
-        process = subprocess.Popen([sys.executable, "-B", DEMO, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=os.environ | {"TMPDIR": str(self.temporary)}, cwd=self.folder)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def assert_nothing_stays(self):
-        self.assertEqual(list(self.temporary.iterdir()), [])
-        running = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                running.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                pass
-        self.assertEqual([words for words in running if str(self.temporary) in words], [])
+class DemoLive(Demo):
+    demo = "demo.py"
 
     def test_story(self):
         """demo --live: the leaker is named on air, nobody innocent is, every packet came, and nothing stays behind"""

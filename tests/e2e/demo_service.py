@@ -7,27 +7,18 @@ import sys
 import unittest
 from pathlib import Path
 
-from support import BINARY, EndToEnd
+from support import BINARY, DEMOS, Demo
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "tools/livekit/service_demo.py"
 DAEMON = Path(os.environ.get("EARMARK_DETECTD", ROOT / "build/release/services/detectd/earmark-detectd")).resolve()
 NUM_JUDGED = 9
 
 
-class DemoService(EndToEnd):
-    def setUp(self):
-        super().setUp()
-        self.temporary = self.path("tmp")
-        self.temporary.mkdir()
+class DemoService(Demo):
+    demo = "service_demo.py"
 
     def play(self, *words, **programs):
-        environment = os.environ | {"TMPDIR": str(self.temporary), "EARMARK_BIN": str(BINARY), "EARMARK_DETECTD": str(DAEMON)} | programs
-        process = subprocess.Popen([sys.executable, "-B", DEMO, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=environment, cwd=self.folder)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
+        return super().play(*words, **({"EARMARK_BIN": str(BINARY), "EARMARK_DETECTD": str(DAEMON)} | programs))
 
     def play_wrong(self, **programs):
         """What is said with programs that are not right, to the end of the story."""
@@ -54,16 +45,6 @@ class DemoService(EndToEnd):
             self.assertIn(wanted, heading)
         self.assertEqual(out.count("\n   right\n"), NUM_JUDGED - len(headings), out)
         self.assertIn(f"Not right: {len(headings)} step{'s' if len(headings) > 1 else ''} came out wrong.", out)
-
-    def assert_nothing_stays(self):
-        self.assertEqual(list(self.temporary.iterdir()), [])
-        running = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                running.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                pass
-        self.assertEqual([words for words in running if str(self.temporary) in words], [])
 
     def test_story(self):
         """demo --service: the leaker is named twice, nobody innocent is, what cannot be read has its reason, and nothing stays behind"""
@@ -158,14 +139,14 @@ class DemoService(EndToEnd):
                   "finally:\n"
                   "    children.end_all()\n"
                   "    print([child.returncode for child in children._started])\n")
-        done = subprocess.run([sys.executable, "-B", "-c", script], env=os.environ | {"PYTHONPATH": str(DEMO.parent)}, stdin=subprocess.DEVNULL, capture_output=True,
+        done = subprocess.run([sys.executable, "-B", "-c", script], env=os.environ | {"PYTHONPATH": str(DEMOS)}, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=60, check=False)
         self.assertEqual((done.returncode, done.stderr), (130, ""))
         self.assertEqual(done.stdout.split("\n", 1)[1], "[-9]\n")
 
     def test_wrong_options(self):
         """demo --service says what it wants, and its help tells of every option"""
-        for words, told in ((["--listeners", "0"], "wanted 1 to 100000, got 0"), (["--audio", DEMO], "cannot be read"), (["--listener", "3"], "--listener")):
+        for words, told in ((["--listeners", "0"], "wanted 1 to 100000, got 0"), (["--audio", DEMOS / self.demo], "cannot be read"), (["--listener", "3"], "--listener")):
             process = self.play(*map(str, words))
             out, err = process.communicate(timeout=60)
             self.assertEqual((process.returncode, out), (2, ""), err)

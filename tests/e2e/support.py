@@ -18,7 +18,8 @@ import wave
 import zlib
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools/livekit"))  # live_support.py, which the demos use, too
+DEMOS = Path(__file__).resolve().parents[2] / "tools/livekit"
+sys.path.append(str(DEMOS))  # live_support.py, which the demos use, too
 
 BINARY = Path(os.environ.get("EARMARK_BIN", Path(__file__).resolve().parents[2] / "build/release/tools/earmark/earmark")).resolve()
 # Nothing of the user's may leak in, and nothing of ours out: whoever names no store gets one below a folder that is not there.
@@ -112,6 +113,32 @@ class EndToEnd(unittest.TestCase):
         self.assertTrue(done.err.startswith("earmark: "), done.err)
         for word in words_in_message:
             self.assertIn(str(word), done.err)
+
+
+class Demo(EndToEnd):
+    """Plays `demo`, a program of tools/livekit, with a folder of its own for what is temporary."""
+
+    def setUp(self):
+        super().setUp()
+        self.temporary = self.path("tmp")
+        self.temporary.mkdir()
+
+    def play(self, *words, **variables):
+        process = subprocess.Popen([sys.executable, "-B", DEMOS / self.demo, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env=os.environ | {"TMPDIR": str(self.temporary)} | variables, cwd=self.folder)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def assert_nothing_stays(self):
+        self.assertEqual(list(self.temporary.iterdir()), [])
+        running = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                running.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:
+                pass
+        self.assertEqual([words for words in running if str(self.temporary) in words], [])
 
 
 # ---- recordings --------------------------------------------------------------------------------------------------------
