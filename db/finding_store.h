@@ -30,6 +30,7 @@ struct FindingRecord {
   std::string case_label = {};  // the investigator's; may be empty
   std::string scan_id = {};     // of the job that made it, set by FinishScan; empty for a scan of the command line's
   double alpha_spent = 0;       // the scan's bound on the chance of accusing anybody innocent, 0 … 1; 0 where nobody was scored
+  std::int64_t num_scored = 0;  // in how many streams it scored anybody
 };
 
 enum class FindingOrder { kOldestFirst, kNewestFirst };
@@ -91,6 +92,8 @@ class FindingStore {
   virtual Result<std::vector<Leak>> QueryLeaks(const LeakFilter& filter) = 0;
   // Of the findings made at or after `since_unix_us`, and before `until_unix_us` if that is set.
   virtual Result<AlphaSpent> SumAlphaSpent(std::int64_t since_unix_us, std::optional<std::int64_t> until_unix_us) = 0;
+  // Sum of num_scored over all findings that there ever were.
+  virtual Result<std::int64_t> SumScored() = 0;
 };
 
 }  // namespace earmark

@@ -29,7 +29,8 @@ struct NewScan {
   std::optional<std::string> stream = {};  // search this stream alone
   std::string case_label = {};
   double max_false_accusation = 1e-6;
-  std::string clip_sha256;  // hex
+  std::string clip_sha256;        // hex
+  std::int64_t keep_clip_us = 0;  // how long the clip is kept once the scan has a finding; >= 0
 };
 
 struct ScanRecord : NewScan {
@@ -62,21 +63,23 @@ class JobQueue {
   virtual Result<ScanRecord> GetScan(std::string_view scan_id) = 0;
   // The scan that has waited longest, now running; none where none waits. `lease_us`: how long without RenewScan.
   virtual Result<std::optional<ScanRecord>> ClaimScan(std::string_view worker, std::int64_t lease_us) = 0;
-  // The clip of a scan that is not over, part by part. kNotFound: no such scan, or over.
+  // The clip, part by part, of a scan that is not over or whose clip is kept for a while. kNotFound: there is none, or none any more.
   virtual Result<void> ReadClip(std::string_view scan_id, const ClipSink& sink) = 0;
   // Extends the lease and tells how far the scan is. The record says whether somebody wants it cancelled. kNotFound;
   // kFailedPrecondition: another attempt has it, or it is over.
   virtual Result<ScanRecord> RenewScan(std::string_view scan_id, int attempt, std::int64_t lease_us, std::string_view stage,
                                        double fraction) = 0;
-  // Keeps the finding, ends the scan and drops its clip, in one transaction; the finding's id. Errors as RenewScan.
+  // Keeps the finding, ends the scan and drops its clip unless that is to be kept, in one transaction; the finding's id. Errors as RenewScan.
   virtual Result<std::int64_t> FinishScan(std::string_view scan_id, int attempt, const FindingRecord& finding) = 0;
-  // Ends the scan without a finding: kFailed with the reason, or kCancelled if that was wanted. Errors as RenewScan.
+  // Ends the scan without a finding, and drops the clip: kFailed with the reason, or kCancelled if that was wanted. Errors as RenewScan.
   virtual Result<void> AbandonScan(std::string_view scan_id, int attempt, std::string_view error) = 0;
   // Puts a running scan back into the queue, for a detector that stops. Errors as RenewScan.
   virtual Result<void> ReleaseScan(std::string_view scan_id, int attempt) = 0;
   // A waiting scan is cancelled at once, a running one when its detector next renews, or when its lease has run out; one that is over stays
   // as it is. kNotFound.
   virtual Result<ScanRecord> CancelScan(std::string_view scan_id) = 0;
+  // Drops one clip that has been kept for long enough; false: there is none. Of several callers each drops another.
+  virtual Result<bool> DropExpiredClip() = 0;
   // How many wait, and how many run.
   struct QueueLength {
     std::int64_t waiting = 0;

@@ -8,12 +8,14 @@ namespace earmark {
 namespace {
 
 constexpr char kInsertFinding[] =
-    "INSERT INTO findings (created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id";
+    "INSERT INTO findings (created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent, num_scored)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id";
+constexpr char kAddScored[] = "UPDATE finding_totals SET num_scored = num_scored + $1";
+constexpr char kSelectScored[] = "SELECT num_scored FROM finding_totals";
 constexpr char kInsertAccusation[] =
     "INSERT INTO accusations (finding_id, position, account, stream, log10_p, log10_bound) VALUES ($1, $2, $3, $4, $5, $6)";
 constexpr char kSelectFindings[] =
-    "SELECT id, created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent FROM findings";
+    "SELECT id, created_unix_us, clip_name, clip_sha256, verdict, report_json, case_label, scan_id, alpha_spent, num_scored FROM findings";
 constexpr char kSelectAccusations[] =
     "SELECT account, stream, log10_p, log10_bound FROM accusations WHERE finding_id = $1 ORDER BY position";
 // The strongest accusation of each account in each stream, and when there was a first and a last one.
@@ -42,7 +44,8 @@ FindingRecord ReadFinding(const SqlRow& row) {
           .accusations = {},
           .case_label = row.Text(6),
           .scan_id = row.Text(7),
-          .alpha_spent = row.Real(8)};
+          .alpha_spent = row.Real(8),
+          .num_scored = row.Integer(9)};
 }
 
 }  // namespace
@@ -51,8 +54,9 @@ std::int64_t SqlStore::InsertFinding(const FindingRecord& finding) {
   std::int64_t id = 0;
   sql_.Query(kInsertFinding,
              {sql_.NowUnixUs(), finding.clip_name, finding.clip_sha256, finding.verdict, finding.report_json, finding.case_label,
-              TextOrNull(finding.scan_id), finding.alpha_spent},
+              TextOrNull(finding.scan_id), finding.alpha_spent, finding.num_scored},
              [&](const SqlRow& row) { id = row.Integer(0); });
+  if (finding.num_scored > 0) sql_.Execute(kAddScored, {finding.num_scored});
   std::int64_t position = 0;
   for (const AccusationRecord& accusation : finding.accusations) {
     sql_.Execute(kInsertAccusation,
@@ -148,6 +152,14 @@ Result<AlphaSpent> SqlStore::SumAlphaSpent(std::int64_t since_unix_us, std::opti
     sql_.Query(kSumAlpha + where.text(), where.parameters(),
                [&](const SqlRow& row) { spent = {.alpha = row.Real(0), .num_scans = row.Integer(1)}; });
     return spent;
+  });
+}
+
+Result<std::int64_t> SqlStore::SumScored() {
+  return sql_.Read("sum up how often anybody was scored", [&]() -> Result<std::int64_t> {
+    std::int64_t sum = 0;
+    sql_.Query(kSelectScored, {}, [&](const SqlRow& row) { sum = row.Integer(0); });
+    return sum;
   });
 }
 

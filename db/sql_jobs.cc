@@ -7,15 +7,15 @@ namespace earmark {
 namespace {
 
 constexpr char kInsertScan[] =
-    "INSERT INTO scans (id, idempotency_key, request_digest, created_unix_us, name, stream, case_label, max_false_accusation, clip_sha256, state)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0) ON CONFLICT (idempotency_key) DO NOTHING RETURNING scan_key";
+    "INSERT INTO scans (id, idempotency_key, request_digest, created_unix_us, name, stream, case_label, max_false_accusation, clip_sha256, keep_clip_us, state)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0) ON CONFLICT (idempotency_key) DO NOTHING RETURNING scan_key";
 constexpr char kInsertPart[] = "INSERT INTO clip_parts (scan_key, part, bytes) VALUES ($1, $2, $3)";
 constexpr char kSelectParts[] =
-    "SELECT p.bytes FROM clip_parts p JOIN scans s ON s.scan_key = p.scan_key WHERE s.id = $1 AND s.state < 2 ORDER BY p.part";
+    "SELECT p.bytes FROM clip_parts p JOIN scans s ON s.scan_key = p.scan_key WHERE s.id = $1 AND (s.state < 2 OR s.clip_until_unix_us > $2) ORDER BY p.part";
 constexpr char kDeleteParts[] = "DELETE FROM clip_parts WHERE scan_key = (SELECT scan_key FROM scans WHERE id = $1)";
 constexpr char kSelectScan[] =
     "SELECT id, idempotency_key, request_digest, created_unix_us, name, stream, case_label, max_false_accusation, clip_sha256, state, attempt,"
-    " worker, cancel_wanted, stage, fraction, finding_id, error, num_released FROM scans WHERE ";
+    " worker, cancel_wanted, stage, fraction, finding_id, error, num_released, keep_clip_us FROM scans WHERE ";
 constexpr char kNextScan[] =
     "SELECT id FROM scans WHERE state = 0 OR (state = 1 AND leased_until_unix_us <= $1) ORDER BY scan_key LIMIT 1";
 constexpr char kClaimScan[] =
@@ -25,6 +25,8 @@ constexpr char kEndScan[] =
     "UPDATE scans SET state = $2, finding_id = $3, error = $4, leased_until_unix_us = 0, worker = '', stage = '', fraction = 0 WHERE id = $1";
 constexpr char kReleaseScan[] =
     "UPDATE scans SET state = 0, num_released = num_released + 1, worker = '', leased_until_unix_us = 0, stage = '', fraction = 0 WHERE id = $1";
+constexpr char kKeepClip[] = "UPDATE scans SET clip_until_unix_us = $2 WHERE id = $1";
+constexpr char kExpiredClip[] = "SELECT id FROM scans WHERE clip_until_unix_us <= $1 ORDER BY clip_until_unix_us LIMIT 1";
 constexpr char kWantCancelled[] = "UPDATE scans SET cancel_wanted = 1 WHERE id = $1";
 constexpr char kCountScans[] = "SELECT state, count(*) FROM scans WHERE state < 2 GROUP BY state";
 
@@ -48,6 +50,7 @@ ScanRecord ReadScan(const SqlRow& row) {
   if (!row.IsNull(15)) scan.finding_id = row.Integer(15);
   scan.error = row.Text(16);
   scan.num_released = static_cast<int>(row.Integer(17));
+  scan.keep_clip_us = row.Integer(18);
   return scan;
 }
 
@@ -68,7 +71,7 @@ Result<ScanRecord> SqlStore::EnqueueScan(const NewScan& scan, const ClipSource& 
     sql_.Query(kInsertScan,
                {scan.id, TextOrNull(scan.idempotency_key), scan.request_digest, sql_.NowUnixUs(), scan.name,
                 scan.stream ? SqlValue(std::string_view(*scan.stream)) : SqlValue(nullptr), scan.case_label,
-                scan.max_false_accusation, scan.clip_sha256},
+                scan.max_false_accusation, scan.clip_sha256, scan.keep_clip_us},
                [&](const SqlRow& row) { key = row.Integer(0); });
     if (key == 0) {
       auto known = SelectScan("idempotency_key = $1", {std::string_view(scan.idempotency_key)}, scan.id);
@@ -104,7 +107,7 @@ Result<std::optional<ScanRecord>> SqlStore::ClaimScan(std::string_view worker, s
       auto scan = SelectScan("id = $1", {id}, id);
       if (!scan) return Pass(scan);
       if (scan->cancel_wanted) {  // its detector died before it could say so
-        EndScan(id, ScanState::kCancelled, nullptr, "");
+        EndWithoutFinding(id, ScanState::kCancelled, "");
         continue;
       }
       sql_.Execute(kClaimScan, {id, worker, sql_.NowUnixUs() + lease_us});
@@ -119,9 +122,10 @@ Result<std::optional<ScanRecord>> SqlStore::ClaimScan(std::string_view worker, s
 Result<void> SqlStore::ReadClip(std::string_view scan_id, const ClipSink& sink) {
   if (auto checked = CheckName("scan id", scan_id); !checked) return checked;
   return sql_.Read("read the clip of " + Quoted(scan_id), [&]() -> Result<void> {
-    Result<void> outcome = Fail(ErrorCode::kNotFound, Quoted(scan_id) + ": it is over, or there is none of this id");
+    Result<void> outcome =
+        Fail(ErrorCode::kNotFound, Quoted(scan_id) + ": its clip is not kept any more, or there is no scan of this id");
     bool first = true;
-    sql_.Visit(kSelectParts, {scan_id}, [&](const SqlRow& row) {
+    sql_.Visit(kSelectParts, {scan_id, sql_.NowUnixUs()}, [&](const SqlRow& row) {
       if (std::exchange(first, false)) outcome = {};
       if (outcome) outcome = sink(row.Bytes(0));
     });
@@ -149,6 +153,10 @@ Result<ScanRecord> SqlStore::RenewScan(std::string_view scan_id, int attempt, st
 
 void SqlStore::EndScan(std::string_view scan_id, ScanState state, SqlValue finding_id, std::string_view error) {
   sql_.Execute(kEndScan, {scan_id, static_cast<std::int64_t>(state), finding_id, error});
+}
+
+void SqlStore::EndWithoutFinding(std::string_view scan_id, ScanState state, std::string_view error) {
+  EndScan(scan_id, state, nullptr, error);
   sql_.Execute(kDeleteParts, {scan_id});
 }
 
@@ -157,9 +165,14 @@ Result<std::int64_t> SqlStore::FinishScan(std::string_view scan_id, int attempt,
   of_scan.scan_id = scan_id;
   if (auto checked = CheckFinding(of_scan); !checked) return Pass(checked);
   return sql_.Write("finish " + Quoted(scan_id), [&]() -> Result<std::int64_t> {
-    if (auto scan = FindOwnScan(scan_id, attempt); !scan) return Pass(scan);
+    const auto scan = FindOwnScan(scan_id, attempt);
+    if (!scan) return Pass(scan);
     const std::int64_t id = InsertFinding(of_scan);
     EndScan(scan_id, ScanState::kDone, id, "");
+    if (scan->keep_clip_us > 0)
+      sql_.Execute(kKeepClip, {scan_id, sql_.NowUnixUs() + scan->keep_clip_us});
+    else
+      sql_.Execute(kDeleteParts, {scan_id});
     return id;
   });
 }
@@ -168,7 +181,8 @@ Result<void> SqlStore::AbandonScan(std::string_view scan_id, int attempt, std::s
   return sql_.Write("abandon " + Quoted(scan_id), [&]() -> Result<void> {
     auto scan = FindOwnScan(scan_id, attempt);
     if (!scan) return Pass(scan);
-    EndScan(scan_id, scan->cancel_wanted ? ScanState::kCancelled : ScanState::kFailed, nullptr, scan->cancel_wanted ? "" : error);
+    EndWithoutFinding(scan_id, scan->cancel_wanted ? ScanState::kCancelled : ScanState::kFailed,
+                      scan->cancel_wanted ? "" : error);
     return {};
   });
 }
@@ -187,8 +201,20 @@ Result<ScanRecord> SqlStore::CancelScan(std::string_view scan_id) {
     auto scan = SelectScan(std::string("id = $1") + sql_.lock_rows(), {scan_id}, scan_id);
     if (!scan || scan->state >= ScanState::kDone) return scan;
     sql_.Execute(kWantCancelled, {scan_id});
-    if (scan->state == ScanState::kQueued) EndScan(scan_id, ScanState::kCancelled, nullptr, "");
+    if (scan->state == ScanState::kQueued) EndWithoutFinding(scan_id, ScanState::kCancelled, "");
     return SelectScan("id = $1", {scan_id}, scan_id);
+  });
+}
+
+Result<bool> SqlStore::DropExpiredClip() {
+  return sql_.Write("drop a clip", [&]() -> Result<bool> {
+    std::string id;
+    sql_.Query(std::string(kExpiredClip) + sql_.lock_free_rows(), {sql_.NowUnixUs()},
+               [&](const SqlRow& row) { id = row.Text(0); });
+    if (id.empty()) return false;
+    sql_.Execute(kDeleteParts, {id});
+    sql_.Execute(kKeepClip, {id, nullptr});
+    return true;
   });
 }
 

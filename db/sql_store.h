@@ -19,6 +19,7 @@ class SqlStore final : public Store {
   Result<void> RenewStream(std::string_view stream_id, std::int64_t epoch) override;
   Result<void> CompleteStream(std::string_view stream_id, std::int64_t num_samples, std::int64_t epoch) override;
   Result<void> RemoveStream(std::string_view stream_id) override;
+  Result<std::optional<std::string>> RemoveExpiredStream() override;
   Result<StreamRecord> GetStream(std::string_view stream_id) override;
   Result<std::vector<StreamRecord>> ListStreams() override;
   Result<std::map<std::string, ListenerCount>> CountListeners() override;
@@ -44,6 +45,7 @@ class SqlStore final : public Store {
   Result<FindingRecord> GetFinding(std::int64_t id) override;
   Result<std::vector<Leak>> QueryLeaks(const LeakFilter& filter) override;
   Result<AlphaSpent> SumAlphaSpent(std::int64_t since_unix_us, std::optional<std::int64_t> until_unix_us) override;
+  Result<std::int64_t> SumScored() override;
 
   Result<ScanRecord> EnqueueScan(const NewScan& scan, const ClipSource& clip) override;
   Result<ScanRecord> GetScan(std::string_view scan_id) override;
@@ -55,6 +57,7 @@ class SqlStore final : public Store {
   Result<void> AbandonScan(std::string_view scan_id, int attempt, std::string_view error) override;
   Result<void> ReleaseScan(std::string_view scan_id, int attempt) override;
   Result<ScanRecord> CancelScan(std::string_view scan_id) override;
+  Result<bool> DropExpiredClip() override;
   Result<QueueLength> CountScans() override;
 
   Result<std::optional<std::vector<std::uint8_t>>> FindAnswer(std::string_view scope, std::string_view key,
@@ -92,6 +95,8 @@ class SqlStore final : public Store {
   // The running scan of this attempt, locked. kNotFound, kFailedPrecondition.
   Result<ScanRecord> FindOwnScan(std::string_view scan_id, int attempt);
   void EndScan(std::string_view scan_id, ScanState state, SqlValue finding_id, std::string_view error);
+  // … and drops its clip.
+  void EndWithoutFinding(std::string_view scan_id, ScanState state, std::string_view error);
   // kNotFound.
   Result<TokenRecord> SelectToken(std::string_view id);
 

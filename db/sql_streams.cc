@@ -32,6 +32,9 @@ constexpr char kCompleteStream[] =
     "UPDATE streams SET state = 1, updated_unix_us = CASE WHEN updated_unix_us < $2 THEN $2 ELSE updated_unix_us END, num_samples = $3,"
     " leased_until_unix_us = 0 WHERE stream_key = $1";
 constexpr char kDeleteStream[] = "DELETE FROM streams WHERE id = $1";
+constexpr char kExpiredStream[] =
+    "SELECT id FROM streams WHERE retention_days > 0 AND leased_until_unix_us <= $1"
+    " AND updated_unix_us + retention_days * 86400000000 <= $1 ORDER BY stream_key LIMIT 1";
 
 // ---- reference
 
@@ -265,6 +268,16 @@ Result<void> SqlStore::RemoveStream(std::string_view stream_id) {
     if (auto stream = FindStream(stream_id); !stream) return Pass(stream);
     sql_.Execute(kDeleteStream, {stream_id});
     return {};
+  });
+}
+
+Result<std::optional<std::string>> SqlStore::RemoveExpiredStream() {
+  return sql_.Write("remove a stream whose retention is over", [&]() -> Result<std::optional<std::string>> {
+    std::optional<std::string> id;
+    sql_.Query(std::string(kExpiredStream) + sql_.lock_free_rows(), {sql_.NowUnixUs()},
+               [&](const SqlRow& row) { id = row.Text(0); });
+    if (id) sql_.Execute(kDeleteStream, {std::string_view(*id)});
+    return id;
   });
 }
 

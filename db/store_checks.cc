@@ -157,6 +157,7 @@ Result<void> CheckFinding(const FindingRecord& finding) {
   if (!(finding.alpha_spent >= 0 && finding.alpha_spent <= 1)) {  // so that NaN is refused
     return Refuse("alpha_spent: wanted 0 to 1, got " + std::to_string(finding.alpha_spent));
   }
+  if (finding.num_scored < 0) return Refuse("num_scored: wanted 0 or more, got " + std::to_string(finding.num_scored));
   for (const AccusationRecord& accusation : finding.accusations) {
     if (auto checked = CheckAccusation(accusation); !checked) return checked;
   }
@@ -202,6 +203,7 @@ Result<void> CheckNewScan(const NewScan& scan) {
   if (scan.stream) {
     if (auto named = CheckStreamId(*scan.stream); !named) return named;
   }
+  if (scan.keep_clip_us < 0) return Refuse("keep_clip_us: wanted 0 or more, got " + std::to_string(scan.keep_clip_us));
   if (scan.max_false_accusation > 0 && scan.max_false_accusation < 1) return {};
   return Refuse("max_false_accusation: wanted a probability between 0 and 1, got " + std::to_string(scan.max_false_accusation));
 }

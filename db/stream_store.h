@@ -128,6 +128,9 @@ class StreamStore {
   virtual Result<void> CompleteStream(std::string_view stream_id, std::int64_t num_samples, std::int64_t epoch = kFirstEpoch) = 0;
   // Deletes the stream with its reference, fingerprints, sources and grants; findings stay. kNotFound: no such stream.
   virtual Result<void> RemoveStream(std::string_view stream_id) = 0;
+  // Removes one stream that nobody records and that was last changed longer ago than its retention_days, and tells its id; none: there is no such stream.
+  // Of several callers each removes another.
+  virtual Result<std::optional<std::string>> RemoveExpiredStream() = 0;
   // kNotFound: no such stream.
   virtual Result<StreamRecord> GetStream(std::string_view stream_id) = 0;
   // All streams, by creation time then id.

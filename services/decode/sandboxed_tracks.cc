@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,53 +33,6 @@ std::string SystemText(int error) { return std::generic_category().message(error
 Error Nonsense() { return {ErrorCode::kDataLoss, "its decoder answered what no decoder would"}; }
 
 std::string SecondsText(std::chrono::milliseconds time) { return std::to_string(time.count() / 1000) + " s"; }
-
-// What posix_spawn takes, freed.
-class SpawnActions {
- public:
-  SpawnActions() {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawnattr_init(&attributes_);
-  }
-  SpawnActions(const SpawnActions&) = delete;
-  SpawnActions& operator=(const SpawnActions&) = delete;
-  ~SpawnActions() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
-  }
-
-  // The two descriptors, nothing else of ours: no descriptors, signals as they are by default, a process group of its own.
-  void Prepare(int clip_fd, int pipe_fd) {
-    ::posix_spawn_file_actions_adddup2(&actions_, clip_fd, STDIN_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, pipe_fd, STDOUT_FILENO);
-    ::posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1);
-    sigset_t all;
-    sigset_t none;
-    ::sigfillset(&all);
-    ::sigemptyset(&none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  }
-
-  Result<::pid_t> Spawn(const DecoderOptions& options) {
-    std::string program = options.program;
-    std::string cpu_s = std::to_string(options.limits.cpu_s);
-    std::string memory_bytes = std::to_string(options.limits.memory_bytes);
-    char* const arguments[] = {program.data(), cpu_s.data(), memory_bytes.data(), nullptr};
-    char* const environment[] = {nullptr};
-    ::pid_t pid = 0;
-    const int error = ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, arguments, environment);
-    if (error == 0) return pid;
-    return Fail(error == ENOENT || error == EACCES ? ErrorCode::kNotFound : ErrorCode::kUnavailable,
-                program + ": the decoder cannot be started: " + SystemText(error));
-  }
-
- private:
-  ::posix_spawn_file_actions_t actions_{};
-  ::posix_spawnattr_t attributes_{};
-};
 
 }  // namespace
 
@@ -185,7 +137,7 @@ class SandboxedTracks::Process {
       return {ErrorCode::kDataLoss,
               "it takes more than " + std::to_string(options_.limits.cpu_s) + " s of processor time to decode"};
     if (signal == SIGSYS) return {ErrorCode::kDataLoss, "it made its decoder try what no decoder does, which was stopped"};
-    if (signal == SIGKILL) return {ErrorCode::kDataLoss, "its decoder was killed, as for want of memory"};
+    if (signal == SIGKILL) return {ErrorCode::kUnavailable, "its decoder was killed, as for want of memory"};
     const char* const name = ::sigdescr_np(signal);
     return {ErrorCode::kDataLoss,
             "its decoder crashed: signal " + std::to_string(signal) + (name == nullptr ? "" : std::string(", ") + name)};
@@ -289,8 +241,7 @@ SandboxedTracks::~SandboxedTracks() = default;
 
 const std::optional<Error>& SandboxedTracks::failure() const { return process_->failure(); }
 
-Result<std::unique_ptr<SandboxedTracks>> SandboxedTracks::Start(const DecoderOptions& options, int clip_fd,
-                                                                std::function<bool()> go_on) {
+Result<std::unique_ptr<SandboxedTracks>> SandboxedTracks::Start(DecoderHost& host, int clip_fd, std::function<bool()> go_on) {
   const std::string own_path = "/proc/self/fd/" + std::to_string(clip_fd);
   const FileHandle clip(::open(own_path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!clip.is_open()) return Fail(ErrorCode::kUnavailable, "the clip cannot be handed to its decoder: " + SystemText(errno));
@@ -298,23 +249,22 @@ Result<std::unique_ptr<SandboxedTracks>> SandboxedTracks::Start(const DecoderOpt
   if (::pipe2(ends, O_CLOEXEC) != 0) return Fail(ErrorCode::kUnavailable, "pipe: " + SystemText(errno));
   FileHandle ours(ends[0]);
   const FileHandle theirs(ends[1]);
-  SpawnActions actions;
-  actions.Prepare(clip.fd(), theirs.fd());
-  const auto pid = actions.Spawn(options);
+  const auto pid = host.Fork(clip.fd(), theirs.fd());
   if (!pid) return Pass(pid);
   return std::unique_ptr<SandboxedTracks>(
-      new SandboxedTracks(std::make_unique<Process>(options, *pid, std::move(ours), std::move(go_on))));
+      new SandboxedTracks(std::make_unique<Process>(host.options(), *pid, std::move(ours), std::move(go_on))));
 }
 
 // On an empty clip, of which the decoder must say so.
-Result<void> SandboxedTracks::Check(const DecoderOptions& options) {
+Result<void> SandboxedTracks::Check(DecoderHost& host) {
   const FileHandle empty(::memfd_create("empty", MFD_CLOEXEC));
-  auto tracks = Start(options, empty.fd(), {});
+  auto tracks = Start(host, empty.fd(), {});
   if (!tracks) return Pass(tracks);
   const auto track = (*tracks)->Next();
   const auto& failure = (*tracks)->failure();
   if (failure) return tl::unexpected<Error>(*failure);
-  if (!track || track->reader) return Fail(ErrorCode::kInternal, options.program + " found something to decode in nothing");
+  if (!track || track->reader)
+    return Fail(ErrorCode::kInternal, host.options().program + " found something to decode in nothing");
   return {};
 }
 

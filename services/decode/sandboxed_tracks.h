@@ -1,40 +1,30 @@
 // The tracks of a clip, decoded by earmark-decode in a process of its own that can do nothing else.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 
 #include "dsp/core/result.h"
 #include "dsp/media/clip_tracks.h"
-#include "services/decode/sandbox.h"
+#include "services/decode/decoder_host.h"
 
 namespace earmark::decode {
-
-struct DecoderOptions {
-  std::string program;  // the path of earmark-decode
-  SandboxLimits limits;
-  std::chrono::milliseconds max_silence{60'000};  // without a word from the decoder, while somebody listens
-  // Of all of it, since a decoder may say a little now and then for ever.
-  std::chrono::milliseconds max_time{std::chrono::hours(1)};
-};
 
 // Decodes on while it is read. The decoder is gone when this is. For one thread at a time.
 class SandboxedTracks final : public ClipTracks {
  public:
   // `clip_fd`: a file, of which the decoder gets a descriptor of its own that can be read alone. `go_on` is asked every few milliseconds of waiting.
-  // kUnavailable: no process can be started; kNotFound: there is no such program.
-  static Result<std::unique_ptr<SandboxedTracks>> Start(const DecoderOptions& options, int clip_fd, std::function<bool()> go_on);
+  // `host` must outlive it. Errors as DecoderHost::Fork.
+  static Result<std::unique_ptr<SandboxedTracks>> Start(DecoderHost& host, int clip_fd, std::function<bool()> go_on);
   ~SandboxedTracks() override;
   // Whether clips can be decoded so at all: the program is there, is of this version and can be locked in. Errors as Start, and kInternal.
-  static Result<void> Check(const DecoderOptions& options);
+  static Result<void> Check(DecoderHost& host);
 
   // Samples that cannot be decoded are the clip's errors, kInvalidArgument and kDataLoss; else those of failure().
   std::optional<ClipTrack> Next() override;
   // Set once the decoder ended before it was done, did not keep to its limits or to the protocol, whatever it had told until then: kDataLoss, where it was the
-  // clip's doing, with the reason; kInternal: it could not enter its sandbox, or is of another version; kCancelled.
+  // clip's doing, with the reason; kUnavailable: somebody killed it; kInternal: it could not enter its sandbox, or is of another version; kCancelled.
   const std::optional<Error>& failure() const;
 
  private:

@@ -6,6 +6,7 @@
 #include "services/access/admin_service.h"
 #include "services/access/limits.h"
 #include "services/common/server/daemon.h"
+#include "services/decode/sandboxed_tracks.h"
 #include "services/detectd/detection_service.h"
 #include "services/detectd/scan_workers.h"
 #include "services/detectd/settings.h"
@@ -33,7 +34,8 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
   if (const auto store = OpenStore(settings->store_url, OpenMode::kReadWriteCreate); !store) {
     return Refuse(program, store.error(), store.error().code == ErrorCode::kInvalidArgument ? 2 : 1);
   }
-  if (const auto checked = decode::SandboxedTracks::Check(settings->decoder); !checked)
+  decode::DecoderHost decoders(settings->decoder);
+  if (const auto checked = decode::SandboxedTracks::Check(decoders); !checked)
     return Refuse(program, {checked.error().code, "scan.decoder: " + checked.error().message}, 2);
   const auto limits = access::ReadLimits(config);
   if (!limits) return Refuse(program, limits.error(), 2);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "services/common/digest.h"
+#include "services/decode/sandboxed_tracks.h"
 
 namespace earmark::detectd {
 namespace {
@@ -54,10 +55,23 @@ Result<FindingRecord> ScanJob::Examine() {
   return FindingFrom(*report);
 }
 
-// A decoder that did not end as it should has perhaps not told the truth before: nothing of such a clip is used.
+// A decoder that somebody else killed, such as a machine that has no memory left, says nothing of the clip the first time.
 Result<DecodedClip> ScanJob::Decode(const ClipFile& file) {
-  auto tracks =
-      decode::SandboxedTracks::Start(options_.decoder, file.fd(), [&] { return lease_.stop_reason() == StopReason::kNone; });
+  constexpr int kMaxTries = 3;
+  constexpr std::chrono::milliseconds kPause{1000};
+  for (int i = 1;; ++i) {
+    decoder_failed_ = false;
+    auto clip = DecodeOnce(file);
+    if (clip || !decoder_failed_ || clip.error().code != ErrorCode::kUnavailable) return clip;
+    if (i == kMaxTries)
+      return Fail(ErrorCode::kDataLoss, clip.error().message + ", " + std::to_string(kMaxTries) + " times of as many");
+    if (!lease_.Wait(kPause)) return Fail(ErrorCode::kCancelled, "stopped");
+  }
+}
+
+// A decoder that did not end as it should has perhaps not told the truth before: nothing of such a clip is used.
+Result<DecodedClip> ScanJob::DecodeOnce(const ClipFile& file) {
+  auto tracks = decode::SandboxedTracks::Start(decoders_, file.fd(), [&] { return lease_.stop_reason() == StopReason::kNone; });
   if (!tracks) return Pass(tracks);
   auto clip = DecodedClip::Decode("the clip", **tracks, options_.max_clip_hours,
                                   [&](double fraction) { return Advance("decoding", fraction); });

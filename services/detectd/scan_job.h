@@ -22,9 +22,9 @@ inline constexpr int kMaxAttempts = 3;
 class ScanJob {
  public:
   // `catalog`: of all streams under this key; a scan of one stream makes its own.
-  ScanJob(Store& store, const MasterKey& master, FingerprintCatalog& catalog, const WorkerOptions& options,
-          const ScanRecord& scan, ScanLease& lease)
-      : store_(store), master_(master), catalog_(catalog), options_(options), scan_(scan), lease_(lease) {}
+  ScanJob(Store& store, const MasterKey& master, FingerprintCatalog& catalog, decode::DecoderHost& decoders,
+          const WorkerOptions& options, const ScanRecord& scan, ScanLease& lease)
+      : store_(store), master_(master), catalog_(catalog), decoders_(decoders), options_(options), scan_(scan), lease_(lease) {}
 
   // How it ended: a verdict, or cancelled, failed, released (put back into the queue), lost (another worker has it, or will have it when the
   // lease is over). Error: the store could not be told, and the scan will be done again.
@@ -38,6 +38,7 @@ class ScanJob {
  private:
   Result<FindingRecord> Examine();
   Result<DecodedClip> Decode(const ClipFile& file);
+  Result<DecodedClip> DecodeOnce(const ClipFile& file);
   bool Advance(const std::string& stage, double fraction);
   void EnterStage(const std::string& stage);
   Result<ScanReport> Scan(const ClipSignals& clip);
@@ -50,6 +51,7 @@ class ScanJob {
   Store& store_;
   const MasterKey& master_;
   FingerprintCatalog& catalog_;
+  decode::DecoderHost& decoders_;
   const WorkerOptions& options_;
   const ScanRecord& scan_;
   ScanLease& lease_;

@@ -52,7 +52,11 @@ class Connection {
 }  // namespace
 
 ScanWorkers::ScanWorkers(WorkerOptions options, MasterKey master, server::Metrics& metrics)
-    : options_(std::move(options)), master_(std::move(master)), metrics_(metrics), catalog_(master_) {
+    : options_(std::move(options)),
+      master_(std::move(master)),
+      metrics_(metrics),
+      catalog_(master_),
+      decoders_(options_.decoder) {
   for (int i = 0; i < options_.num_workers; ++i) threads_.emplace_back([this, i] { Work(i); });
   threads_.emplace_back([this] { CountQueue(); });
   threads_.emplace_back([this] { KeepWarm(); });
@@ -86,7 +90,7 @@ void ScanWorkers::Work(int number) {
 Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
   const auto begin = steady_clock::now();
   ScanLease lease(options_.store_url, scan, options_.lease_us, drain_);
-  ScanJob job(store, master_, catalog_, options_, scan, lease);
+  ScanJob job(store, master_, catalog_, decoders_, options_, scan, lease);
   const auto outcome = job.Run();
   const double took_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
   const std::string word = outcome.value_or("lost");

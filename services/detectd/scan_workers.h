@@ -38,7 +38,8 @@ class ScanWorkers {
   const WorkerOptions options_;
   const MasterKey master_;
   server::Metrics& metrics_;
-  FingerprintCatalog catalog_;  // shared by all
+  FingerprintCatalog catalog_;  // these two are shared by all
+  decode::DecoderHost decoders_;
   DrainSignal drain_;
   std::vector<std::thread> threads_;
 };

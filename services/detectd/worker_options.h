@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "services/decode/sandboxed_tracks.h"
+#include "services/decode/decoder_host.h"
 
 namespace earmark::detectd {
 

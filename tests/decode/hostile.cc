@@ -22,6 +22,7 @@
 #include "services/decode/exit_status.h"
 #include "services/decode/pcm_pipe.h"
 #include "services/decode/sandbox.h"
+#include "services/decode/zygote.h"
 
 namespace earmark::decode {
 namespace {
@@ -188,12 +189,12 @@ void Do(const std::string& deed, const std::string& inherited) {
   deeds.at(deed)();
 }
 
-int Run(const char* const* argv) {
+int Run(const SandboxLimits& limits) {
   char deed[64] = "";
   if (::pread(0, deed, sizeof deed - 1, 0) < 0) return kExitUsage;
   const std::string hello = std::string(deed) == "other version" ? "earmark-decode 0" : kHello;
   const std::string inherited = Inherited();
-  if (!EnterSandbox({.cpu_s = std::atoll(argv[1]), .memory_bytes = std::atoll(argv[2])})) return kExitNoSandbox;
+  if (!EnterSandbox(limits)) return kExitNoSandbox;
   Send(MessageKind::kHello, {reinterpret_cast<const std::uint8_t*>(hello.data()), hello.size()});
   try {
     Do(deed, inherited);
@@ -206,4 +207,4 @@ int Run(const char* const* argv) {
 }  // namespace
 }  // namespace earmark::decode
 
-int main(int argc, char** argv) { ::_exit(argc == 3 ? earmark::decode::Run(argv) : 2); }
+int main(int argc, char** argv) { ::_exit(earmark::decode::ServeClips(argc, argv, &earmark::decode::Run)); }

@@ -1,5 +1,6 @@
 // Clips decoded by another process: the same samples as here, and nothing that a clip does to its decoder goes further than that.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "dsp/core/stream_format.h"
@@ -39,7 +41,8 @@ Outcome DecodeBytes(const std::string& bytes, const DecoderOptions& options, dou
                     const std::function<bool()>& go_on = {}) {
   const FileHandle file(::memfd_create("clip", MFD_CLOEXEC));
   REQUIRE(::write(file.fd(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
-  auto tracks = SandboxedTracks::Start(options, file.fd(), go_on);
+  DecoderHost host(options);
+  auto tracks = SandboxedTracks::Start(host, file.fd(), go_on);
   Outcome outcome;
   if (!tracks) {
     outcome.failure = tracks.error();
@@ -238,15 +241,66 @@ TEST_CASE("Decode: whoever waits can stop at once, and no process is left", "[de
   CHECK((::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD));
 }
 
+// Child processes of this one.
+std::vector<::pid_t> Children() {
+  std::vector<::pid_t> children;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream of_task(task.path() / "children");
+    for (::pid_t pid = 0; of_task >> pid;) children.push_back(pid);
+  }
+  return children;
+}
+
+TEST_CASE("Decode: clips are decoded by copies of one process, which is started again if it is killed", "[decode]") {
+  DecoderHost host(RealDecoder());
+  CHECK(Children().empty());
+  CHECK(SandboxedTracks::Check(host));
+  const auto first = Children();
+  REQUIRE(first.size() == 1);
+  CHECK(SandboxedTracks::Check(host));
+  CHECK(Children() == first);
+  ::kill(first[0], SIGKILL);
+  CHECK(SandboxedTracks::Check(host));
+  REQUIRE(Children().size() == 1);
+  CHECK(Children() != first);
+}
+
+TEST_CASE("Decode: many at once are told apart", "[decode]") {
+  DecoderHost host({.program = EARMARK_HOSTILE_DECODER, .limits = {}});
+  std::vector<std::string> told(8);
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 10; ++round) {
+        const FileHandle file(::memfd_create("clip", MFD_CLOEXEC));
+        const std::string deed = i % 2 == 0 ? "escape" : "socket";
+        if (::write(file.fd(), deed.data(), deed.size()) < 0) return;
+        const auto tracks = SandboxedTracks::Start(host, file.fd(), {});
+        if (!tracks) return;
+        const auto track = (*tracks)->Next();
+        const auto& failure = (*tracks)->failure();
+        told[i] = failure ? failure->message : track ? track->reader.error().message : "nothing";
+      }
+    });
+  }
+  threads.clear();
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    INFO(i);
+    if (i % 2 == 0) CHECK(told[i] == "?[2J?red");
+    if (i % 2 == 1 && !kSanitized) CHECK_THAT(told[i], Contains("which was stopped"));
+  }
+}
+
 TEST_CASE("Decode: a program that is none, or no decoder, is found out before any clip", "[decode]") {
-  CHECK(SandboxedTracks::Check(RealDecoder()));
+  DecoderHost host(RealDecoder());
+  CHECK(SandboxedTracks::Check(host));
   const auto check = [](const std::string& program) {
-    return SandboxedTracks::Check({.program = program, .limits = {}}).error();
+    DecoderHost other({.program = program, .limits = {}});
+    return SandboxedTracks::Check(other).error();
   };
   CHECK(check("/nowhere/earmark-decode").code == ErrorCode::kNotFound);
   CHECK_THAT(check("/nowhere/earmark-decode").message, Contains("/nowhere/earmark-decode"));
-  CHECK_FALSE(SandboxedTracks::Check({.program = "/bin/true", .limits = {}}));
-  CHECK(check("/bin/echo").code == ErrorCode::kDataLoss);
+  for (const char* other : {"/bin/true", "/bin/echo", "/bin/cat"}) CHECK(check(other).code == ErrorCode::kInternal);
 }
 
 }  // namespace

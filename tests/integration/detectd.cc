@@ -226,7 +226,7 @@ TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the re
   const auto hostile = test.StartWorkers(EARMARK_HOSTILE_DECODER);
   std::vector<std::pair<std::string, std::string>> deeds = {{"spin", "processor time"},
                                                             {"crash late", kSanitized ? "its decoder" : "signal 11"},
-                                                            {"killed", "killed"},
+                                                            {"killed", "killed, as for want of memory, 3 times of as many"},
                                                             {"flood", "longer than 0.1 h"},
                                                             {"samples first", "no decoder would"}};
   // Under sanitizers the decoder is not locked in (sandbox.cc).

@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -1111,6 +1112,32 @@ inline std::vector<Case> JobCases() {
          RequireError(store->ReadClip("a", [](auto) -> Result<void> { return {}; }), ErrorCode::kNotFound);
          CHECK_FALSE(RequireValue(store->ClaimScan("w2", kLeaseUs)));
        }},
+      {"JobQueue: a clip that is to be kept stays for its time, and is dropped once",
+       [](Database& db) {
+         auto store = db.Open();
+         const auto finish = [&](const std::string& id, std::int64_t keep_us) {
+           NewScan scan = MakeScan(id);
+           scan.keep_clip_us = keep_us;
+           RequireOk(store->EnqueueScan(scan, ClipOf(2)));
+           CHECK(RequireValue(store->ClaimScan("w", kLeaseUs))->keep_clip_us == keep_us);
+           RequireOk(store->FinishScan(id, 1, MakeFinding("no_accusation", {})));
+         };
+         finish("long", kLeaseUs);
+         finish("short", 1);
+         finish("never", 0);
+         std::this_thread::sleep_for(std::chrono::milliseconds(2));
+         CHECK(ClipBytes(*store, "long") == 2000);
+         const auto is_gone = [&](const std::string& id) {
+           RequireError(store->ReadClip(id, [](auto) -> Result<void> { return {}; }), ErrorCode::kNotFound);
+         };
+         is_gone("short");
+         is_gone("never");
+         CHECK(RequireValue(store->DropExpiredClip()));
+         CHECK_FALSE(RequireValue(store->DropExpiredClip()));
+         is_gone("short");
+         CHECK(ClipBytes(*store, "long") == 2000);
+         CHECK(RequireValue(store->GetScan("short")).state == ScanState::kDone);
+       }},
       {"JobQueue: scans are claimed in order, each by one worker",
        [](Database& db) {
          auto one = db.Open();
@@ -1238,6 +1265,21 @@ inline std::vector<Case> AlphaCases() {
          CHECK(RequireValue(store->GetFinding(finished)).alpha_spent == 0.25);
          CHECK(RequireValue(store->ListFindings({})).at(1).alpha_spent == 0.25);
          CHECK(RequireValue(store->GetFinding(RequireValue(store->AddFinding(Spending(0))))).alpha_spent == 0);
+       }},
+      {"Store: how often anybody was scored is summed over all findings",
+       [](Database& db) {
+         auto store = db.Open();
+         CHECK(RequireValue(store->SumScored()) == 0);
+         FindingRecord finding = Spending(1e-6);
+         for (const std::int64_t num_scored : {3, 0, 4}) {
+           finding.num_scored = num_scored;
+           const std::int64_t id = RequireValue(store->AddFinding(finding));
+           CHECK(RequireValue(store->GetFinding(id)).num_scored == num_scored);
+         }
+         CHECK(RequireValue(db.Open()->SumScored()) == 7);
+         finding.num_scored = -1;
+         RequireError(store->AddFinding(finding), ErrorCode::kInvalidArgument);
+         CHECK(RequireValue(store->SumScored()) == 7);
        }},
       {"Store: what scans spent is summed from one time to another, and those that spent nothing are not counted",
        [](Database& db) {

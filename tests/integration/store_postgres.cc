@@ -78,8 +78,10 @@ TEST_CASE("Store: a newer schema is refused and not altered", "[store_postgres]"
   RequireError(OpenStore(database.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
 }
 
-// What 0005 made. A column takes its indexes along.
+// What 0005 and 0006 made. A column takes its indexes along.
 constexpr char kUndoAccess[] =
+    "ALTER TABLE scans DROP COLUMN keep_clip_us; ALTER TABLE scans DROP COLUMN clip_until_unix_us;"
+    "ALTER TABLE findings DROP COLUMN num_scored; DROP TABLE finding_totals;"
     "DROP TABLE access_tokens; DROP TABLE access_log; ALTER TABLE findings DROP COLUMN alpha_spent;"
     " UPDATE earmark_schema SET version = 4;";
 
@@ -90,6 +92,7 @@ TEST_CASE("Store: the findings of a schema before the ledger spent nothing that 
   RunSql(database.Url(), kUndoAccess);
   auto store = RequireValue(OpenStore(database.Url(), OpenMode::kReadWrite));
   CHECK(RequireValue(store->GetFinding(id)).alpha_spent == 0);
+  CHECK(RequireValue(store->SumScored()) == 1);
   CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{});
   CHECK(RequireValue(store->ListTokens({})).empty());
   RequireOk(store->CreateToken(store_contract::MakeToken(store_contract::kTokenA)));
@@ -116,6 +119,25 @@ TEST_CASE("Store: a database with tables of another program is left alone", "[st
   RequireError(OpenStore(database.Url(), OpenMode::kReadWriteCreate), ErrorCode::kFailedPrecondition);
   RequireError(OpenStore(database.Url(), OpenMode::kReadWrite), ErrorCode::kNotFound);
   RunSql(database.Url(), "INSERT INTO streams (theirs) VALUES ('still')");
+}
+
+TEST_CASE("Store: a stream in PostgreSQL is removed when its retention is over and nobody records it", "[store_postgres]") {
+  PostgresDatabase database;
+  auto store = database.Open();
+  const auto add = [&](const std::string& id, int retention_days, bool recorded) {
+    StreamRecord stream = MakeStream(id);
+    stream.retention_days = retention_days;
+    RequireOk(store->CreateStream(stream, {}, {.owner = "one", .duration_us = recorded ? 3'600'000'000 : 0}));
+  };
+  add("kept", 0, false);
+  add("over", 1, false);
+  add("on air", 1, true);
+  CHECK_FALSE(RequireValue(store->RemoveExpiredStream()));
+  RunSql(database.Url(), "UPDATE streams SET updated_unix_us = updated_unix_us - 86400000000");
+  add("fresh", 1, false);
+  CHECK(RequireValue(store->RemoveExpiredStream()) == "over");
+  CHECK_FALSE(RequireValue(store->RemoveExpiredStream()));
+  CHECK(RequireValue(store->ListStreams()).size() == 3);
 }
 
 TEST_CASE("Store: several that open an empty database at once make one schema", "[store_postgres]") {

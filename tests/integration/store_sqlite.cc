@@ -428,6 +428,7 @@ TEST_CASE("Store: the findings of one of the fifth schema spent nothing that is 
   CHECK(RequireValue(store->ListAccess({})).empty());
   RequireOk(store->CreateToken(store_contract::MakeToken(store_contract::kTokenA)));
   RequireOk(store->LogAccess({.token_id = store_contract::kTokenA, .call = "Detection.QueryLeaks"}));
+  CHECK(RequireValue(store->SumScored()) == 1);
   CHECK(RequireValue(store->AddFinding(store_contract::Spending(0.5))) == 5);
   CHECK(RequireValue(store->SumAlphaSpent(0, std::nullopt)) == AlphaSpent{.alpha = 0.5, .num_scans = 1});
 }
@@ -441,6 +442,25 @@ TEST_CASE("Store: the sum of what scans spent reads an index and no reports", "[
                          " WHERE alpha_spent > 0 AND created_unix_us >= $1 AND created_unix_us < $2");
   REQUIRE(plan.executeStep());
   CHECK(plan.getColumn(3).getString().find("USING COVERING INDEX findings_by_alpha") != std::string::npos);
+}
+
+TEST_CASE("Store: a stream is removed when its retention is over and nobody records it", "[store_sqlite]") {
+  const TempFolder folder;
+  auto store = MakeStore(folder);
+  const auto add = [&](const std::string& id, int retention_days, bool recorded) {
+    StreamRecord stream = MakeStream(id);
+    stream.retention_days = retention_days;
+    RequireOk(store->CreateStream(stream, {}, {.owner = "one", .duration_us = recorded ? 3'600'000'000 : 0}));
+  };
+  add("kept", 0, false);
+  add("over", 1, false);
+  add("on air", 1, true);
+  CHECK_FALSE(RequireValue(store->RemoveExpiredStream()));
+  RunSql(folder.File("store.db"), "UPDATE streams SET updated_unix_us = updated_unix_us - 86400000000");
+  add("fresh", 1, false);
+  CHECK(RequireValue(store->RemoveExpiredStream()) == "over");
+  CHECK_FALSE(RequireValue(store->RemoveExpiredStream()));
+  CHECK(RequireValue(store->ListStreams()).size() == 3);
 }
 
 // ---- locks and journals
