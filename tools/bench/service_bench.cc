@@ -1,5 +1,6 @@
 // The detection service as its clients find it, next to what it is made of: the engine called directly, and bare gRPC.
 #include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -276,6 +277,7 @@ void BenchService(const std::string& audio, int hours, LongClip size) {
     std::fprintf(stderr, "earmark_bench: service needs --audio FILE, a recording of two minutes or more\n");
     std::exit(2);
   }
+  spdlog::set_level(spdlog::level::warn);
   Archive archive(audio);
   archive.GrowTo(hours);
   const std::string wav = WavOf(archive.folder, archive.Clip(kClipS));
