@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <utility>
 #include <vector>
 
+#include "dsp/core/hex.h"
 #include "services/common/digest.h"
 
 namespace earmark {
@@ -25,13 +27,6 @@ std::string Base64(std::span<const unsigned char> bytes) {
   std::string text(sodium_base64_ENCODED_LEN(bytes.size(), kVariant), '\0');
   sodium_bin2base64(text.data(), text.size(), bytes.data(), bytes.size(), kVariant);
   text.pop_back();  // its zero
-  return text;
-}
-
-std::string Hex(std::span<const unsigned char> bytes) {
-  std::string text(2 * bytes.size() + 1, '\0');
-  sodium_bin2hex(text.data(), text.size(), bytes.data(), bytes.size());
-  text.pop_back();
   return text;
 }
 
@@ -67,6 +62,12 @@ std::string_view Cut(std::string_view text) {
   return text.substr(0, end);
 }
 
+// Schemes do not tell capitals from small letters (RFC 9110, §11.1).
+bool IsScheme(std::string_view text, std::string_view scheme) {
+  return std::equal(text.begin(), text.end(), scheme.begin(), scheme.end(),
+                    [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+}
+
 }  // namespace
 
 NewToken MakeToken(std::string name, Role role, std::optional<std::int64_t> expires_unix_us) {
@@ -75,7 +76,7 @@ NewToken MakeToken(std::string name, Role role, std::optional<std::int64_t> expi
   randombytes_buf(id.data(), id.size());
   randombytes_buf(secret.data(), secret.size());
   NewToken token;
-  token.record.id = Hex(id);
+  token.record.id = ToHex(id);
   token.record.name = std::move(name);
   token.record.role = role;
   token.record.expires_unix_us = expires_unix_us;
@@ -96,7 +97,7 @@ Result<Caller> AccessControl::Admit(std::string_view authorization, std::string_
     constexpr std::string_view kScheme = "Bearer ";
     if (authorization.empty())
       return Fail(ErrorCode::kUnauthenticated, "token: wanted one, as `Authorization: Bearer TOKEN`, got none");
-    if (!authorization.starts_with(kScheme))
+    if (!IsScheme(authorization.substr(0, kScheme.size()), kScheme))
       return Fail(ErrorCode::kUnauthenticated, "token: wanted `Authorization: Bearer TOKEN`, got another scheme");
     const auto token = Find(authorization.substr(kScheme.size()));
     if (!token) return Pass(token);

@@ -25,7 +25,8 @@ Result<MasterKey> ReadKey(const std::string& path) {
   return Fail(ErrorCode::kNotFound, "key.file: wanted a key file, got none at " + path + "; `earmark keys create` makes one");
 }
 
-int Serve(const server::ProgramInfo& program, const server::Config& config) {
+int Serve(const server::ProgramInfo& program, const server::Invocation& invocation) {
+  const server::Config& config = *invocation.config;
   const auto settings = ReadSettings(config);
   if (!settings) return Refuse(program, settings.error(), 2);
   const auto master = ReadKey(settings->key_file);
@@ -44,9 +45,7 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
   AccessControl access(stores, *limits);
   access::AdminService admin(stores, access);
   DrainSignal drain;
-  DetectionService detection(
-      stores, access, drain,
-      {.max_clip_bytes = settings->max_clip_bytes, .max_false_accusation = settings->max_false_accusation});
+  DetectionService detection(stores, access, drain, settings->uploads);
   std::optional<ScanWorkers> workers;
   server::DaemonOptions options;
   options.services = {{v1::Detection::service_full_name(), &detection}, {v1::Admin::service_full_name(), &admin}};
@@ -65,7 +64,7 @@ int Serve(const server::ProgramInfo& program, const server::Config& config) {
     drain.Raise();
     workers->Drain();
   };
-  return server::RunDaemon(program, config, options);
+  return server::RunDaemon(program, invocation, options);
 }
 
 }  // namespace
@@ -78,5 +77,5 @@ int main(int argc, char** argv) {
       .name = "earmark-detectd", .version = EARMARK_VERSION, .purpose = "Scans clips and names whose copies they are."};
   const server::Invocation invocation = server::ReadInvocation(program, detectd::DetectdConfigKeys(), argc, argv);
   if (!invocation.config) return invocation.exit_code;
-  return detectd::Serve(program, *invocation.config);
+  return detectd::Serve(program, invocation);
 }

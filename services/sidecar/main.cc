@@ -130,7 +130,7 @@ int Main(int argc, char** argv) {
     });
   };
   daemon.on_drain = [&] { relay.Drain(); };
-  return server::RunDaemon(program, config, daemon);
+  return server::RunDaemon(program, invocation, daemon);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ int Main(int argc, char** argv) {
   DaemonOptions options{.services = {{v1::Relay::service_full_name(), &relay}}, .uploads = {}, .metrics = &metrics};
   options.on_drain = [&] { relay.draining = true; };
   options.drain_deadline = std::chrono::seconds(20);
-  return RunDaemon(program, *invocation.config, options);
+  return RunDaemon(program, invocation, options);
 }
 
 }  // namespace

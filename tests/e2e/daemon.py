@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import unittest
 import urllib.error
 import urllib.request
@@ -50,6 +51,30 @@ class Daemon(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(timeout=10), 1)
         watched.close()
+
+    def test_sighup_reads_the_configuration_again(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            def write(text):
+                file.seek(0)
+                file.truncate()
+                file.write(text)
+                file.flush()
+            write('[log]\nlevel = "warning"\n')
+            process, _, http = self.start("--config", file.name)
+            write('[log]\nlevel = "debug"\n[retention]\ndays = 7\n')
+            process.send_signal(signal.SIGHUP)
+            self.assertIn("retention.days counts from the next start on", process.stderr.readline())
+            self.assertIn("reloaded", process.stderr.readline())
+            urllib.request.urlopen(f"http://{http}/readyz")
+            self.assertIn("/readyz 200", process.stderr.readline())
+            write('[log]\nlevel = "loud"\n')
+            process.send_signal(signal.SIGHUP)
+            self.assertRegex(process.stderr.readline(), "log.level: wanted .*; everything stays as it was")
+            write("[lgo]\n")
+            process.send_signal(signal.SIGHUP)
+            self.assertRegex(process.stderr.readline(), "lgo.*; everything stays as it was")
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(timeout=15), 0)
 
     def test_a_port_in_use_is_one_line_and_exit_1(self):
         _, grpc, http = self.start()

@@ -269,7 +269,7 @@ class Tls(unittest.TestCase):
 
     def test_a_client_that_leaves_a_quiet_stream_is_noticed(self):
         _, _, http = self.start(self.words(*self.server))
-        watched = [self.watch(http) for _ in range(32)]
+        watched = [self.watch(http) for _ in range(128)]
         self.assertEqual({status for status, _ in watched}, {200})
         self.assertEqual(self.watch(http)[0], 429)
         for _, tls in watched:

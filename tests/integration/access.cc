@@ -154,8 +154,9 @@ TEST_CASE("Access: a token that is no good is refused, and nobody is told why", 
     CHECK(status.error_message() == message);
   }
   CHECK_THAT(message, !Contains(good) && !Contains("earmark_"));
-  for (const std::string& scheme : {"Basic " + good, good, "bearer " + good, std::string("Bearer ")})
+  for (const std::string& scheme : {"Basic " + good, good, "Bearer" + good, std::string("Bearer "), std::string("b")})
     CHECK(test.Call(*call, scheme).error_code() == StatusCode::UNAUTHENTICATED);
+  CHECK(test.Call(*call, "bearer " + good).ok());
 }
 
 TEST_CASE("Access: what no header may hold is refused over HTTP, and the service lives on", "[access]") {

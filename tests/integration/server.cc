@@ -201,7 +201,7 @@ TEST_CASE("Server: another name in Host is refused", "[server]") {
   for (const char* host : {"evil.example", "evil.example:7421", "127.0.0.1.evil.example", "localhost.evil.example:1"}) {
     CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Host", host}}, "{}", "application/json")).status == 403);
   }
-  for (const char* host : {"localhost", "localhost:7421", "127.0.0.1", "[::1]:7421"}) {
+  for (const char* host : {"localhost", "LOCALHOST", "localhost:7421", "127.0.0.1", "[::1]:7421"}) {
     CHECK(Reply(server.http.Post("/v1/Detection/GetScan", {{"Host", host}}, "{}", "application/json")).status == 200);
   }
 }

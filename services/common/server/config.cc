@@ -138,6 +138,14 @@ std::int64_t Config::Integer(std::string_view section, std::string_view key) con
 double Config::Number(std::string_view section, std::string_view key) const { return std::get<double>(At(section, key)); }
 bool Config::Switch(std::string_view section, std::string_view key) const { return std::get<bool>(At(section, key)); }
 
+std::vector<std::string> Config::KeysUnlike(const Config& other) const {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : values_) {
+    if (const auto found = other.values_.find(key); found == other.values_.end() || found->second != value) keys.push_back(key);
+  }
+  return keys;
+}
+
 std::string Config::ToToml() const {
   std::ostringstream text;
   std::string section;

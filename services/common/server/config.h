@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -47,6 +48,9 @@ class Config {
   double Number(std::string_view section, std::string_view key) const;
   bool Switch(std::string_view section, std::string_view key) const;
 
+  // The keys, section.key, whose values are others than in `other`, which has the same schema.
+  std::vector<std::string> KeysUnlike(const Config& other) const;
+
   // All keys with their values and help as TOML that can be read again, secrets masked.
   std::string ToToml() const;
 
@@ -75,6 +79,8 @@ struct Invocation {
   // Absent: everything is answered already (--help, --version, --check-config, --print-config); exit with `exit_code`.
   std::optional<Config> config;
   int exit_code = 0;
+  // Reads file, environment and command line once more. kInvalidArgument, kNotFound: with the message that a start would give.
+  std::function<Result<Config>()> read_again;
 };
 
 struct ProgramInfo {

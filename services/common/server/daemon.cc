@@ -20,18 +20,36 @@ namespace {
 int signal_pipe[2] = {-1, -1};
 volatile std::sig_atomic_t num_signals = 0;
 
+void Tell(char what) { [[maybe_unused]] const auto written = ::write(signal_pipe[1], &what, 1); }
+
+void OnHangUp(int) { Tell('h'); }
+
 void OnSignal(int) {
   // Whoever asks twice does not want to wait.
   if (num_signals != 0) ::_exit(1);
   num_signals = 1;
-  const char byte = 0;
-  [[maybe_unused]] const auto written = ::write(signal_pipe[1], &byte, 1);
+  Tell('t');
 }
 
-void WaitForSignal() {
+// Whether it was to reload; else to stop.
+bool WaitForSignal() {
   pollfd waited{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
   while (::poll(&waited, 1, -1) < 0) {
   }
+  char what = 't';
+  return ::read(signal_pipe[0], &what, 1) == 1 && what == 'h';
+}
+
+void Reload(const Invocation& invocation) {
+  const auto now = invocation.read_again();
+  if (const auto set = now ? SetLogLevel(now->Text("log", "level")) : Result<void>(Pass(now)); !set) {
+    spdlog::warn("reload: {}; everything stays as it was", set.error().message);
+    return;
+  }
+  for (const std::string& key : now->KeysUnlike(*invocation.config)) {
+    if (key != "log.level") spdlog::warn("reload: {} counts from the next start on", key);
+  }
+  spdlog::info("reloaded");
 }
 
 int Refuse(const ProgramInfo& program, const Error& error) {
@@ -96,14 +114,18 @@ void InstallSignalHandlers() {
   LeaveNoCoreDumps();  // here, since it comes first in every daemon
   if (::pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
   struct sigaction action {};
-  action.sa_handler = &OnSignal;
+  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
+  action.sa_handler = &OnSignal;
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = &OnHangUp;
+  ::sigaction(SIGHUP, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOptions& options) {
+int RunDaemon(const ProgramInfo& program, const Invocation& invocation, const DaemonOptions& options) {
+  const Config& config = *invocation.config;
   const auto log = SetUpLog(config.Text("log", "level"), config.Switch("log", "json") ? LogFormat::kJson : LogFormat::kText);
   if (!log) return Refuse(program, log.error());
   auto frontend = Frontend::Start(config, options.services, options.uploads, *options.metrics, options.guard);
@@ -112,7 +134,7 @@ int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOpti
   std::printf("ready grpc=%s http=%s\n", (*frontend)->grpc_address().ToString().c_str(),
               (*frontend)->http_address().ToString().c_str());
   std::fflush(stdout);
-  WaitForSignal();
+  while (WaitForSignal()) Reload(invocation);
   spdlog::info("draining");
   (*frontend)->AnnounceDrain();
   options.on_drain();

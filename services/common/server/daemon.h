@@ -51,12 +51,15 @@ struct DaemonOptions {
   std::chrono::milliseconds drain_deadline{5000};
 };
 
-// Takes over SIGTERM and SIGINT (drain; a second one exits at once with 1) and ignores SIGPIPE. Call it first in main, so that a
+// Takes over SIGTERM and SIGINT (drain; a second one exits at once with 1) and SIGHUP (RunDaemon reads the configuration again), and ignores SIGPIPE. Call it first in main, so that a
 // signal during a slow start is not lost: RunDaemon then drains as soon as it serves.
 void InstallSignalHandlers();
 
 // Sets up the log, serves, prints `ready grpc=HOST:PORT http=HOST:PORT` on stdout, and returns after a drain with the exit code:
 // 0 after a clean drain, 2 for what the configuration got wrong, 1 for anything else, told on stderr in one line.
-int RunDaemon(const ProgramInfo& program, const Config& config, const DaemonOptions& options);
+//
+// On SIGHUP it reads the configuration again: log.level counts at once, of other keys that changed the log says that they count from the next
+// start on. What cannot be read changes nothing. TLS files are read again without it (tls_watch.h).
+int RunDaemon(const ProgramInfo& program, const Invocation& invocation, const DaemonOptions& options);
 
 }  // namespace earmark::server

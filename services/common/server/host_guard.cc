@@ -1,14 +1,19 @@
 #include "services/common/server/host_guard.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "services/common/server/address.h"
 
 namespace earmark::server {
 namespace {
 
-// Without the port; IPv6 in brackets.
+// Without the port, in small letters; IPv6 in brackets.
 std::string NameOf(const std::string& host_and_port) {
   const bool bracketed = host_and_port.starts_with('[');
-  return host_and_port.substr(0, bracketed ? host_and_port.find(']') + 1 : host_and_port.find(':'));
+  std::string name = host_and_port.substr(0, bracketed ? host_and_port.find(']') + 1 : host_and_port.find(':'));
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
 }
 
 bool IsLoopbackName(const std::string& name) {

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "services/common/server/host_guard.h"
+#include "services/common/server/http_connection.h"
 #include "services/common/server/http_tls.h"
 #include "services/common/server/json_codec.h"
 #include "services/common/server/raw_call.h"
@@ -25,10 +26,10 @@ using std::chrono::milliseconds;
 
 constexpr const char* kJson = "application/json";
 constexpr const char* kJsonLines = "application/x-ndjson";
-// Streams and slow uploads hold a thread each; more than these wait their turn.
-constexpr std::size_t kNumThreads = 64;
+// Each connection holds one, also one that sends half a request, for as long as http_connection.h lets it; more than these wait their turn.
+constexpr std::size_t kNumThreads = 256;
 // Streams at one time, so that threads are left for other calls and for /healthz.
-constexpr int kMaxStreams = 32;
+constexpr int kMaxStreams = 128;
 // A stream that says nothing for so long begins anyway, so that its client learns that it was accepted.
 constexpr milliseconds kPatienceForFirst{1000};
 // How often a quiet stream looks whether its client is still there.
@@ -160,8 +161,7 @@ class HttpGateway::Impl {
   void Call(const httplib::Request& request, httplib::Response& response, const httplib::ContentReader& reader);
   void CallUnary(const google::protobuf::MethodDescriptor& method, RawCall& call, httplib::Response& response);
   std::atomic<int> num_streams_ = 0;
-  void CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
-                  const httplib::Request& request, httplib::Response& response);
+  void CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call, httplib::Response& response);
   void CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request, httplib::Response& response,
                   const httplib::ContentReader& reader);
 
@@ -228,6 +228,13 @@ void HttpGateway::Impl::Stop() {
 void HttpGateway::Impl::AddGuards() {
   // Requests with a body are guarded where the body is read.
   server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+    HttpConnection::HeadIsRead();
+    for (const char* once : {"Host", "Authorization", "Content-Length", "Transfer-Encoding"}) {
+      if (request.get_header_value_count(once) <= 1) continue;
+      HttpConnection::Abandon();
+      Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, std::string(once) + ": wanted one, got several");
+      return httplib::Server::HandlerResponse::Handled;
+    }
     const auto foreign = request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS"
                              ? ForeignName(request, tls())
                              : std::nullopt;
@@ -322,7 +329,7 @@ void HttpGateway::Impl::Call(const httplib::Request& request, httplib::Response&
   if (!message) return Answer(response, ToStatus(message.error()));
   auto call = std::make_shared<RawCall>(channel_, FullMethod(*method), request.get_header_value("Authorization"));
   if (call->Write(*message)) call->WritesDone();
-  if (method->server_streaming()) return CallStream(*method, std::move(call), request, response);
+  if (method->server_streaming()) return CallStream(*method, std::move(call), response);
   CallUnary(*method, *call, response);
 }
 
@@ -338,7 +345,7 @@ void HttpGateway::Impl::CallUnary(const google::protobuf::MethodDescriptor& meth
 }
 
 void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& method, std::shared_ptr<RawCall> call,
-                                   const httplib::Request& request, httplib::Response& response) {
+                                   httplib::Response& response) {
   auto place = std::shared_ptr<void>(nullptr, [this](void*) { --num_streams_; });
   if (++num_streams_ > kMaxStreams) {
     return Answer(response,
@@ -356,21 +363,21 @@ void HttpGateway::Impl::CallStream(const google::protobuf::MethodDescriptor& met
   response.status = 200;
   const auto* type = method.output_type();
   // Called again and again until it says done or false. Its captures go when the response does, and with them the call.
-  response.set_chunked_content_provider(kJsonLines, [type, call, state, place, connection = request.ssl,
-                                                     running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
-    if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
-    if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable() && !HasClosed(connection);
-    std::string line;
-    if (*state == RawCall::ReadState::kMessage) {
-      line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
-    } else if (const grpc::Status status = call->Finish(); !status.ok()) {
-      line = "{\"error\":" + ErrorJson(status) + "}\n";
-    }
-    const bool written = line.empty() || sink.write(line.data(), line.size());
-    if (*state == RawCall::ReadState::kEnd) sink.done();
-    *state = RawCall::ReadState::kNothingYet;
-    return written;
-  });
+  response.set_chunked_content_provider(
+      kJsonLines, [type, call, state, place, running = calls_.Enter()](std::size_t, httplib::DataSink& sink) {
+        if (*state == RawCall::ReadState::kNothingYet) *state = call->Read(kDisconnectPoll);
+        if (*state == RawCall::ReadState::kNothingYet) return sink.is_writable();
+        std::string line;
+        if (*state == RawCall::ReadState::kMessage) {
+          line = BytesToJson(*type, call->message()).value_or("{}") + "\n";
+        } else if (const grpc::Status status = call->Finish(); !status.ok()) {
+          line = "{\"error\":" + ErrorJson(status) + "}\n";
+        }
+        const bool written = line.empty() || sink.write(line.data(), line.size());
+        if (*state == RawCall::ReadState::kEnd) sink.done();
+        *state = RawCall::ReadState::kNothingYet;
+        return written;
+      });
 }
 
 void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& method, const httplib::Request& request,
@@ -394,13 +401,15 @@ void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& met
       piece.remove_prefix(taken);
       if (chunk.size() < kUploadChunkBytes) break;
       open = call.Write(UploadData(type, chunk));
+      if (open) HttpConnection::MoreBody();
       chunk.clear();
     }
     // A service that has heard enough ends the call; its status says why. The rest of the body goes nowhere.
     return true;
   });
-  // The call's destructor cancels it, so that no half of a file is taken for the whole.
-  if (!whole) return Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, "body: wanted the whole file, got a part of it");
+  // The call's destructor cancels it, so that no half of a file is taken for the whole. One that has ended says why.
+  if (!whole && open)
+    return Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, "body: wanted the whole file, got a part of it");
   if (open && !chunk.empty()) open = call.Write(UploadData(type, chunk));
   if (open) call.WritesDone();
   CallUnary(method, call, response);

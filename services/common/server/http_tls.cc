@@ -1,8 +1,11 @@
 #include "services/common/server/http_tls.h"
 
 #include <openssl/ssl.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
+
+#include <functional>
+
+#include "services/common/server/http_connection.h"
 
 namespace earmark::server {
 namespace {
@@ -27,14 +30,9 @@ bool SetUp(SSL_CTX& context, const TlsWatch* tls) {
 }  // namespace
 
 std::unique_ptr<httplib::Server> NewHttpServer(const TlsWatch* tls) {
-  if (tls == nullptr) return std::make_unique<httplib::Server>();
-  return std::make_unique<httplib::SSLServer>([tls](SSL_CTX& context) { return SetUp(context, tls); });
-}
-
-bool HasClosed(const SSL* connection) {
-  if (connection == nullptr) return false;
-  pollfd polled{.fd = SSL_get_fd(connection), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&polled, 1, 0) > 0;
+  if (tls == nullptr) return std::make_unique<BoundedServer<httplib::Server>>();
+  return std::make_unique<BoundedServer<httplib::SSLServer>>(
+      std::function<bool(SSL_CTX&)>([tls](SSL_CTX& context) { return SetUp(context, tls); }));
 }
 
 }  // namespace earmark::server

@@ -67,12 +67,12 @@ Result<Config> ReadConfig(const std::vector<ConfigKey>& schema, const Options& o
 
 Invocation Refuse(const ProgramInfo& program, const std::string& message) {
   std::fprintf(stderr, "%s: %s\n", program.name.c_str(), message.c_str());
-  return {.config = std::nullopt, .exit_code = 2};
+  return {.config = std::nullopt, .exit_code = 2, .read_again = {}};
 }
 
 Invocation Answer(const std::string& text) {
   std::fputs(text.c_str(), stdout);
-  return {.config = std::nullopt, .exit_code = std::fflush(stdout) == 0 ? 0 : 1};
+  return {.config = std::nullopt, .exit_code = std::fflush(stdout) == 0 ? 0 : 1, .read_again = {}};
 }
 
 }  // namespace
@@ -98,7 +98,7 @@ Invocation ReadInvocation(const ProgramInfo& program, const std::vector<ConfigKe
   }
   if (!right) return Refuse(program, right.error().message);
   if (options.check) return Answer("configuration is right\n");
-  return {.config = std::move(*config), .exit_code = 0};
+  return {.config = std::move(*config), .exit_code = 0, .read_again = [schema, options] { return ReadConfig(schema, options); }};
 }
 
 }  // namespace earmark::server

@@ -32,19 +32,32 @@ class JsonFormatter : public spdlog::formatter {
   spdlog::pattern_formatter time_{kTime, spdlog::pattern_time_type::utc, ""};
 };
 
-}  // namespace
-
-Result<void> SetUpLog(const std::string& level, LogFormat format) {
+Result<spdlog::level::level_enum> LevelOf(const std::string& level) {
   if (level != "debug" && level != "info" && level != "warning" && level != "error") {
     return Fail(ErrorCode::kInvalidArgument, "log.level: wanted debug, info, warning or error, got '" + level + "'");
   }
+  return spdlog::level::from_str(level);
+}
+
+}  // namespace
+
+Result<void> SetLogLevel(const std::string& level) {
+  const auto known = LevelOf(level);
+  if (!known) return Pass(known);
+  spdlog::default_logger_raw()->set_level(*known);
+  return {};
+}
+
+Result<void> SetUpLog(const std::string& level, LogFormat format) {
+  const auto known = LevelOf(level);
+  if (!known) return Pass(known);
   auto logger = std::make_shared<spdlog::logger>("earmark", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   if (format == LogFormat::kJson) {
     logger->set_formatter(std::make_unique<JsonFormatter>());
   } else {
     logger->set_formatter(std::make_unique<spdlog::pattern_formatter>(kTextLine, spdlog::pattern_time_type::utc));
   }
-  logger->set_level(spdlog::level::from_str(level));
+  logger->set_level(*known);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
   return {};

@@ -15,5 +15,7 @@ enum class LogFormat {
 
 // `level`: debug, info, warning or error. kInvalidArgument: another word.
 Result<void> SetUpLog(const std::string& level, LogFormat format);
+// Of the log that was set up. Errors likewise.
+Result<void> SetLogLevel(const std::string& level);
 
 }  // namespace earmark::server
