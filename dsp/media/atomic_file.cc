@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "dsp/core/hex.h"
+
 namespace earmark {
 namespace {
 
@@ -58,10 +60,8 @@ std::string FolderOf(const std::string& path) {
 // Short and independent of the final name, which may already be as long as the file system allows.
 std::string TemporaryPath(const std::string& final_path) {
   unsigned char random[8];
-  char hex[2 * sizeof(random) + 1];
   randombytes_buf(random, sizeof(random));
-  sodium_bin2hex(hex, sizeof(hex), random, sizeof(random));
-  return FolderOf(final_path) + "/.earmark-" + hex + ".tmp";
+  return FolderOf(final_path) + "/.earmark-" + ToHex(random) + ".tmp";
 }
 
 }  // namespace

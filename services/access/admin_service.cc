@@ -6,24 +6,20 @@
 
 #include "services/access/serve.h"
 #include "services/common/digest.h"
+#include "services/common/expiry.h"
 #include "services/common/idempotency.h"
+#include "services/common/paging.h"
 #include "services/common/server/timestamp.h"
 
 namespace earmark::access {
 namespace {
 
+using paging::NextPage;
+using paging::PlaceOf;
+using paging::Refuse;
+using paging::RowsOf;
 using server::MicrosecondsOf;
 using server::TimestampOf;
-
-tl::unexpected<Error> Refuse(const std::string& field, const std::string& wanted, const std::string& got) {
-  return Fail(ErrorCode::kInvalidArgument, field + ": wanted " + wanted + ", got " + got);
-}
-
-Result<int> RowsOf(std::uint32_t page_size) {
-  constexpr std::uint32_t kMaxRows = 1000;
-  if (page_size > kMaxRows) return Refuse("page_size", "at most " + std::to_string(kMaxRows), std::to_string(page_size));
-  return page_size == 0 ? 100 : static_cast<int>(page_size);
-}
 
 // None where it is absent.
 Result<std::optional<std::int64_t>> TimeOf(const std::string& field, bool is_there, const google::protobuf::Timestamp& time) {
@@ -83,10 +79,9 @@ Result<AccessFilter> FilterOf(const v1::ListAccessRequest& request) {
   filter.until_unix_us = *until;
   if (!request.token_id().empty()) filter.token_id = request.token_id();
   if (!request.call().empty()) filter.call = request.call();
-  const std::string& token = request.page_token();
-  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), filter.after_id);
-  const bool is_whole = error == std::errc() && end == token.data() + token.size() && filter.after_id > 0;
-  if (!token.empty() && !is_whole) return Refuse("page_token", "one that an answer gave", "another");
+  const auto place = PlaceOf(request);
+  if (!place) return Pass(place);
+  std::from_chars(place->data(), place->data() + place->size(), filter.after_id);
   return filter;
 }
 
@@ -162,13 +157,14 @@ grpc::Status AdminService::ListTokens(grpc::ServerContext* context, const v1::Li
   return Answer(*context, "Admin.ListTokens", *response, [&](Store& store) -> Result<v1::ListTokensResponse> {
     const auto rows = RowsOf(request->page_size());
     if (!rows) return Pass(rows);
-    auto tokens = store.ListTokens({.after_id = request->page_token(), .limit = *rows + 1});
-    if (!tokens && tokens.error().code == ErrorCode::kNotFound) return Refuse("page_token", "one that an answer gave", "another");
+    const auto place = PlaceOf(*request);
+    if (!place) return Pass(place);
+    auto tokens = store.ListTokens({.after_id = *place, .limit = *rows + 1});
     if (!tokens) return Pass(tokens);
     v1::ListTokensResponse page;
     if (tokens->size() > static_cast<std::size_t>(*rows)) {
       tokens->resize(static_cast<std::size_t>(*rows));
-      page.set_next_page_token(tokens->back().id);
+      page.set_next_page_token(NextPage(*request, tokens->back().id));
     }
     for (const TokenRecord& token : *tokens) *page.add_tokens() = MessageOf(token);
     return page;
@@ -187,10 +183,30 @@ grpc::Status AdminService::ListAccess(grpc::ServerContext* context, const v1::Li
     v1::ListAccessResponse page;
     if (accesses->size() == static_cast<std::size_t>(filter->limit)) {
       accesses->pop_back();
-      page.set_next_page_token(std::to_string(accesses->back().id));
+      page.set_next_page_token(NextPage(*request, std::to_string(accesses->back().id)));
     }
     for (const AccessRecord& access : *accesses) *page.add_accesses() = MessageOf(access);
     return page;
+  });
+}
+
+// ---- what is kept
+
+grpc::Status AdminService::ExpireNow(grpc::ServerContext* context, const v1::ExpireNowRequest* request,
+                                     v1::ExpireNowResponse* response) {
+  return Answer(*context, "Admin.ExpireNow", *response, [&](Store& store) -> Result<v1::ExpireNowResponse> {
+    v1::ExpireNowResponse answer;
+    const auto lock = key_locks_.Lock(request->idempotency_key());
+    const auto done = Once(store, "Admin.ExpireNow", *request, answer, [&]() -> Result<void> {
+      Expired expired;
+      if (auto dropped = Expire(store, expired, [&] { return !context->IsCancelled(); }); !dropped) return dropped;
+      if (context->IsCancelled()) return Fail(ErrorCode::kCancelled, "the client left");
+      answer.set_streams(expired.num_streams);
+      answer.set_clips(expired.num_clips);
+      return {};
+    });
+    if (!done) return Pass(done);
+    return answer;
   });
 }
 

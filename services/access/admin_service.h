@@ -21,6 +21,8 @@ class AdminService final : public v1::Admin::Service {
                           v1::ListTokensResponse* response) override;
   grpc::Status ListAccess(grpc::ServerContext* context, const v1::ListAccessRequest* request,
                           v1::ListAccessResponse* response) override;
+  grpc::Status ExpireNow(grpc::ServerContext* context, const v1::ExpireNowRequest* request,
+                         v1::ExpireNowResponse* response) override;
   grpc::Status AlphaSpent(grpc::ServerContext* context, const v1::AlphaSpentRequest* request,
                           v1::AlphaSpentResponse* response) override;
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "dsp/core/hex.h"
 #include "dsp/core/mono.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "dsp/reference/reference_chunk.h"
@@ -124,10 +125,8 @@ Result<RegisterSummary> MarkAll(Store& store, AudioReader& host, const StreamRec
 Lease MarkingLease() {
   constexpr std::int64_t kDurationUs = 10'000'000;
   std::array<unsigned char, 8> random{};
-  std::array<char, 2 * random.size() + 1> hex{};
   randombytes_buf(random.data(), random.size());
-  sodium_bin2hex(hex.data(), hex.size(), random.data(), random.size());
-  return {.owner = std::string("earmark mark ") + hex.data(), .duration_us = kDurationUs};
+  return {.owner = "earmark mark " + ToHex(random), .duration_us = kDurationUs};
 }
 
 Result<RegisterSummary> RegisterMarked(Store& store, const MasterKey& master, const RegisterOptions& options,

@@ -3,9 +3,10 @@
 #include <chrono>
 
 #include "services/access/serve.h"
+#include "services/common/account_evidence.h"
+#include "services/common/paging.h"
 #include "services/common/server/status.h"
 #include "services/detectd/messages.h"
-#include "services/detectd/upload.h"
 
 namespace earmark::detectd {
 namespace {
@@ -19,15 +20,6 @@ constexpr std::chrono::milliseconds kWatchPeriod{100};
 Result<void> CheckScanId(const std::string& scan_id) {
   if (!scan_id.empty()) return {};
   return Fail(ErrorCode::kInvalidArgument, "scan_id: wanted what SubmitScan gave, got none");
-}
-
-// What was asked for, for the log of accesses: the request but for its pages and its reason.
-template <typename Request>
-std::string FilterText(Request request) {
-  request.clear_reason();
-  request.clear_page_size();
-  request.clear_page_token();
-  return request.ShortDebugString();
 }
 
 bool IsOver(v1::ScanState state) { return state == v1::DONE || state == v1::CANCELLED || state == v1::FAILED; }
@@ -53,7 +45,8 @@ grpc::Status DetectionService::Noted(const grpc::ServerContext& context, const c
   return Serve(access_, context, call, response, [&](const Caller& caller) -> Result<Response> {
     auto answer = body();
     if (!answer) return answer;
-    if (auto noted = access_.Note(caller, call, FilterText(request), request.reason()); !noted) return Pass(noted);
+    if (auto noted = access_.Note(caller, call, paging::FiltersOf(request).ShortDebugString(), request.reason()); !noted)
+      return Pass(noted);
     return answer;
   });
 }
@@ -91,7 +84,7 @@ Result<v1::Scan> DetectionService::Submit(grpc::ServerContext& context, grpc::Se
   if (!clip) return Pass(clip);
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
-  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_.max_false_accusation), [&](std::int64_t part) {
+  const auto scan = (*store)->EnqueueScan(ScanFor(header, *clip, limits_), [&](std::int64_t part) {
     return clip->Read(part * std::int64_t{JobQueue::kClipPartBytes}, JobQueue::kClipPartBytes);
   });
   if (!scan) return Pass(scan);
@@ -164,28 +157,56 @@ grpc::Status DetectionService::CancelScan(grpc::ServerContext* context, const v1
 }
 
 Result<v1::Scan> DetectionService::Cancel(const v1::CancelScanRequest& request) {
-  constexpr char kScope[] = "Detection.CancelScan";
-  const std::string& key = request.idempotency_key();
   if (const auto checked = CheckScanId(request.scan_id()); !checked) return Pass(checked);
-  if (key.size() > 128)
-    return Fail(ErrorCode::kInvalidArgument, "idempotency_key: wanted at most 128 bytes, got " + std::to_string(key.size()));
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
-  if (!key.empty()) {
-    const auto known = (*store)->FindAnswer(kScope, key, request.scan_id());
-    if (!known) return Pass(known);
-    v1::Scan first;
-    if (*known && first.ParseFromArray((*known)->data(), static_cast<int>((*known)->size()))) return first;
-  }
-  const auto scan = (*store)->CancelScan(request.scan_id());
-  if (!scan) return Pass(scan);
-  auto answer = ScanOf(*scan, **store);
-  if (!answer || key.empty()) return answer;
-  const std::string bytes = answer->SerializeAsString();
-  const auto kept =
-      (*store)->KeepAnswer(kScope, key, request.scan_id(), {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-  if (!kept) return Pass(kept);
+  v1::Scan answer;
+  const auto lock = key_locks_.Lock(request.idempotency_key());
+  const auto done = Once(**store, "Detection.CancelScan", request, answer, [&]() -> Result<void> {
+    const auto scan = (*store)->CancelScan(request.scan_id());
+    if (!scan) return Pass(scan);
+    auto cancelled = ScanOf(*scan, **store);
+    if (!cancelled) return Pass(cancelled);
+    answer = *std::move(cancelled);
+    return {};
+  });
+  if (!done) return Pass(done);
   return answer;
+}
+
+// ---- GetClip
+
+grpc::Status DetectionService::GetClip(grpc::ServerContext* context, const v1::GetClipRequest* request,
+                                       grpc::ServerWriter<v1::ClipPart>* writer) {
+  constexpr char kCall[] = "Detection.GetClip";
+  const auto caller = access::Admit(access_, *context, kCall);
+  if (!caller) return ToStatus(caller.error());
+  auto clip = FetchClip(request->scan_id());
+  if (!clip) return ToStatus(clip.error());
+  const auto noted = access_.Note(*caller, kCall, "clip of scan " + request->scan_id(), request->reason());
+  if (!noted) return ToStatus(noted.error());
+  constexpr std::size_t kPartBytes = 3 << 18;  // in threes, so that base64 of all parts is base64 of the file
+  v1::ClipPart part;
+  for (std::int64_t sent = 0; sent < clip->size_bytes();) {
+    const auto bytes = clip->Read(sent, kPartBytes);
+    if (!bytes) return ToStatus(bytes.error());
+    part.set_data(bytes->data(), bytes->size());
+    if (!writer->Write(part)) return {grpc::StatusCode::CANCELLED, "the client left"};
+    sent += static_cast<std::int64_t>(bytes->size());
+  }
+  return grpc::Status::OK;
+}
+
+// Into a file of its own, so that no client who reads slowly holds the store.
+Result<ClipFile> DetectionService::FetchClip(const std::string& scan_id) {
+  if (const auto checked = CheckScanId(scan_id); !checked) return Pass(checked);
+  auto store = stores_.Borrow();
+  if (!store) return Pass(store);
+  auto clip = ClipFile::Create();
+  if (!clip) return clip;
+  const auto fetched = (*store)->ReadClip(scan_id, [&](std::span<const std::uint8_t> part) { return clip->Append(part); });
+  if (!fetched) return Pass(fetched);
+  return clip;
 }
 
 // ---- ListFindings, QueryLeaks
@@ -206,7 +227,7 @@ Result<v1::ListFindingsResponse> DetectionService::List(const v1::ListFindingsRe
   v1::ListFindingsResponse page;
   if (found->size() > page_size) {
     found->resize(page_size);
-    page.set_next_page_token(PageTokenAfter(found->back()));
+    page.set_next_page_token(paging::NextPage(request, PlaceAfter(found->back())));
   }
   SourceNames sources(**store);
   for (const FindingRecord& record : *found) {
@@ -234,9 +255,12 @@ Result<v1::QueryLeaksResponse> DetectionService::Leaks(const v1::QueryLeaksReque
   if (!leaks) return Pass(leaks);
   if (leaks->size() > page_size) {
     leaks->resize(page_size);
-    page.set_next_page_token(PageTokenAfter(leaks->back()));
+    page.set_next_page_token(paging::NextPage(request, PlaceAfter(leaks->back())));
   }
   for (const Leak& leak : *leaks) *page.add_leaks() = LeakOf(leak);
+  const auto evidence = EvidenceOf(**store, *filter, *leaks);
+  if (!evidence) return Pass(evidence);
+  for (const AccountEvidence& of_account : *evidence) *page.add_accounts() = MessageOf(of_account);
   return page;
 }
 

@@ -1,25 +1,20 @@
 #include "services/detectd/messages.h"
 
-#include <sodium.h>
-
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "services/common/paging.h"
 #include "services/common/server/timestamp.h"
 
 namespace earmark::detectd {
 namespace {
 
 using nlohmann::json;
+using paging::PlaceOf;
+using paging::Refuse;
+using paging::RowsOf;
 using server::MicrosecondsOf;
 using server::TimestampOf;
-
-constexpr std::uint32_t kMaxRows = 1000;
-constexpr int kRowsByDefault = 100;
-
-tl::unexpected<Error> Refuse(const std::string& field, const std::string& wanted, const std::string& got) {
-  return Fail(ErrorCode::kInvalidArgument, field + ": wanted " + wanted + ", got " + got);
-}
 
 // ---- reports
 
@@ -56,11 +51,6 @@ void FillFromReport(const json& report, SourceNames& sources, v1::Finding& findi
 
 // ---- requests
 
-Result<int> RowsOf(std::uint32_t page_size) {
-  if (page_size > kMaxRows) return Refuse("page_size", "at most " + std::to_string(kMaxRows), std::to_string(page_size));
-  return page_size == 0 ? kRowsByDefault : static_cast<int>(page_size);
-}
-
 // since and until, of both requests alike.
 template <typename Request, typename Filter>
 Result<void> FillTimes(const Request& request, Filter& filter) {
@@ -85,25 +75,6 @@ Result<void> CheckVerdict(const std::string& verdict) {
 }
 
 std::optional<std::string> IfAny(const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); }
-
-tl::unexpected<Error> RefuseToken() { return Refuse("page_token", "next_page_token of the answer before", "another text"); }
-
-std::string ToHex(const std::string& bytes) {
-  std::string hex(2 * bytes.size() + 1, '\0');
-  sodium_bin2hex(hex.data(), hex.size(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-  hex.pop_back();
-  return hex;
-}
-
-std::optional<std::string> FromHex(const std::string& hex) {
-  std::string bytes(hex.size() / 2, '\0');
-  std::size_t length = 0;
-  const char* end = nullptr;
-  const int failed = sodium_hex2bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(), hex.data(), hex.size(), nullptr,
-                                    &length, &end);
-  if (failed != 0 || end != hex.data() + hex.size() || 2 * length != hex.size()) return std::nullopt;
-  return bytes;
-}
 
 }  // namespace
 
@@ -202,6 +173,18 @@ v1::Leak LeakOf(const Leak& leak) {
   return message;
 }
 
+v1::AccountEvidence MessageOf(const AccountEvidence& evidence) {
+  v1::AccountEvidence message;
+  message.set_account(evidence.account);
+  message.set_streams(evidence.num_streams);
+  message.set_finding_id(std::to_string(evidence.finding_id));
+  message.set_log10_bound(evidence.log10_bound);
+  message.set_log10_combined_bound(evidence.log10_combined_bound);
+  *message.mutable_first_seen() = TimestampOf(evidence.first_seen_unix_us);
+  *message.mutable_last_seen() = TimestampOf(evidence.last_seen_unix_us);
+  return message;
+}
+
 Result<FindingFilter> FilterOf(const v1::ListFindingsRequest& request) {
   FindingFilter filter{
       .verdict = IfAny(request.verdict()), .case_label = IfAny(request.case_label()), .order = FindingOrder::kNewestFirst};
@@ -210,10 +193,9 @@ Result<FindingFilter> FilterOf(const v1::ListFindingsRequest& request) {
   filter.limit = *rows;
   if (const auto verdict = CheckVerdict(request.verdict()); !verdict) return Pass(verdict);
   if (const auto times = FillTimes(request, filter); !times) return Pass(times);
-  const std::string& token = request.page_token();
-  if (token.empty()) return filter;
-  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), filter.after_id);
-  if (error != std::errc() || end != token.data() + token.size() || filter.after_id <= 0) return RefuseToken();
+  const auto place = PlaceOf(request);
+  if (!place) return Pass(place);
+  std::from_chars(place->data(), place->data() + place->size(), filter.after_id);
   return filter;
 }
 
@@ -225,19 +207,18 @@ Result<LeakFilter> FilterOf(const v1::QueryLeaksRequest& request) {
   filter.limit = *rows;
   if (const auto verdict = CheckVerdict(request.verdict()); !verdict) return Pass(verdict);
   if (const auto times = FillTimes(request, filter); !times) return Pass(times);
-  if (request.page_token().empty()) return filter;
-  const auto place = FromHex(request.page_token());
-  const std::size_t separator = place ? place->find('\0') : std::string::npos;
-  if (separator == std::string::npos) return RefuseToken();
+  const auto place = PlaceOf(request);
+  if (!place) return Pass(place);
+  const std::size_t separator = place->find('\0');
+  if (separator == std::string::npos) return filter;
   filter.after_account = place->substr(0, separator);
   filter.after_stream = place->substr(separator + 1);
-  if (filter.after_account.empty() || filter.after_stream.empty()) return RefuseToken();
   return filter;
 }
 
-std::string PageTokenAfter(const FindingRecord& last) { return std::to_string(last.id); }
+std::string PlaceAfter(const FindingRecord& last) { return std::to_string(last.id); }
 
 // Accounts and stream ids hold no NUL.
-std::string PageTokenAfter(const Leak& last) { return ToHex(last.account + '\0' + last.stream); }
+std::string PlaceAfter(const Leak& last) { return last.account + '\0' + last.stream; }
 
 }  // namespace earmark::detectd

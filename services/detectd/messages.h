@@ -7,6 +7,7 @@
 
 #include "db/store.h"
 #include "earmark/v1/detection.pb.h"
+#include "services/common/account_evidence.h"
 
 namespace earmark::detectd {
 
@@ -30,12 +31,13 @@ Result<v1::Scan> ScanOf(const ScanRecord& record, Store& store);
 v1::ScanState StateOf(ScanState state);
 v1::ScanProgress ProgressOf(const ScanRecord& record);
 v1::Leak LeakOf(const Leak& leak);
+v1::AccountEvidence MessageOf(const AccountEvidence& evidence);
 
 // The filters of requests; kInvalidArgument: a field out of its range, or a page token that no answer gave.
 Result<FindingFilter> FilterOf(const v1::ListFindingsRequest& request);
 Result<LeakFilter> FilterOf(const v1::QueryLeaksRequest& request);
-// The token of the page after this last element.
-std::string PageTokenAfter(const FindingRecord& last);
-std::string PageTokenAfter(const Leak& last);
+// Where the page after this last element begins, for paging::NextPage.
+std::string PlaceAfter(const FindingRecord& last);
+std::string PlaceAfter(const Leak& last);
 
 }  // namespace earmark::detectd

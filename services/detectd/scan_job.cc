@@ -138,6 +138,7 @@ FindingRecord ScanJob::FindingFrom(const ScanReport& report) const {
   finding.verdict = VerdictName(report.verdict);
   finding.report_json = ToJson(report);
   if (report.trials > 0) finding.alpha_spent = scan_.max_false_accusation;
+  finding.num_scored = report.num_scored;
   for (const Accusation& a : report.accusations) {
     finding.accusations.push_back({.account = a.account, .stream = a.stream, .log10_p = a.log10_p, .log10_bound = a.log10_bound});
   }

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "services/common/expiry.h"
 #include "services/detectd/scan_job.h"
 #include "services/detectd/scan_lease.h"
 
@@ -17,6 +18,7 @@ using std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kIdlePeriod{100};
 constexpr std::chrono::milliseconds kTroublePeriod{1000};
 constexpr std::chrono::milliseconds kCountPeriod{1000};
+constexpr std::chrono::milliseconds kExpirePeriod{std::chrono::minutes(5)};
 constexpr std::chrono::milliseconds kRefreshPeriod{
     2000};  // of the catalog while nothing is scanned; every scan refreshes it as well
 
@@ -60,6 +62,7 @@ ScanWorkers::ScanWorkers(WorkerOptions options, MasterKey master, server::Metric
   for (int i = 0; i < options_.num_workers; ++i) threads_.emplace_back([this, i] { Work(i); });
   threads_.emplace_back([this] { CountQueue(); });
   threads_.emplace_back([this] { KeepWarm(); });
+  threads_.emplace_back([this] { DropExpired(); });
 }
 
 ScanWorkers::~ScanWorkers() { Drain(); }
@@ -130,6 +133,24 @@ void ScanWorkers::KeepWarm() {
       connection.Lose(catalog.error());
     }
   } while (!drain_.WaitFor(kRefreshPeriod));
+}
+
+void ScanWorkers::DropExpired() {
+  constexpr char kHelp[] = "What was dropped because it had been kept for long enough.";
+  auto& streams = metrics_.Counter("earmark_expired_total", kHelp, {{"what", "stream"}});
+  auto& clips = metrics_.Counter("earmark_expired_total", kHelp, {{"what", "clip"}});
+  Connection connection(options_.store_url);
+  do {
+    Store* const store = connection.Get();
+    if (!store) continue;
+    Expired expired;
+    const auto dropped = Expire(*store, expired, [&] { return !drain_.IsRaised(); });
+    streams.Increment(static_cast<double>(expired.num_streams));
+    clips.Increment(static_cast<double>(expired.num_clips));
+    if (expired.num_streams > 0 || expired.num_clips > 0)
+      spdlog::info("expired: {} streams, {} clips", expired.num_streams, expired.num_clips);
+    if (!dropped) connection.Lose(dropped.error());
+  } while (!drain_.WaitFor(kExpirePeriod));
 }
 
 void ScanWorkers::CountQueue() {

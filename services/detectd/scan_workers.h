@@ -16,7 +16,7 @@
 namespace earmark::detectd {
 
 // Each worker claims a scan under a lease, decodes the clip, scans it and stores the finding; any number of workers, in any number of processes,
-// may share a store. The fingerprints of all streams stay in memory, and are kept up to date while nothing is scanned, too. A scan whose worker dies is claimed again when its lease is over. Workers outlive trouble with the store: they try again.
+// may share a store. What has been kept for long enough they drop (expiry.h). The fingerprints of all streams stay in memory, and are kept up to date while nothing is scanned, too. A scan whose worker dies is claimed again when its lease is over. Workers outlive trouble with the store: they try again.
 class ScanWorkers {
  public:
   // Starts them. `metrics` must outlive it; the store must exist.
@@ -34,6 +34,7 @@ class ScanWorkers {
   Result<void> CarryOut(Store& store, const ScanRecord& scan);
   void CountQueue();
   void KeepWarm();
+  void DropExpired();
 
   const WorkerOptions options_;
   const MasterKey master_;

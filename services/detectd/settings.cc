@@ -10,11 +10,12 @@
 namespace earmark::detectd {
 namespace {
 
-Result<std::int64_t> IntegerWithin(const server::Config& config, const std::string& key, std::int64_t min, std::int64_t max) {
-  const std::int64_t value = config.Integer("scan", key);
+Result<std::int64_t> IntegerWithin(const server::Config& config, const std::string& key, std::int64_t min, std::int64_t max,
+                                   const std::string& section = "scan") {
+  const std::int64_t value = config.Integer(section, key);
   if (value >= min && value <= max) return value;
-  return Fail(ErrorCode::kInvalidArgument, "scan." + key + ": wanted " + std::to_string(min) + " to " + std::to_string(max) +
-                                               ", got " + std::to_string(value));
+  return Fail(ErrorCode::kInvalidArgument, section + "." + key + ": wanted " + std::to_string(min) + " to " +
+                                               std::to_string(max) + ", got " + std::to_string(value));
 }
 
 // Where none is named, the one beside this program.
@@ -41,6 +42,9 @@ std::vector<server::ConfigKey> DetectdConfigKeys() {
       {"scan", "decode_memory_mb", std::int64_t{1024}, "Clips that take more memory to decode are unreadable, 256 to 1048576."});
   keys.push_back({"scan", "lease_s", std::int64_t{10},
                   "Seconds after which the scan of a worker that fell silent is given to another, 1 to 3600."});
+  keys.push_back(
+      {"retention", "clip_days", std::int64_t{30},
+       "Days for which a submitted clip is kept once it has a finding, 0 to 3650; 0: it is dropped with the end of its scan."});
   return keys;
 }
 
@@ -55,6 +59,8 @@ Result<Settings> ReadSettings(const server::Config& config) {
   if (!cpu_s) return Pass(cpu_s);
   const auto memory_mb = IntegerWithin(config, "decode_memory_mb", 256, 1 << 20);
   if (!memory_mb) return Pass(memory_mb);
+  const auto clip_days = IntegerWithin(config, "clip_days", 0, 3650, "retention");
+  if (!clip_days) return Pass(clip_days);
   const double hours = config.Number("scan", "max_clip_hours");
   if (!(hours > 0 && hours <= DecodedClip::kMaxHours)) {
     char text[120];
@@ -75,15 +81,15 @@ Result<Settings> ReadSettings(const server::Config& config) {
     return Fail(ErrorCode::kInvalidArgument,
                 "key.file: wanted the file with the master key, got none; `earmark keys create` makes one");
   }
-  return Settings{.store_url = config.Text("store", "url"),
-                  .key_file = config.Text("key", "file"),
-                  .num_workers = static_cast<int>(*workers),
-                  .max_clip_bytes = *clip_bytes,
-                  .max_false_accusation = bound,
-                  .max_clip_hours = hours,
-                  .decoder = {.program = DecoderBeside(config.Text("scan", "decoder")),
-                              .limits = {.cpu_s = *cpu_s, .memory_bytes = *memory_mb << 20}},
-                  .lease_us = *lease_s * 1'000'000};
+  return Settings{
+      .store_url = config.Text("store", "url"),
+      .key_file = config.Text("key", "file"),
+      .num_workers = static_cast<int>(*workers),
+      .uploads = {.max_clip_bytes = *clip_bytes, .max_false_accusation = bound, .keep_clip_us = *clip_days * 86'400 * 1'000'000},
+      .max_clip_hours = hours,
+      .decoder = {.program = DecoderBeside(config.Text("scan", "decoder")),
+                  .limits = {.cpu_s = *cpu_s, .memory_bytes = *memory_mb << 20}},
+      .lease_us = *lease_s * 1'000'000};
 }
 
 }  // namespace earmark::detectd

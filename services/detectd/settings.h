@@ -7,19 +7,19 @@
 
 #include "dsp/core/result.h"
 #include "services/common/server/config.h"
-#include "services/decode/sandboxed_tracks.h"
+#include "services/decode/decoder_host.h"
+#include "services/detectd/upload.h"
 
 namespace earmark::detectd {
 
-// CommonConfigKeys and [scan].
+// CommonConfigKeys, [scan], and of [retention] clip_days.
 std::vector<server::ConfigKey> DetectdConfigKeys();
 
 struct Settings {
   std::string store_url;
   std::string key_file;
   int num_workers = 1;
-  std::int64_t max_clip_bytes = 0;
-  double max_false_accusation = 0;  // what a scan may ask for at most, and gets where it does not ask
+  UploadLimits uploads;
   double max_clip_hours = 0;
   decode::DecoderOptions decoder;
   std::int64_t lease_us = 0;  // how long a scan is a worker's that does not say a word

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "dsp/core/hex.h"
+
 namespace earmark::detectd {
 namespace {
 
@@ -27,13 +29,6 @@ std::string LowerCase(std::string text) {
   return text;
 }
 
-std::string Hex(std::span<const unsigned char> bytes) {
-  std::string hex(2 * bytes.size() + 1, '\0');
-  sodium_bin2hex(hex.data(), hex.size(), bytes.data(), bytes.size());
-  hex.pop_back();
-  return hex;
-}
-
 // Of all that makes two requests the same one. Each field goes in with its length, so that no two requests run together into one text.
 std::string RequestDigest(const v1::SubmitScanHeader& header, const std::string& clip_sha256) {
   double bound = header.max_false_accusation();
@@ -48,7 +43,7 @@ std::string RequestDigest(const v1::SubmitScanHeader& header, const std::string&
   }
   std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
   crypto_hash_sha256_final(&state, hash.data());
-  return Hex(hash);
+  return ToHex(hash);
 }
 
 }  // namespace
@@ -56,6 +51,8 @@ std::string RequestDigest(const v1::SubmitScanHeader& header, const std::string&
 Result<void> CheckHeader(const v1::SubmitScanHeader& header, double max_false_accusation) {
   if (header.name().empty()) return Refuse("name: wanted what to call the clip, got none");
   if (auto name = CheckLength("name", header.name(), kMaxNameBytes); !name) return name;
+  if (std::any_of(header.name().begin(), header.name().end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+    return Refuse("name: wanted no control characters, got some");
   if (auto label = CheckLength("case_label", header.case_label(), kMaxBytes); !label) return label;
   if (auto key = CheckLength("idempotency_key", header.idempotency_key(), kMaxNameBytes); !key) return key;
   const std::string& digest = header.sha256();
@@ -91,18 +88,19 @@ Result<ClipFile> ReceiveClip(const v1::SubmitScanHeader& header, const MessageSo
   return clip;
 }
 
-NewScan ScanFor(const v1::SubmitScanHeader& header, const ClipFile& clip, double usual_false_accusation) {
+NewScan ScanFor(const v1::SubmitScanHeader& header, const ClipFile& clip, const UploadLimits& limits) {
   std::array<unsigned char, 16> random{};
   randombytes_buf(random.data(), random.size());
   NewScan scan;
-  scan.id = Hex(random);
+  scan.id = ToHex(random);
   scan.idempotency_key = header.idempotency_key();
   scan.clip_sha256 = clip.Sha256();
   scan.request_digest = RequestDigest(header, scan.clip_sha256);
   scan.name = header.name();
   if (!header.stream_id().empty()) scan.stream = header.stream_id();
   scan.case_label = header.case_label();
-  scan.max_false_accusation = header.max_false_accusation() == 0 ? usual_false_accusation : header.max_false_accusation();
+  scan.keep_clip_us = limits.keep_clip_us;
+  scan.max_false_accusation = header.max_false_accusation() == 0 ? limits.max_false_accusation : header.max_false_accusation();
   return scan;
 }
 

@@ -11,6 +11,12 @@
 
 namespace earmark::detectd {
 
+struct UploadLimits {
+  std::int64_t max_clip_bytes = 0;
+  double max_false_accusation = 0;  // what a scan may ask for at most, and gets where it does not ask
+  std::int64_t keep_clip_us = 0;    // how long clips are kept once they have a finding
+};
+
 // kInvalidArgument: a field out of its range. `max_false_accusation`: what the header may ask for at most.
 Result<void> CheckHeader(const v1::SubmitScanHeader& header, double max_false_accusation);
 
@@ -21,7 +27,7 @@ using MessageSource = std::function<bool(v1::SubmitScanRequest&)>;
 // kResourceExhausted: more than `max_bytes`, or no room for them.
 Result<ClipFile> ReceiveClip(const v1::SubmitScanHeader& header, const MessageSource& next, std::int64_t max_bytes);
 
-// The scan that such a header and clip ask for, under a random id of 32 hex digits. `usual_false_accusation`: where the header names none.
-NewScan ScanFor(const v1::SubmitScanHeader& header, const ClipFile& clip, double usual_false_accusation);
+// The scan that such a header and clip ask for, under a random id of 32 hex digits.
+NewScan ScanFor(const v1::SubmitScanHeader& header, const ClipFile& clip, const UploadLimits& limits);
 
 }  // namespace earmark::detectd

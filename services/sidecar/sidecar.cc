@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "dsp/core/hex.h"
 #include "dsp/marking/in_packet_marker.h"
 #include "services/common/digest.h"
 #include "services/common/marking.h"
@@ -27,10 +28,8 @@ constexpr std::int64_t kGrantMarginUs = 1'000'000;
 
 std::string RandomHex() {
   std::array<unsigned char, 16> random{};
-  std::array<char, 2 * random.size() + 1> hex{};
   randombytes_buf(random.data(), random.size());
-  sodium_bin2hex(hex.data(), hex.size(), random.data(), random.size());
-  return hex.data();
+  return ToHex(random);
 }
 
 // "NAME/INSTANCE": the name tells whose rooms they are after a restart, the instance keeps two processes of one name apart.

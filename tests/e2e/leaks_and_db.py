@@ -13,7 +13,7 @@ class Leaks(EndToEnd):
         self.scan(self.path("alice.opus"))
         self.scan(self.mark(Recordings.speech(6, seed=2), "bob", "bob.opus", stream="two"))
         answer = self.earmark("leaks", "--json").json()
-        self.assertEqual(list(answer), ["leaks", "next_page_token"])
+        self.assertEqual(list(answer), ["leaks", "next_page_token", "accounts"])
         self.assertEqual(answer["next_page_token"], "")
         self.assertEqual([(row["account"], row["stream_id"]) for row in answer["leaks"]], [("bob", "two"), ("alice", "one")])
         for row in answer["leaks"]:
@@ -31,6 +31,25 @@ class Leaks(EndToEnd):
         self.assertEqual([line.split()[0] for line in (first, second)], ["bob", "alice"])
         self.assertEqual(header.index("CHANCE"), first.index("10^"))
         self.assertEqual(self.earmark("leaks", "--account", "nobody").out, "no leaks are known\n")
+
+    def test_together(self):
+        """leaks: an account that was accused in two streams is told once more, with what both say together"""
+        for seed, stream in ((1, "one"), (2, "two")):
+            self.scan(self.mark(Recordings.speech(6, seed=seed), "alice", "alice.opus", stream=stream))
+        answer = self.earmark("leaks", "--json").json()
+        alice, = answer["accounts"]
+        self.assertEqual((alice["account"], alice["streams"]), ("alice", 2))
+        strongest = min(answer["leaks"], key=lambda row: row["log10_bound"])
+        self.assertEqual((alice["finding_id"], alice["log10_bound"]), (strongest["finding_id"], strongest["log10_bound"]))
+        self.assertLess(alice["log10_combined_bound"], alice["log10_bound"] - 3)
+        self.assertGreater(alice["log10_combined_bound"], sum(row["log10_bound"] for row in answer["leaks"]))
+        told = self.earmark("leaks").out.splitlines()
+        self.assertEqual(told[3:5], ["", "ACCOUNT  STREAMS  ALL TOGETHER"])
+        self.assertEqual(told[5].split()[:2], ["alice", "2"])
+        self.assertEqual(len(told), 6)
+        one, = self.earmark("leaks", "--stream", "one", "--json").json()["accounts"]
+        self.assertEqual(one["streams"], 1)
+        self.assertGreater(one["log10_combined_bound"], one["log10_bound"])
 
     def test_moments(self):
         """leaks: what is no time is refused, with what would be one"""
@@ -50,6 +69,17 @@ class Db(EndToEnd):
         self.assertIn("already", self.earmark("db", "migrate").out)
         sqlite3.connect(self.path("other.db")).executescript("CREATE TABLE t (x); INSERT INTO t VALUES (1);")
         self.assert_refused(self.run_raw("db", "migrate", "--store", f"sqlite:{self.path('other.db')}"), "another program")
+
+    def test_expire(self):
+        """db expire: what marking stored stays, a live stream goes when its days are over"""
+        self.mark(Recordings.speech(6), "alice", "alice.opus", stream="one")
+        self.mark(Recordings.speech(6, seed=2), "bob", "bob.opus", stream="two")
+        self.assertEqual(self.earmark("db", "expire", "--json").json(), {"streams": 0, "clips": 0})
+        with sqlite3.connect(self.path("store.db")) as store:
+            store.execute("UPDATE streams SET retention_days = 1, updated_unix_us = 1 WHERE id = 'two'")
+        self.assertEqual(self.earmark("db", "expire").out, "dropped 1 streams and 0 clips whose time is over\n")
+        self.assertEqual([stream["stream"] for stream in self.earmark("streams", "--json").json()], ["one"])
+        self.assert_refused(self.run_raw("db", "expire", "--server", "127.0.0.1:1", "--store", self.store), "--server", "--store")
 
     def test_check(self):
         """db check: a sound store is 0 with counts; damage is 1 with a line each"""

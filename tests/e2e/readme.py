@@ -63,6 +63,7 @@ class Readme(EndToEnd):
         stages = [line["stage"] for line in lines if "stage" in line]
         self.assertEqual(stages[-1], "done")
         for wanted in ({"state": "DONE", "verdict": "accused", "accounts": ["alice"]}, {"state": "DONE"}, [{"account": "alice", "stream_id": "town-hall", "finding_id": "1"}],
+                       [{"account": "alice", "streams": "1"}], {"streams": "0", "clips": "0"},
                        [{"name": "ops", "role": "ADMIN"}, {"name": "kim", "role": "INVESTIGATOR"}],
                        {"call": "Detection.QueryLeaks", "subject": 'account: "alice"', "reason": "case 2026-17"}):
             self.assertIn(wanted, lines)

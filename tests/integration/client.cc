@@ -179,9 +179,9 @@ TEST_CASE("Client: all pages of leaks are read", "[client]") {
   filter.since_unix_us = 1'500'000;
   const auto leaks = connection.client->QueryLeaks(filter);
   REQUIRE(leaks);
-  REQUIRE(leaks->size() == 3);
-  CHECK(leaks->back().account == "account-3");
-  CHECK(leaks->back().first_seen_unix_us == 5'000'002);
+  REQUIRE(leaks->leaks.size() == 3);
+  CHECK(leaks->leaks.back().account == "account-3");
+  CHECK(leaks->leaks.back().first_seen_unix_us == 5'000'002);
   CHECK(connection.service.leak_requests[2].page_token() == "page-2");
   CHECK(connection.service.leak_requests[0].account() == "alice");
   CHECK(connection.service.leak_requests[0].since().nanos() == 500'000'000);

@@ -1,8 +1,10 @@
 // The detection service in this process, over gRPC, on a SQLite store: from a leaked clip to a name, and what goes wrong on the way.
 //
 // Chance of failing: each scan may name an innocent account with chance 1e-6 by the bound it is given; there are fewer than 10 here.
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <fstream>
@@ -14,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "services/common/expiry.h"
 #include "services/common/marking.h"
 #include "services/common/server/daemon.h"
 #include "services/detectd/detection_service.h"
@@ -22,6 +25,7 @@
 #include "tests/integration/store_temp_folder.h"
 #include "tests/support/marked_stream.h"
 #include "tests/support/memory_reader.h"
+#include "tests/support/random.h"
 #include "tests/support/sanitizers.h"
 #include "tests/support/synthetic_audio.h"
 
@@ -105,7 +109,8 @@ struct TestService {
   DrainSignal drain;
   server::Metrics metrics;
   AccessControl access{pool, {.token_needed = false}};
-  DetectionService service{pool, access, drain, {.max_clip_bytes = 4 << 20, .max_false_accusation = 1e-6}};
+  DetectionService service{
+      pool, access, drain, {.max_clip_bytes = 4 << 20, .max_false_accusation = 1e-6, .keep_clip_us = 3'600'000'000}};
   std::unique_ptr<server::Frontend> frontend;
   std::unique_ptr<v1::Detection::Stub> stub;
   v1::Scan scan;  // the latest that Submit gave
@@ -243,6 +248,73 @@ TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the re
   const auto workers = test.StartWorkers();
   REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());
   CHECK(test.End().finding().verdict() == "accused");
+}
+
+TEST_CASE("Detectd: a clip is given back as it came while it is kept, and its scan stays when it is gone", "[detectd]") {
+  TestService test;
+  Random random(3);
+  std::string clip(2'500'000, '\0');
+  std::generate(clip.begin(), clip.end(), [&] { return static_cast<char>(random.Bits()); });
+  const auto fetch = [&](const std::string& scan_id, std::string& bytes) {
+    grpc::ClientContext context;
+    v1::GetClipRequest request;
+    request.set_scan_id(scan_id);
+    const auto reader = test.stub->GetClip(&context, request);
+    bytes.clear();
+    v1::ClipPart part;
+    while (reader->Read(&part)) bytes += part.data();
+    return reader->Finish().error_code();
+  };
+  REQUIRE(test.Submit(Named("noise"), clip).ok());
+  const std::string scan_id = test.scan.scan_id();
+  std::string got;
+  CHECK(fetch(scan_id, got) == grpc::StatusCode::OK);
+  CHECK(got == clip);
+  const auto workers = test.StartWorkers();
+  CHECK(test.End().finding().verdict() == "unreadable");
+  CHECK(fetch(scan_id, got) == grpc::StatusCode::OK);
+  CHECK(got == clip);
+  CHECK(fetch("another", got) == grpc::StatusCode::NOT_FOUND);
+  CHECK(fetch("", got) == grpc::StatusCode::INVALID_ARGUMENT);
+  SQLite::Database(test.folder.File("store.db"), SQLite::OPEN_READWRITE).exec("UPDATE scans SET clip_until_unix_us = 1");
+  CHECK(fetch(scan_id, got) == grpc::StatusCode::NOT_FOUND);
+  CHECK(got.empty());
+  Expired expired;
+  REQUIRE(Expire(*test.store, expired, [] { return true; }));
+  CHECK(expired.num_clips == 1);
+  CHECK(test.End().finding().verdict() == "unreadable");
+}
+
+TEST_CASE("Detectd: a page token is good for the filters that it was given for", "[detectd]") {
+  TestService test;
+  for (const char* account : {"ann", "ben"}) {
+    FindingRecord finding{.clip_name = "clip", .clip_sha256 = "", .verdict = "accused", .report_json = "{}", .accusations = {}};
+    finding.case_label = "spring";
+    finding.accusations.push_back({.account = account, .stream = "room", .log10_p = -12, .log10_bound = -9});
+    (void)Get(test.store->AddFinding(finding));
+  }
+  const auto ask = [&](const v1::QueryLeaksRequest& request, v1::QueryLeaksResponse& page) {
+    grpc::ClientContext context;
+    return test.stub->QueryLeaks(&context, request, &page);
+  };
+  v1::QueryLeaksRequest request;
+  request.set_page_size(1);
+  request.set_case_label("spring");
+  v1::QueryLeaksResponse page;
+  REQUIRE(ask(request, page).ok());
+  request.set_page_token(page.next_page_token());
+  request.set_reason("another page");
+  request.set_page_size(5);
+  REQUIRE(ask(request, page).ok());
+  REQUIRE(page.leaks_size() == 1);
+  CHECK(page.leaks(0).account() == "ben");
+  CHECK(page.accounts(0).account() == "ben");
+  request.set_case_label("");
+  CHECK_THAT(ask(request, page).error_message(), Contains("page_token: wanted that of an answer to the same filters"));
+  for (const char* nonsense : {"x", "zz", "0123456789abcdef", "0123456789abcdefzz"}) {
+    request.set_page_token(nonsense);
+    CHECK(ask(request, page).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  }
 }
 
 TEST_CASE("Detectd: a scan whose decoder spins is cancelled within a second", "[detectd]") {

@@ -30,7 +30,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr double kClipS = 5;
-constexpr int kNumScans = 12;
+constexpr int kNumScans = 60;
 constexpr std::int64_t kUploadBytes = std::int64_t{128} << 20;
 constexpr std::size_t kPieceBytes = 256 << 10;
 

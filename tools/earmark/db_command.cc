@@ -6,6 +6,8 @@
 #include "db/text.h"
 #include "dsp/core/stream_keys.h"
 #include "dsp/reference/reference_chunk.h"
+#include "services/common/expiry.h"
+#include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
 #include "tools/earmark/json_output.h"
 #include "tools/earmark/terminal.h"
@@ -217,6 +219,65 @@ int Check(const DbState& state) {
   return check.damages().empty() ? 0 : 1;
 }
 
+// ---- expire
+
+struct ExpireState {
+  CommonOptions common = DefaultOptions();
+  ServerOptions server = DefaultServer();
+  bool json = false;
+};
+
+Result<Expired> ExpireOnStore(const CommonOptions& common) {
+  auto store = OpenStore(common, OpenMode::kReadWrite);
+  if (!store) return Pass(store);
+  ProgressBar bar;
+  const Progress progress = bar.Callback();
+  Expired expired;
+  bool stopped = false;
+  const auto done = Expire(**store, expired, [&] { return !(stopped = !progress("dropping", -1)); });
+  if (!done) return Pass(done);
+  if (stopped) return Fail(ErrorCode::kCancelled, "cancelled; what was dropped is gone, the rest is kept");
+  return expired;
+}
+
+Result<Expired> ExpireOnServer(const ServerOptions& server) {
+  auto client = Client::Create(server);
+  if (!client) return Pass(client);
+  return (*client)->ExpireNow();
+}
+
+int RunExpire(const ExpireState& state) {
+  const auto expired = state.server.server.empty() ? ExpireOnStore(state.common) : ExpireOnServer(state.server);
+  if (!expired) return Complain(expired.error());
+  if (state.json)
+    PrintJson({{"streams", expired->num_streams}, {"clips", expired->num_clips}});
+  else
+    std::printf("dropped %lld streams and %lld clips whose time is over\n", static_cast<long long>(expired->num_streams),
+                static_cast<long long>(expired->num_clips));
+  return 0;
+}
+
+void AddExpire(CLI::App& db, Action& action) {
+  auto state = std::make_shared<ExpireState>();
+  CLI::App* command = db.add_subcommand("expire", "Drops streams and clips that have been kept for long enough; findings stay");
+  command->add_flag("--json", state->json, "Print one JSON object");
+  AddStoreOption(*command, state->common);
+  AddKeyOption(*command, state->common);
+  AddServerOptions(*command, state->server);
+  command->footer(
+      "Examples:\n"
+      "  earmark db expire\n"
+      "  earmark db expire --server 127.0.0.1:7420 --token-file admin.token\n\n"
+      "Live streams are kept for the days that OpenStream or `retention.days` of the sidecar said, clips for `retention.clip_days` of\n"
+      "earmark-detectd, which drops both by itself every few minutes. What `earmark mark` stored stays until `earmark streams remove`.");
+  command->callback([state, command, &action] {
+    const bool asks_store = command->count("--store") > 0;
+    if (asks_store && command->count("--server") > 0) throw CLI::ExcludesError("--server", "--store");
+    if (asks_store) state->server.server.clear();
+    action = [state] { return RunExpire(*state); };
+  });
+}
+
 void AddPart(CLI::App& command, Action& action, int (*run)(const DbState&)) {
   auto state = std::make_shared<DbState>();
   command.add_flag("--json", state->json, "Print one JSON object");
@@ -228,7 +289,7 @@ void AddPart(CLI::App& command, Action& action, int (*run)(const DbState&)) {
 }  // namespace
 
 void AddDbCommand(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand("db", "Makes, updates or checks the store");
+  CLI::App* command = app.add_subcommand("db", "Makes, updates, checks or clears out the store");
   command->require_subcommand(1);
   command->footer(
       "Examples:\n"
@@ -242,6 +303,7 @@ void AddDbCommand(CLI::App& app, Action& action) {
   check->footer(
       "Example:\n  earmark db check --json | jq .damaged\n\nExit status: 0 sound, 1 something is damaged, one line each.");
   AddPart(*check, action, Check);
+  AddExpire(*command, action);
 }
 
 }  // namespace earmark::cli

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "db/text.h"
+#include "services/common/account_evidence.h"
 #include "services/common/digest.h"
 #include "tools/earmark/client/client.h"
 #include "tools/earmark/commands.h"
@@ -50,59 +51,87 @@ Result<LeakFilter> ToFilter(const LeaksState& state) {
   return filter;
 }
 
-Result<std::vector<LeakRow>> QueryStore(const CommonOptions& common, LeakFilter filter) {
+void Add(LeakTable& table, const std::vector<Leak>& leaks, const std::vector<AccountEvidence>& accounts) {
+  for (const Leak& leak : leaks) {
+    table.leaks.push_back({.account = leak.account,
+                           .stream = leak.stream,
+                           .finding_id = std::to_string(leak.finding_id),
+                           .log10_bound = leak.log10_bound,
+                           .first_seen_unix_us = leak.first_seen_unix_us,
+                           .last_seen_unix_us = leak.last_seen_unix_us});
+  }
+  for (const AccountEvidence& of : accounts) {
+    // One whose streams run over the end of a page is told with both.
+    if (!table.accounts.empty() && table.accounts.back().account == of.account) table.accounts.pop_back();
+    table.accounts.push_back({.account = of.account,
+                              .num_streams = of.num_streams,
+                              .finding_id = std::to_string(of.finding_id),
+                              .log10_bound = of.log10_bound,
+                              .log10_combined_bound = of.log10_combined_bound,
+                              .first_seen_unix_us = of.first_seen_unix_us,
+                              .last_seen_unix_us = of.last_seen_unix_us});
+  }
+}
+
+Result<LeakTable> QueryStore(const CommonOptions& common, LeakFilter filter) {
   auto store = OpenStore(common, OpenMode::kReadWrite);
   if (!store) return Pass(store);
-  std::vector<LeakRow> rows;
+  LeakTable table;
   for (;;) {
-    auto page = (*store)->QueryLeaks(filter);
+    const auto page = (*store)->QueryLeaks(filter);
     if (!page) return Pass(page);
-    for (const Leak& leak : *page) {
-      rows.push_back({.account = leak.account,
-                      .stream = leak.stream,
-                      .finding_id = std::to_string(leak.finding_id),
-                      .log10_bound = leak.log10_bound,
-                      .first_seen_unix_us = leak.first_seen_unix_us,
-                      .last_seen_unix_us = leak.last_seen_unix_us});
-    }
-    if (static_cast<int>(page->size()) < filter.limit) return rows;
+    const auto accounts = EvidenceOf(**store, filter, *page);
+    if (!accounts) return Pass(accounts);
+    Add(table, *page, *accounts);
+    if (static_cast<int>(page->size()) < filter.limit) return table;
     filter.after_account = page->back().account;
     filter.after_stream = page->back().stream;
   }
 }
 
-Result<std::vector<LeakRow>> QueryServer(const ServerOptions& server, const LeakFilter& filter) {
+Result<LeakTable> QueryServer(const ServerOptions& server, const LeakFilter& filter) {
   auto client = Client::Create(server);
   if (!client) return Pass(client);
   return (*client)->QueryLeaks(filter);
 }
 
 // The newest knowledge first, and the same order whoever was asked.
-void Sort(std::vector<LeakRow>& rows) {
-  std::sort(rows.begin(), rows.end(), [](const LeakRow& a, const LeakRow& b) {
+void Sort(LeakTable& table) {
+  std::sort(table.leaks.begin(), table.leaks.end(), [](const LeakRow& a, const LeakRow& b) {
     return std::tie(b.last_seen_unix_us, a.account, a.stream, a.finding_id) <
            std::tie(a.last_seen_unix_us, b.account, b.stream, b.finding_id);
   });
+  std::sort(table.accounts.begin(), table.accounts.end(), [](const AccountRow& a, const AccountRow& b) {
+    return std::tie(b.last_seen_unix_us, a.account) < std::tie(a.last_seen_unix_us, b.account);
+  });
 }
 
-void PrintRows(const std::vector<LeakRow>& rows) {
+double Rounded(double log10_bound) { return std::round(log10_bound * 1e3) / 1e3; }
+
+void PrintAsJson(const LeakTable& table) {
   ordered_json leaks = ordered_json::array();
-  for (const LeakRow& row : rows) {
+  for (const LeakRow& row : table.leaks) {
     leaks.push_back({{"account", row.account},
                      {"stream_id", row.stream},
                      {"finding_id", row.finding_id},
-                     {"log10_bound", std::round(row.log10_bound * 1e3) / 1e3},
+                     {"log10_bound", Rounded(row.log10_bound)},
                      {"first_seen", Utc(row.first_seen_unix_us)},
                      {"last_seen", Utc(row.last_seen_unix_us)}});
   }
-  PrintJson(ordered_json{{"leaks", leaks}, {"next_page_token", ""}});
+  ordered_json accounts = ordered_json::array();
+  for (const AccountRow& row : table.accounts) {
+    accounts.push_back({{"account", row.account},
+                        {"streams", row.num_streams},
+                        {"finding_id", row.finding_id},
+                        {"log10_bound", Rounded(row.log10_bound)},
+                        {"log10_combined_bound", Rounded(row.log10_combined_bound)},
+                        {"first_seen", Utc(row.first_seen_unix_us)},
+                        {"last_seen", Utc(row.last_seen_unix_us)}});
+  }
+  PrintJson(ordered_json{{"leaks", leaks}, {"next_page_token", ""}, {"accounts", accounts}});
 }
 
-void PrintTable(const std::vector<LeakRow>& rows) {
-  if (rows.empty()) {
-    std::printf("no leaks are known\n");
-    return;
-  }
+void PrintLeaks(const std::vector<LeakRow>& rows) {
   std::size_t account_width = 7, stream_width = 6, finding_width = 7;
   for (const LeakRow& row : rows) {
     account_width = std::max(account_width, PrintedWidth(Printable(row.account)));
@@ -122,16 +151,42 @@ void PrintTable(const std::vector<LeakRow>& rows) {
   }
 }
 
+// Those that were accused in several streams: the others' one row says it.
+void PrintAccounts(const std::vector<AccountRow>& rows) {
+  std::size_t width = 7;
+  bool any = false;
+  for (const AccountRow& row : rows) {
+    any = any || row.num_streams > 1;
+    width = std::max(width, PrintedWidth(Printable(row.account)));
+  }
+  if (!any) return;
+  std::printf("\n%s  STREAMS  ALL TOGETHER\n", Padded("ACCOUNT", width).c_str());
+  for (const AccountRow& row : rows) {
+    if (row.num_streams > 1)
+      std::printf("%s  %-7lld  %s\n", Bold(Padded(row.account, width)).c_str(), static_cast<long long>(row.num_streams),
+                  Chance(row.log10_combined_bound).c_str());
+  }
+}
+
+void PrintTables(const LeakTable& table) {
+  if (table.leaks.empty()) {
+    std::printf("no leaks are known\n");
+    return;
+  }
+  PrintLeaks(table.leaks);
+  PrintAccounts(table.accounts);
+}
+
 int RunLeaks(const LeaksState& state) {
   auto filter = ToFilter(state);
   if (!filter) return Complain(filter.error());
-  auto rows = state.server.server.empty() ? QueryStore(state.common, *filter) : QueryServer(state.server, *filter);
-  if (!rows) return Complain(rows.error());
-  Sort(*rows);
+  auto table = state.server.server.empty() ? QueryStore(state.common, *filter) : QueryServer(state.server, *filter);
+  if (!table) return Complain(table.error());
+  Sort(*table);
   if (state.json)
-    PrintRows(*rows);
+    PrintAsJson(*table);
   else
-    PrintTable(*rows);
+    PrintTables(*table);
   return 0;
 }
 
@@ -156,6 +211,8 @@ void AddLeaksCommand(CLI::App& app, Action& action) {
       "  earmark leaks --account alice --since 30d\n"
       "  earmark leaks --json --server 127.0.0.1:7420 | jq '.leaks[].account'\n\n"
       "CHANCE is the chance that any innocent account would be accused by that finding, the strongest one.\n"
+      "ALL TOGETHER, of accounts that were accused in several streams, is the chance that any innocent one would be accused\n"
+      "as strongly in as many, over all scans that the store has seen.\n"
       "Without --server and $EARMARK_SERVER, or with --store, the store is asked.");
   command->callback([state, command, &action] {
     const bool asks_store = command->count("--store") > 0;

@@ -20,6 +20,7 @@ Result<void> Keep(Store& store, const ScanRequest& request, const DecodedClip& c
   finding.verdict = VerdictName(report.verdict);
   finding.report_json = ToJson(report);
   if (report.trials > 0) finding.alpha_spent = request.options.max_false_accusation;
+  finding.num_scored = report.num_scored;
   for (const Accusation& a : report.accusations) {
     finding.accusations.push_back({.account = a.account, .stream = a.stream, .log10_p = a.log10_p, .log10_bound = a.log10_bound});
   }

@@ -78,7 +78,10 @@ ScanReport MakeReport(const ClipSignals& clip, double clip_s, const Catalog& cat
   std::set<std::pair<std::string, int>> shown;
   for (std::size_t r = 0; r < readings.size(); ++r) {
     const HypothesisReading& reading = readings[r];
-    if (counted.insert(reading.stream).second) report.candidates += scores.of[r].candidates;
+    if (counted.insert(reading.stream).second) {
+      report.candidates += scores.of[r].candidates;
+      report.num_scored += scores.of[r].candidates > 0 ? 1 : 0;
+    }
     const bool is_first = shown.insert(place_of(r)).second;
     if (accuses[place_of(r)] ? scores.of[r].accuses : is_first) {
       for (const SourcePiece& piece : CertainPieces(reading.hypothesis)) {

@@ -30,6 +30,7 @@ struct ScanReport {
   // candidates, each as often as the stream repeats the same sound: log10_bound is log10_p + log10(trials), and 0.004 more where
   // stretches are scored apart
   std::int64_t trials = 0;
+  std::int64_t num_scored = 0;  // streams in which anybody was scored
   std::int64_t symbols_used = 0;
   // of such a clip in all, for an accusation; only where there is none and more would help
   std::optional<double> seconds_needed;

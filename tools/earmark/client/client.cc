@@ -310,7 +310,7 @@ class GrpcClient final : public Client {
     }
   }
 
-  Result<std::vector<LeakRow>> QueryLeaks(const LeakFilter& filter) override {
+  Result<LeakTable> QueryLeaks(const LeakFilter& filter) override {
     v1::QueryLeaksRequest request;
     request.set_account(filter.account.value_or(""));
     request.set_stream_id(filter.stream.value_or(""));
@@ -318,23 +318,42 @@ class GrpcClient final : public Client {
     if (filter.since_unix_us > 0) *request.mutable_since() = server::TimestampOf(filter.since_unix_us);
     if (filter.until_unix_us) *request.mutable_until() = server::TimestampOf(*filter.until_unix_us);
     request.set_page_size(kPageSize);
-    std::vector<LeakRow> rows;
+    LeakTable table;
     do {
       grpc::ClientContext context;
       Prepare(context);
       v1::QueryLeaksResponse response;
       if (const grpc::Status status = stub_->QueryLeaks(&context, request, &response); !status.ok()) return Refused(status);
       for (const v1::Leak& leak : response.leaks()) {
-        rows.push_back({.account = leak.account(),
-                        .stream = leak.stream_id(),
-                        .finding_id = leak.finding_id(),
-                        .log10_bound = leak.log10_bound(),
-                        .first_seen_unix_us = Micros(leak.first_seen()),
-                        .last_seen_unix_us = Micros(leak.last_seen())});
+        table.leaks.push_back({.account = leak.account(),
+                               .stream = leak.stream_id(),
+                               .finding_id = leak.finding_id(),
+                               .log10_bound = leak.log10_bound(),
+                               .first_seen_unix_us = Micros(leak.first_seen()),
+                               .last_seen_unix_us = Micros(leak.last_seen())});
+      }
+      for (const v1::AccountEvidence& of : response.accounts()) {
+        if (!table.accounts.empty() && table.accounts.back().account == of.account()) table.accounts.pop_back();
+        table.accounts.push_back({.account = of.account(),
+                                  .num_streams = of.streams(),
+                                  .finding_id = of.finding_id(),
+                                  .log10_bound = of.log10_bound(),
+                                  .log10_combined_bound = of.log10_combined_bound(),
+                                  .first_seen_unix_us = Micros(of.first_seen()),
+                                  .last_seen_unix_us = Micros(of.last_seen())});
       }
       request.set_page_token(response.next_page_token());
     } while (!request.page_token().empty());
-    return rows;
+    return table;
+  }
+
+  Result<Expired> ExpireNow() override {
+    v1::ExpireNowRequest request;
+    grpc::ClientContext context;
+    Authorize(context);  // without a deadline: there may be much to drop
+    v1::ExpireNowResponse response;
+    if (const grpc::Status status = admin_->ExpireNow(&context, request, &response); !status.ok()) return Refused(status);
+    return Expired{.num_streams = response.streams(), .num_clips = response.clips()};
   }
 
   Result<IssuedToken> CreateToken(const std::string& name, Role role, std::optional<std::int64_t> expires_unix_us) override {

@@ -12,6 +12,7 @@
 
 #include "db/store.h"
 #include "dsp/core/result.h"
+#include "services/common/expiry.h"
 #include "services/common/scan/scan.h"
 
 namespace earmark::cli {
@@ -64,6 +65,22 @@ struct LeakRow {
   std::int64_t last_seen_unix_us = 0;
 };
 
+// What an account's rows say together.
+struct AccountRow {
+  std::string account;
+  std::int64_t num_streams = 0;
+  std::string finding_id;  // the strongest
+  double log10_bound = 0;
+  double log10_combined_bound = 0;
+  std::int64_t first_seen_unix_us = 0;
+  std::int64_t last_seen_unix_us = 0;
+};
+
+struct LeakTable {
+  std::vector<LeakRow> leaks;
+  std::vector<AccountRow> accounts;  // each once
+};
+
 // A token that was made just now.
 struct IssuedToken {
   std::string text;
@@ -83,7 +100,9 @@ class Client {
   // the server was away for two minutes.
   virtual Result<RemoteScan> Await(const std::string& scan_id, const Progress& progress) = 0;
   // All pages. The filter's limit and place to go on from do not count.
-  virtual Result<std::vector<LeakRow>> QueryLeaks(const LeakFilter& filter) = 0;
+  virtual Result<LeakTable> QueryLeaks(const LeakFilter& filter) = 0;
+  // Drops what has been kept for long enough. For tokens of role admin.
+  virtual Result<Expired> ExpireNow() = 0;
 
   // Tokens, for those who have one of role admin. Records are without their hashes.
   virtual Result<IssuedToken> CreateToken(const std::string& name, Role role, std::optional<std::int64_t> expires_unix_us) = 0;
