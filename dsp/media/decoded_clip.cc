@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 #include "dsp/core/resample.h"
@@ -50,10 +51,21 @@ class TrackWriter {
   }
 
   const ChannelLikeness& likeness() const { return likeness_; }
+  // Bit for bit, a track whose mean and difference (or none) these are.
+  bool IsSame(const SampleFile& mean, const SampleFile* difference) const {
+    const bool keeps_difference = num_channels_ == 2 && likeness_.needs_difference();
+    return keeps_difference == (difference != nullptr) && HoldSame(mean_, mean) &&
+           (!keeps_difference || HoldSame(difference_, *difference));
+  }
   SampleFile TakeMean() { return std::move(mean_); }
   SampleFile TakeDifference() { return std::move(difference_); }
 
  private:
+  static bool HoldSame(const SampleFile& a, const SampleFile& b) {
+    const std::span<const float> x = a.samples();
+    const std::span<const float> y = b.samples();
+    return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size_bytes()) == 0;
+  }
   Result<void> Keep(std::span<const float> mean, std::span<const float> difference) {
     likeness_.Add(mean, difference);
     if (auto kept = mean_.Append(mean); !kept) return kept;
@@ -112,6 +124,8 @@ class ClipDecoder {
   Result<void> DecodeTrack(AudioReader& reader);
   // Reads to the end, or to where the track breaks off, which it notes.
   Result<void> ReadTrack(AudioReader& reader, TrackWriter& writer);
+  // The track, decoded before, that has the very same samples; none: there is no such one.
+  std::optional<int> TrackLike(const TrackWriter& writer) const;
   void Take(TrackWriter& writer, int track);
   bool GoesOn(double fraction) const { return !advance_ || advance_(fraction); }
   double FractionDone(const AudioReader& reader, std::int64_t num_frames) const;
@@ -134,8 +148,23 @@ Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
     return Fail(done.error().code, done.error().message + NeedText(reader.info().duration_s, reader.num_channels()));
   }
   if (!done) return done;
-  Take(writer, reader.info().track);
+  if (const auto same = TrackLike(writer)) {
+    clip_.notes_.push_back("track " + std::to_string(reader.info().track + 1) + " is the same as track " +
+                           std::to_string(*same + 1));
+  } else {
+    Take(writer, reader.info().track);
+  }
   return {};
+}
+
+std::optional<int> ClipDecoder::TrackLike(const TrackWriter& writer) const {
+  for (std::size_t i = 0; i < clip_.signals_.size(); ++i) {
+    if (clip_.signals_[i].channel != DecodedClip::Channel::kMean) continue;
+    const bool has_difference =
+        i + 1 < clip_.signals_.size() && clip_.signals_[i + 1].channel == DecodedClip::Channel::kDifference;
+    if (writer.IsSame(*clip_.samples_[i], has_difference ? &*clip_.samples_[i + 1] : nullptr)) return clip_.signals_[i].track;
+  }
+  return std::nullopt;
 }
 
 Result<void> ClipDecoder::ReadTrack(AudioReader& reader, TrackWriter& writer) {

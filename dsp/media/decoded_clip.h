@@ -14,7 +14,7 @@
 
 namespace earmark {
 
-// Every audio track of a file, and of tracks with two unlike channels (channel_likeness.h) the mean, half the difference, left and right. All are mono
+// Every audio track of a file but those that are bit for bit as one before, and of tracks with two unlike channels (channel_likeness.h) the mean, half the difference, left and right. All are mono
 // at kDetectRateHz, time 0 being the track's. What is longer than two minutes is on disk, in $TMPDIR or /tmp, in files without a name: 0.35 GB for an
 // hour of each signal. Memory does not grow with the length. For one thread at a time; blocks for I/O; allocates.
 class DecodedClip {

@@ -19,27 +19,34 @@ constexpr std::size_t kFramesPerBlock = 480;
 // What messages call the file, whose name is nobody's business here.
 constexpr char kClip[] = "the clip";
 
+// Gathers what is small, since every write may wake the reader up.
 class PipeWriter {
  public:
   explicit PipeWriter(int fd) : fd_(fd) {}
 
   Result<void> Send(MessageKind kind, std::span<const std::uint8_t> payload) {
-    if (auto sent = Write(EncodeHead(kind, payload.size())); !sent) return sent;
-    return Write(payload);
+    const auto head = EncodeHead(kind, payload.size());
+    pending_.insert(pending_.end(), head.begin(), head.end());
+    pending_.insert(pending_.end(), payload.begin(), payload.end());
+    return pending_.size() < kPendingBytes ? Result<void>() : Flush();
   }
 
- private:
-  Result<void> Write(std::span<const std::uint8_t> bytes) {
-    while (!bytes.empty()) {
+  Result<void> Flush() {
+    for (std::span<const std::uint8_t> bytes = pending_; !bytes.empty();) {
       const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) return Fail(ErrorCode::kUnavailable, "pipe: " + std::generic_category().message(errno));
       bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
+    pending_.clear();
     return {};
   }
 
-  int fd_;
+ private:
+  static constexpr std::size_t kPendingBytes = std::size_t{1} << 16;
+
+  const int fd_;
+  std::vector<std::uint8_t> pending_;
 };
 
 Result<void> SendTrack(PipeWriter& pipe, AudioReader& reader) {
@@ -56,6 +63,19 @@ Result<void> SendTrack(PipeWriter& pipe, AudioReader& reader) {
   return sent;
 }
 
+// What is told is told before the next track is looked for, which may take long.
+Result<void> SendTracks(PipeWriter& pipe, FileTracks& tracks) {
+  for (;;) {
+    if (auto told = pipe.Flush(); !told) return told;
+    auto track = tracks.Next();
+    if (!track) return pipe.Send(MessageKind::kDone, {});
+    auto sent = track->reader
+                    ? SendTrack(pipe, **track->reader)
+                    : pipe.Send(MessageKind::kNoTrack, Encode(TrackEnd{.track = track->number, .error = track->reader.error()}));
+    if (!sent) return sent;
+  }
+}
+
 }  // namespace
 
 Result<void> DecodeInto(int pipe_fd, InputFile clip) {
@@ -63,14 +83,8 @@ Result<void> DecodeInto(int pipe_fd, InputFile clip) {
   const std::string_view hello = kHello;
   auto sent = pipe.Send(MessageKind::kHello, {reinterpret_cast<const std::uint8_t*>(hello.data()), hello.size()});
   FileTracks tracks(kClip, std::make_shared<InputFile>(std::move(clip)));
-  while (sent) {
-    auto track = tracks.Next();
-    if (!track) return pipe.Send(MessageKind::kDone, {});
-    sent = track->reader
-               ? SendTrack(pipe, **track->reader)
-               : pipe.Send(MessageKind::kNoTrack, Encode(TrackEnd{.track = track->number, .error = track->reader.error()}));
-  }
-  return sent;
+  if (sent) sent = SendTracks(pipe, tracks);
+  return sent ? pipe.Flush() : sent;
 }
 
 }  // namespace earmark::decode

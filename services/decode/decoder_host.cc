@@ -39,7 +39,8 @@ class SpawnActions {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  // The socket, nothing else of ours: no descriptors, signals as they are by default, a process group of its own.
+  // The socket, nothing else of ours: no descriptors, signals as they are by default, a process group of its own; and all libraries bound at once, since
+  // each copy would have to bind them anew.
   void Prepare(int socket) {
     ::posix_spawn_file_actions_adddup2(&actions_, socket, STDIN_FILENO);
     ::posix_spawn_file_actions_addopen(&actions_, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
@@ -59,7 +60,8 @@ class SpawnActions {
     std::string cpu_s = std::to_string(options.limits.cpu_s);
     std::string memory_bytes = std::to_string(options.limits.memory_bytes);
     char* const arguments[] = {program.data(), cpu_s.data(), memory_bytes.data(), nullptr};
-    char* const environment[] = {nullptr};
+    char bind_now[] = "LD_BIND_NOW=1";
+    char* const environment[] = {bind_now, nullptr};
     ::pid_t pid = 0;
     const int error = ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, arguments, environment);
     if (error == 0) return pid;

@@ -26,6 +26,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPollPeriod{50};
+constexpr int kPipeBytes = 1 << 18;
 constexpr std::chrono::milliseconds kPatienceForExit{2000};
 
 std::string SystemText(int error) { return std::generic_category().message(error); }
@@ -97,8 +98,22 @@ class SandboxedTracks::Process {
   }
 
   Result<void> Read(std::span<std::uint8_t> bytes) {
-    const auto asked = steady_clock::now();
     while (!bytes.empty()) {
+      if (unread_.empty()) {
+        if (auto more = ReadSome(); !more) return more;
+      }
+      const std::size_t count = std::min(bytes.size(), unread_.size());
+      std::copy_n(unread_.begin(), count, bytes.begin());
+      unread_ = unread_.subspan(count);
+      bytes = bytes.subspan(count);
+    }
+    return {};
+  }
+
+  // Into unread_, one byte or more.
+  Result<void> ReadSome() {
+    const auto asked = steady_clock::now();
+    for (;;) {
       struct pollfd pipe {
         pipe_.fd(), POLLIN, 0
       };
@@ -111,13 +126,13 @@ class SandboxedTracks::Process {
       }
       if (steady_clock::now() - started_ > options_.max_time)
         return Break({ErrorCode::kDataLoss, "it takes longer than " + SecondsText(options_.max_time) + " to decode"});
-      const ssize_t got = ready < 0 ? -1 : ::read(pipe_.fd(), bytes.data(), bytes.size());
+      const ssize_t got = ready < 0 ? -1 : ::read(pipe_.fd(), buffer_.data(), buffer_.size());
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return Break({ErrorCode::kInternal, "pipe: " + SystemText(errno)});
       if (got == 0) return Break(HowItEnded());
-      bytes = bytes.subspan(static_cast<std::size_t>(got));
+      unread_ = std::span(buffer_).first(static_cast<std::size_t>(got));
+      return {};
     }
-    return {};
   }
 
   // It closed the pipe. Why, it can only have told by how it ends.
@@ -170,6 +185,8 @@ class SandboxedTracks::Process {
   FileHandle pipe_;
   const std::function<bool()> go_on_;
   const steady_clock::time_point started_;
+  std::vector<std::uint8_t> buffer_ = std::vector<std::uint8_t>(kPipeBytes);
+  std::span<const std::uint8_t> unread_;  // of buffer_
   Message message_;
   bool is_greeted_ = false;
   bool in_track_ = false;
@@ -247,6 +264,7 @@ Result<std::unique_ptr<SandboxedTracks>> SandboxedTracks::Start(DecoderHost& hos
   if (!clip.is_open()) return Fail(ErrorCode::kUnavailable, "the clip cannot be handed to its decoder: " + SystemText(errno));
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return Fail(ErrorCode::kUnavailable, "pipe: " + SystemText(errno));
+  ::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);  // as it is where that is not granted
   FileHandle ours(ends[0]);
   const FileHandle theirs(ends[1]);
   const auto pid = host.Fork(clip.fd(), theirs.fd());

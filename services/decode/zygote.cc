@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string_view>
 
@@ -48,6 +49,7 @@ bool KeepOnly(const ClipToDecode& clip) {
 }  // namespace
 
 int ServeClips(int argc, const char* const* argv, int (*decode)(const SandboxLimits& limits)) {
+  ::unsetenv("LD_BIND_NOW");
   const auto limits = ReadLimits(argc, argv);
   if (!limits || !IsSocket(STDIN_FILENO)) {
     std::fputs("earmark-decode is started by earmark-detectd\n", stderr);

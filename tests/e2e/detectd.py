@@ -1,6 +1,7 @@
 """The detection service as a program: clips over HTTP, findings, a daemon that is killed, a drain, and what an operator gets wrong."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import unittest
@@ -14,9 +15,9 @@ DAEMON = Path(os.environ.get("EARMARK_DETECTD", Path(__file__).resolve().parents
 
 
 class Daemon:
-    def __init__(self, test, *settings):
+    def __init__(self, test, *settings, prepare=None):
         self.process = subprocess.Popen(test.daemon_command(*settings), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True, env=test.environment())
+                                        text=True, env=test.environment(), preexec_fn=prepare)
         test.addCleanup(self.stop)
         words = self.process.stdout.readline().split()
         test.assertEqual(words[:1], ["ready"], words)
@@ -218,6 +219,27 @@ class Detectd(WithDaemons):
         self.assertEqual((finding["verdict"], finding["accusations"]), ("unreadable", []))
         self.assertIn("clip", finding["reason"])
         self.assertNotIn("/proc", finding["reason"])
+
+    def test_no_room(self):
+        """where there is no room for a clip or its samples, that one fails and says so, and the next one is scanned"""
+        def grows_no_file_beyond_8_mb():  # which fails as on a full disk
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
+
+        clip = self.clip()
+        large, long = self.path("large.wav"), self.path("long.opus")
+        ffmpeg("-f", "lavfi", "-i", "anoisesrc", "-t", 120, large)
+        ffmpeg("-f", "lavfi", "-i", "anoisesrc", "-t", 240, "-b:a", "32k", long)
+        daemon = Daemon(self, prepare=grows_no_file_beyond_8_mb)
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            daemon.submit(large)
+        self.assertEqual(refused.exception.code, 429)
+        self.assertIn("temporary file for a clip", json.loads(refused.exception.read())["message"])
+        failed = self.finish(daemon, daemon.submit(long))
+        self.assertEqual(failed["state"], "FAILED")
+        self.assertIn("make room", failed["reason"])
+        self.assertEqual(self.finish(daemon, daemon.submit(clip))["finding"]["verdict"], "accused")
+        self.assertEqual(daemon.stop(signal.SIGTERM), 0)
 
     def test_another_daemon_finishes_what_a_killed_one_began(self):
         clip, first = self.clip(0, 18), Daemon(self, "scan.lease_s=1")

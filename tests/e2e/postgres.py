@@ -1,10 +1,12 @@
 """The command line on a PostgreSQL store. Run by tests/support/with_postgres.py, whose server is in $EARMARK_TEST_POSTGRES."""
 import os
+import signal
 import subprocess
+import time
 import unittest
 from urllib.parse import urlsplit
 
-from detectd import WithDaemons
+from detectd import Daemon, WithDaemons
 from support import Recordings
 
 SERVER = os.environ.get("EARMARK_TEST_POSTGRES", "")
@@ -52,6 +54,21 @@ class Postgres(WithDaemons):
     def test_six_clips_two_daemons_one_killed(self):
         """two detection services on one database, one of which is killed while it scans: six clips give six findings"""
         self.finish_six_with_one_killed()
+
+    def test_the_store_goes_away(self):
+        """every connection to the database breaks again and again while a clip is scanned: it is finished all the same, once"""
+        clip, daemon = self.clip(0, 18), Daemon(self, "scan.lease_s=2")
+        scan_id = daemon.submit(clip)
+        self.wait_until(lambda: daemon.call("GetScan", scan_id=scan_id)["state"] == "RUNNING", "the begin of the scan")
+        for _ in range(3):
+            subprocess.run(["psql", "-qAt", f"{SERVER}/postgres", "-c", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"
+                            f"{urlsplit(self.store).path[1:]}'"], check=True, stdout=subprocess.DEVNULL)
+            time.sleep(0.2)
+        self.wait_until(lambda: self.earmark("findings", "--json").json(), "the finding")
+        self.assertEqual(self.finish(daemon, scan_id)["finding"]["verdict"], "accused")
+        self.assertEqual(len(daemon.call("ListFindings")["findings"]), 1)
+        self.assertEqual(daemon.stop(signal.SIGTERM), 0)
+        self.assertNotIn(urlsplit(SERVER).password, daemon.log)
 
     def test_mark_makes_the_store(self):
         """mark: makes its tables in an empty database, as it makes a file"""

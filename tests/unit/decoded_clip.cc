@@ -201,6 +201,32 @@ TEST_CASE("DecodedClip: every track, also after a silent one", "[decoded_clip]")
   CHECK(fractions.back() > 0.9);
 }
 
+TEST_CASE("DecodedClip: of tracks that are the same bit for bit one is kept", "[decoded_clip]") {
+  if (!HasFfmpeg()) return;
+  const TempFolder folder;
+  const std::size_t num_samples = 2 * kSampleRateHz;
+  const std::string one = WriteWav(folder.File("one.wav"), Noise(num_samples), kSampleRateHz, 1);
+  const std::string two = WriteWav(folder.File("two.wav"), Noise(num_samples, 2), kSampleRateHz, 1);
+  std::vector<float> nearly = Noise(num_samples);
+  nearly.back() += 0.25F;
+  const std::string three = WriteWav(folder.File("three.wav"), nearly, kSampleRateHz, 1);
+  std::vector<float> both;
+  for (const float sample : Noise(num_samples)) both.insert(both.end(), {sample, -0.3F});
+  const std::string stereo = WriteWav(folder.File("stereo.wav"), both, kSampleRateHz, 2);
+  REQUIRE(Succeeds("ffmpeg -i " + one + " -i " + two + " -i " + three + " -i " + stereo +
+                   " -map 0 -map 1 -map 0 -map 2 -map 3 -map 1 -map 3 -c copy " + folder.File("a.mkv")));
+  auto clip = DecodedClip::Decode(folder.File("a.mkv"), KeepOn);
+  REQUIRE(clip);
+  std::vector<int> tracks;
+  for (const auto& signal : clip->signals()) {
+    if (signal.channel == Channel::kMean) tracks.push_back(signal.track);
+  }
+  std::sort(tracks.begin(), tracks.end());
+  CHECK(tracks.size() == 4);
+  CHECK(clip->notes().size() == 3);
+  for (const std::string& note : clip->notes()) CHECK_THAT(note, Catch::Contains(" is the same as track "));
+}
+
 TEST_CASE("DecodedClip: the best track comes first, and one that no decoder knows is a note", "[decoded_clip]") {
   if (!HasFfmpeg()) return;
   const TempFolder folder;
