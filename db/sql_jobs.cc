@@ -122,8 +122,7 @@ Result<std::optional<ScanRecord>> SqlStore::ClaimScan(std::string_view worker, s
 Result<void> SqlStore::ReadClip(std::string_view scan_id, const ClipSink& sink) {
   if (auto checked = CheckName("scan id", scan_id); !checked) return checked;
   return sql_.Read("read the clip of " + Quoted(scan_id), [&]() -> Result<void> {
-    Result<void> outcome =
-        Fail(ErrorCode::kNotFound, Quoted(scan_id) + ": its clip is not kept any more, or there is no scan of this id");
+    Result<void> outcome = Fail(ErrorCode::kNotFound, Quoted(scan_id) + ": its clip is not kept, or not any more");
     bool first = true;
     sql_.Visit(kSelectParts, {scan_id, sql_.NowUnixUs()}, [&](const SqlRow& row) {
       if (std::exchange(first, false)) outcome = {};

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "dsp/core/resample.h"
@@ -82,6 +83,16 @@ class TrackWriter {
   ChannelLikeness likeness_;
 };
 
+// Of tracks as they are counted from 0.
+std::string SameTracksText(int track, const std::vector<int>& others) {
+  constexpr std::size_t kMaxNamed = 5;
+  std::string text = others.size() == 1 ? "track " : "tracks ";
+  for (std::size_t i = 0; i < std::min(others.size(), kMaxNamed); ++i)
+    text += (i == 0 ? "" : ", ") + std::to_string(others[i] + 1);
+  if (others.size() > kMaxNamed) text += " and " + std::to_string(others.size() - kMaxNamed) + " more";
+  return text + (others.size() == 1 ? " is" : " are") + " the same as track " + std::to_string(track + 1);
+}
+
 // What the disk must hold, as far as that is known.
 std::string NeedText(double duration_s, int num_channels) {
   char text[160];
@@ -114,6 +125,7 @@ class ClipDecoder {
       ++num_tracks_done_;
     }
     if (clip_.signals_.empty()) return Fail(ErrorCode::kInvalidArgument, name_ + " holds no audio track");
+    for (const auto& [track, others] : same_as_) clip_.notes_.push_back(SameTracksText(track, others));
     return std::move(clip_);
   }
 
@@ -135,6 +147,7 @@ class ClipDecoder {
   const std::int64_t max_frames_;
   const Advance& advance_;
   DecodedClip clip_;
+  std::map<int, std::vector<int>> same_as_;  // [track]: later ones with the very same samples
   int num_tracks_done_ = 0;
   std::int64_t num_frames_done_ = 0;  // of those tracks
 };
@@ -149,8 +162,7 @@ Result<void> ClipDecoder::DecodeTrack(AudioReader& reader) {
   }
   if (!done) return done;
   if (const auto same = TrackLike(writer)) {
-    clip_.notes_.push_back("track " + std::to_string(reader.info().track + 1) + " is the same as track " +
-                           std::to_string(*same + 1));
+    same_as_[*same].push_back(reader.info().track);
   } else {
     Take(writer, reader.info().track);
   }

@@ -7,11 +7,11 @@
 namespace earmark {
 
 // log10 of the chance that any account whose copies are in none of the clips is accused as strongly as this one, in as many streams, over all
-// scans that a store has seen.
+// scans that left a finding in a store.
 //
 //   log10_bounds   of each stream that accuses the account, the strongest accusation: log10 of the bound that its own scan gave, 0 or less. In
 //                  any order. None: 0.
-//   num_scored     over all scans that were ever made on the store, whatever they found: in how many streams each one scored anybody. At least as
+//   num_scored     over all scans that ever left a finding in the store, whatever it says: in how many streams each one scored anybody. At least as
 //                  many as there are bounds.
 //
 // A scan's bound in one stream is a p-value: the chance that the best of its innocents does so well, given what was read. Bounds of several streams

@@ -95,7 +95,7 @@ Result<Caller> AccessControl::Admit(std::string_view authorization, std::string_
   Caller caller;
   if (limits_.token_needed) {
     constexpr std::string_view kScheme = "Bearer ";
-    if (authorization.empty())
+    if (authorization.empty() || IsScheme(authorization, "Bearer") || IsScheme(authorization, kScheme))
       return Fail(ErrorCode::kUnauthenticated, "token: wanted one, as `Authorization: Bearer TOKEN`, got none");
     if (!IsScheme(authorization.substr(0, kScheme.size()), kScheme))
       return Fail(ErrorCode::kUnauthenticated, "token: wanted `Authorization: Bearer TOKEN`, got another scheme");

@@ -14,7 +14,7 @@ tl::unexpected<Error> Refuse(const std::string& field, const std::string& wanted
 // How many rows a page has: 100 where none are asked for. kInvalidArgument: more than 1000.
 Result<int> RowsOf(std::uint32_t page_size);
 
-// What a request asks for but for its page and its reason. For requests with page_size and page_token.
+// What a request asks for but for its page and its reason. For messages with page_size and page_token.
 template <typename Request>
 Request FiltersOf(Request request) {
   request.clear_page_size();
@@ -23,18 +23,23 @@ Request FiltersOf(Request request) {
   return request;
 }
 
-// The token of the page after `place`, which says where that is; good for a request with the same filters alone. `place`: any bytes but none.
-std::string PageTokenOf(const std::string& place, const std::string& filters);
-// The place in a token; empty for no token. kInvalidArgument: one that no answer gave, or one to other filters.
-Result<std::string> PlaceOf(const std::string& token, const std::string& filters);
+// The token of the page after `place`, which says where that is; good for requests of the same `question` alone. `place`: any bytes but none.
+std::string PageTokenOf(const std::string& place, const std::string& question);
+// The place in a token; empty for no token. kInvalidArgument: one that no answer gave, or one to another question.
+Result<std::string> PlaceOf(const std::string& token, const std::string& question);
 
+// The call and its filters.
+template <typename Request>
+std::string QuestionOf(const Request& request) {
+  return request.GetTypeName() + '\0' + FiltersOf(request).SerializeAsString();
+}
 template <typename Request>
 std::string NextPage(const Request& request, const std::string& place) {
-  return PageTokenOf(place, FiltersOf(request).SerializeAsString());
+  return PageTokenOf(place, QuestionOf(request));
 }
 template <typename Request>
 Result<std::string> PlaceOf(const Request& request) {
-  return PlaceOf(request.page_token(), FiltersOf(request).SerializeAsString());
+  return PlaceOf(request.page_token(), QuestionOf(request));
 }
 
 }  // namespace earmark::paging

@@ -190,6 +190,7 @@ grpc::Status DetectionService::GetClip(grpc::ServerContext* context, const v1::G
   for (std::int64_t sent = 0; sent < clip->size_bytes();) {
     const auto bytes = clip->Read(sent, kPartBytes);
     if (!bytes) return ToStatus(bytes.error());
+    if (bytes->empty()) return {grpc::StatusCode::UNAVAILABLE, "the clip's temporary file was cut off"};
     part.set_data(bytes->data(), bytes->size());
     if (!writer->Write(part)) return {grpc::StatusCode::CANCELLED, "the client left"};
     sent += static_cast<std::int64_t>(bytes->size());
@@ -202,6 +203,7 @@ Result<ClipFile> DetectionService::FetchClip(const std::string& scan_id) {
   if (const auto checked = CheckScanId(scan_id); !checked) return Pass(checked);
   auto store = stores_.Borrow();
   if (!store) return Pass(store);
+  if (const auto scan = (*store)->GetScan(scan_id); !scan) return Pass(scan);
   auto clip = ClipFile::Create();
   if (!clip) return clip;
   const auto fetched = (*store)->ReadClip(scan_id, [&](std::span<const std::uint8_t> part) { return clip->Append(part); });

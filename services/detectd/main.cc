@@ -25,6 +25,11 @@ Result<MasterKey> ReadKey(const std::string& path) {
   return Fail(ErrorCode::kNotFound, "key.file: wanted a key file, got none at " + path + "; `earmark keys create` makes one");
 }
 
+Result<void> CheckDecoder(const decode::DecoderOptions& options) {
+  decode::DecoderHost decoders(options);
+  return decode::SandboxedTracks::Check(decoders);
+}
+
 int Serve(const server::ProgramInfo& program, const server::Invocation& invocation) {
   const server::Config& config = *invocation.config;
   const auto settings = ReadSettings(config);
@@ -35,8 +40,7 @@ int Serve(const server::ProgramInfo& program, const server::Invocation& invocati
   if (const auto store = OpenStore(settings->store_url, OpenMode::kReadWriteCreate); !store) {
     return Refuse(program, store.error(), store.error().code == ErrorCode::kInvalidArgument ? 2 : 1);
   }
-  decode::DecoderHost decoders(settings->decoder);
-  if (const auto checked = decode::SandboxedTracks::Check(decoders); !checked)
+  if (const auto checked = CheckDecoder(settings->decoder); !checked)
     return Refuse(program, {checked.error().code, "scan.decoder: " + checked.error().message}, 2);
   const auto limits = access::ReadLimits(config);
   if (!limits) return Refuse(program, limits.error(), 2);

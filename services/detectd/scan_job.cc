@@ -1,5 +1,7 @@
 #include "services/detectd/scan_job.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -60,9 +62,9 @@ Result<DecodedClip> ScanJob::Decode(const ClipFile& file) {
   constexpr int kMaxTries = 3;
   constexpr std::chrono::milliseconds kPause{1000};
   for (int i = 1;; ++i) {
-    decoder_failed_ = false;
     auto clip = DecodeOnce(file);
-    if (clip || !decoder_failed_ || clip.error().code != ErrorCode::kUnavailable) return clip;
+    if (clip || num_decoder_failures_ < i || clip.error().code != ErrorCode::kUnavailable) return clip;
+    spdlog::warn("scan {}: {}, {} of {} times", scan_.id, clip.error().message, i, kMaxTries);
     if (i == kMaxTries)
       return Fail(ErrorCode::kDataLoss, clip.error().message + ", " + std::to_string(kMaxTries) + " times of as many");
     if (!lease_.Wait(kPause)) return Fail(ErrorCode::kCancelled, "stopped");
@@ -77,7 +79,7 @@ Result<DecodedClip> ScanJob::DecodeOnce(const ClipFile& file) {
                                   [&](double fraction) { return Advance("decoding", fraction); });
   const auto& failure = (*tracks)->failure();
   if (!failure || failure->code == ErrorCode::kCancelled) return clip;
-  decoder_failed_ = true;
+  ++num_decoder_failures_;
   return Fail(failure->code, "the clip cannot be decoded: " + failure->message);
 }
 

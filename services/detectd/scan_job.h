@@ -29,8 +29,8 @@ class ScanJob {
   // How it ended: a verdict, or cancelled, failed, released (put back into the queue), lost (another worker has it, or will have it when the
   // lease is over). Error: the store could not be told, and the scan will be done again.
   Result<std::string> Run();
-  // The clip's decoder crashed, was stopped, or reached a limit.
-  bool decoder_failed() const { return decoder_failed_; }
+  // How often the clip's decoder crashed, was stopped or killed, or reached a limit.
+  int num_decoder_failures() const { return num_decoder_failures_; }
   // How long each stage took, by its name in the API; and what the finding that was kept spent of the bound.
   const std::map<std::string, double>& stage_seconds() const { return stage_seconds_; }
   double alpha_spent() const { return alpha_spent_; }
@@ -55,7 +55,7 @@ class ScanJob {
   const WorkerOptions& options_;
   const ScanRecord& scan_;
   ScanLease& lease_;
-  bool decoder_failed_ = false;
+  int num_decoder_failures_ = 0;
   std::string stage_ = "decoding";
   std::chrono::steady_clock::time_point stage_began_ = std::chrono::steady_clock::now();
   std::map<std::string, double> stage_seconds_;

@@ -108,9 +108,8 @@ Result<void> ScanWorkers::CarryOut(Store& store, const ScanRecord& scan) {
         .Increment(seconds);
   metrics_.Counter("earmark_alpha_spent_total", "What findings spent of the bound on false accusations, summed.")
       .Increment(job.alpha_spent());
-  if (job.decoder_failed())
-    metrics_.Counter("earmark_decoder_failures_total", "Clips whose decoder crashed, was stopped, or reached a limit.")
-        .Increment();
+  metrics_.Counter("earmark_decoder_failures_total", "Decoders that crashed, were stopped or killed, or reached a limit.")
+      .Increment(job.num_decoder_failures());
   spdlog::info("scan {}: {} after {:.2f} s, attempt {}", scan.id, word, took_s, scan.attempt);
   if (!outcome) return Pass(outcome);
   return {};

@@ -127,7 +127,7 @@ class Detectd(WithDaemons):
         self.assertEqual(json.loads(piped.stdout)["verdict"], "accused")
         self.assertEqual(daemon.call("ListFindings", page_size=1)["findings"][0]["name"], "from a pipe")
         self.path("empty").mkdir()
-        for words, word in ((["-"], "got none"), (["-", "-"], "twice"), ([clip, clip, "--name", "x"], "--name"), ([self.path("empty")], "without files"), ([self.path("none")], "none")):
+        for words, word in ((["-"], "is empty"), (["-", "-"], "twice"), ([clip, clip, "--name", "x"], "--name"), ([self.path("empty")], "without files"), ([self.path("none")], "none")):
             self.assert_refused(self.run_raw("submit", *words, *server), word)
 
     def openssl(self, *words):

@@ -118,6 +118,7 @@ class Submit(EndToEnd):
         self.assert_refused(self.run_raw("submit", clip, "--server", "127.0.0.1:1", "--token-file", self.path("none")), "none", "No such file")
         self.assert_refused(self.run_raw("submit", clip, "--server", "127.0.0.1:1", "--token-file", self.path("empty")), "--token-file")
         self.assert_refused(self.run_raw("submit", self.path("none.wav"), "--server", "127.0.0.1:1"), "none.wav")
+        self.assert_refused(self.run_raw("submit", self.path("empty"), "--server", "127.0.0.1:1"), "empty: is empty")
         self.assert_refused(self.run_raw("leaks", "--server", "127.0.0.1:1", "--store", self.store), "--server", "--store")
 
     def test_no_server(self):

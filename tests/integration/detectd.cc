@@ -243,7 +243,7 @@ TEST_CASE("Detectd: whatever a clip does to its decoder is a finding with the re
     CHECK(finding.verdict() == "unreadable");
     CHECK_THAT(finding.reason(), Contains(reason));
   }
-  CHECK_THAT(test.metrics.ToText(), Contains("earmark_decoder_failures_total " + std::string(kSanitized ? "4" : "5")));
+  CHECK_THAT(test.metrics.ToText(), Contains("earmark_decoder_failures_total " + std::string(kSanitized ? "6" : "7")));
   hostile->Drain();
   const auto workers = test.StartWorkers();
   REQUIRE(test.Submit(Named("clip"), test.LeakOf("account-3")).ok());
@@ -309,8 +309,14 @@ TEST_CASE("Detectd: a page token is good for the filters that it was given for",
   REQUIRE(page.leaks_size() == 1);
   CHECK(page.leaks(0).account() == "ben");
   CHECK(page.accounts(0).account() == "ben");
+  v1::ListFindingsRequest other_call;
+  other_call.set_case_label("spring");
+  other_call.set_page_token(request.page_token());
+  v1::ListFindingsResponse findings;
+  grpc::ClientContext context;
+  CHECK(test.stub->ListFindings(&context, other_call, &findings).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
   request.set_case_label("");
-  CHECK_THAT(ask(request, page).error_message(), Contains("page_token: wanted that of an answer to the same filters"));
+  CHECK_THAT(ask(request, page).error_message(), Contains("page_token: wanted that of an answer to the same call and filters"));
   for (const char* nonsense : {"x", "zz", "0123456789abcdef", "0123456789abcdefzz"}) {
     request.set_page_token(nonsense);
     CHECK(ask(request, page).error_code() == grpc::StatusCode::INVALID_ARGUMENT);

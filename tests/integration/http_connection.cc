@@ -143,6 +143,47 @@ TEST_CASE("HttpConnection: requests that come at once are answered one by one", 
   CHECK(answers.find("\"one\"") < answers.find("\"two\""));
 }
 
+TEST_CASE("HttpConnection: a slow upload goes on, and one that is refused by its head is not waited for", "[http_connection]") {
+  TestServer server;
+  const std::string head = "POST /v1/scans?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+  const FileHandle refused = server.Connect();  // the service takes nobody's uploads
+  const FileHandle nowhere = server.Connect();
+  const auto began = std::chrono::steady_clock::now();
+  REQUIRE(Send(refused, head));
+  REQUIRE(Send(nowhere, "POST /v1/nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"));
+  for (int i = 0; i < 15; ++i) {
+    if (!Send(refused, "x") || !Send(nowhere, "x")) break;
+    ::usleep(200'000);
+  }
+  CHECK_THAT(ReadToEnd(refused), Contains("HTTP/1.1 401"));
+  CHECK_THAT(ReadToEnd(nowhere), Contains("HTTP/1.1 404"));
+  CHECK(std::chrono::steady_clock::now() - began < 9s);
+}
+
+TEST_CASE("HttpConnection: what a proxy might take for another request is refused", "[http_connection]") {
+  TestServer server;
+  for (const char* headers : {"Content-Length: 2\r\nTransfer-Encoding: chunked", "Content-Length: 2, 30", "Content-Length: 2abc",
+                              "Content-Length: -2", "Content-Length: 99999999999999999999", "Transfer-Encoding: gzip, chunked"}) {
+    INFO(headers);
+    const FileHandle socket = server.Connect();
+    REQUIRE(Send(socket, "POST /v1/Detection/GetScan HTTP/1.1\r\nHost: localhost\r\n" + std::string(headers) +
+                             "\r\n\r\n{}GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    const std::string answer = ReadToEnd(socket);
+    CHECK_THAT(answer, Contains("HTTP/1.1 400") && Contains("wanted"));
+    CHECK(CountOf(answer, "HTTP/1.1 ") == 1);
+  }
+}
+
+TEST_CASE("HttpConnection: what is no HTTP is told what is wanted", "[http_connection]") {
+  TestServer server;
+  for (const std::string& bytes :
+       {std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 13), std::string("garbage\r\n\r\n")}) {
+    const FileHandle socket = server.Connect();
+    REQUIRE(Send(socket, bytes));
+    CHECK_THAT(ReadToEnd(socket), Contains("HTTP/1.1 400") && Contains("wanted an HTTP/1.1 request"));
+  }
+}
+
 TEST_CASE("HttpConnection: a header that must be there once is refused where there are two", "[http_connection]") {
   TestServer server;
   for (const char* header : {"Host: localhost", "Authorization: Bearer x", "Content-Length: 2"}) {

@@ -223,8 +223,14 @@ TEST_CASE("DecodedClip: of tracks that are the same bit for bit one is kept", "[
   }
   std::sort(tracks.begin(), tracks.end());
   CHECK(tracks.size() == 4);
-  CHECK(clip->notes().size() == 3);
+  REQUIRE(clip->notes().size() == 3);
   for (const std::string& note : clip->notes()) CHECK_THAT(note, Catch::Contains(" is the same as track "));
+  REQUIRE(Succeeds("ffmpeg -y -i " + one + " -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -map 0 -c copy " +
+                   folder.File("a.mkv")));
+  clip = DecodedClip::Decode(folder.File("a.mkv"), KeepOn);
+  REQUIRE(clip);
+  CHECK(clip->signals().size() == 1);
+  CHECK(clip->notes() == std::vector<std::string>{"tracks 2, 3, 4, 5, 6 and 2 more are the same as track 1"});
 }
 
 TEST_CASE("DecodedClip: the best track comes first, and one that no decoder knows is a note", "[decoded_clip]") {

@@ -269,10 +269,13 @@ void PrintMemory(Service& service, const std::string& wav, int num_scans) {
       (void)service.daemon.Await(service.daemon.Submit("clip", wav, static_cast<std::int64_t>(wav.size())));
   };
   scan(num_scans / 10);
-  const double before = ResidentMegabytes();
-  scan(num_scans);
-  std::printf("service    memory: %.0f MB after %d scans, %.0f MB after %d more\n", before, num_scans / 10, ResidentMegabytes(),
-              num_scans);
+  std::printf("service    memory: %.0f MB after %d scans; after each %d more:", ResidentMegabytes(), num_scans / 10,
+              num_scans / 5);
+  for (int fifth = 0; fifth < 5; ++fifth) {
+    scan(num_scans / 5);
+    std::printf(" %.0f", ResidentMegabytes());
+  }
+  std::printf(" MB\n");
 }
 
 }  // namespace

@@ -30,6 +30,12 @@ struct LeaksState {
   bool json = false;
 };
 
+// A script whose variable is empty would be told of everybody.
+CLI::Validator NotEmpty() {
+  return {[](const std::string& text) { return text.empty() ? std::string("wanted something, got nothing") : std::string(); },
+          ""};
+}
+
 std::optional<std::string> Given(const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); }
 
 Result<LeakFilter> ToFilter(const LeaksState& state) {
@@ -132,16 +138,17 @@ void PrintAsJson(const LeakTable& table) {
 }
 
 void PrintLeaks(const std::vector<LeakRow>& rows) {
-  std::size_t account_width = 7, stream_width = 6, finding_width = 7;
+  std::size_t account_width = 7, stream_width = 6, finding_width = 7, chance_width = 6;
   for (const LeakRow& row : rows) {
     account_width = std::max(account_width, PrintedWidth(Printable(row.account)));
     stream_width = std::max(stream_width, PrintedWidth(Printable(row.stream)));
     finding_width = std::max(finding_width, PrintedWidth(row.finding_id));
+    chance_width = std::max(chance_width, Chance(row.log10_bound).size());
   }
   const auto line = [&](const std::string& account, const LeakRow& row, const std::string& chance, const std::string& first,
                         const std::string& last) {
-    std::printf("%s  %s  %-8s  %s  %-20s  %s\n", account.c_str(), Padded(row.stream, stream_width).c_str(), chance.c_str(),
-                Padded(row.finding_id, finding_width).c_str(), last.c_str(), first.c_str());
+    std::printf("%s  %s  %s  %s  %-20s  %s\n", account.c_str(), Padded(row.stream, stream_width).c_str(),
+                Padded(chance, chance_width).c_str(), Padded(row.finding_id, finding_width).c_str(), last.c_str(), first.c_str());
   };
   line(Padded("ACCOUNT", account_width), {.account = "", .stream = "STREAM", .finding_id = "FINDING"}, "CHANCE", "FIRST SEEN",
        "LAST SEEN");
@@ -195,12 +202,12 @@ int RunLeaks(const LeaksState& state) {
 void AddLeaksCommand(CLI::App& app, Action& action) {
   auto state = std::make_shared<LeaksState>();
   CLI::App* command = app.add_subcommand("leaks", "Lists which accounts leaked which streams, over all findings, newest first");
-  command->add_option("--account", state->account, "This account alone");
-  command->add_option("--stream", state->stream, "This stream alone");
+  command->add_option("--account", state->account, "This account alone")->check(NotEmpty());
+  command->add_option("--stream", state->stream, "This stream alone")->check(NotEmpty());
   command->add_option("--since", state->since,
                       "Findings made at this time or later: 2026-05-31, 2026-05-31T18:00:00Z, or 7d, 12h ago");
   command->add_option("--until", state->until, "Findings made before this time");
-  command->add_option("--case", state->case_label, "This investigation alone");
+  command->add_option("--case", state->case_label, "This investigation alone")->check(NotEmpty());
   command->add_flag("--json", state->json, "Print one JSON object");
   AddStoreOption(*command, state->common);
   AddKeyOption(*command, state->common);
@@ -212,7 +219,7 @@ void AddLeaksCommand(CLI::App& app, Action& action) {
       "  earmark leaks --json --server 127.0.0.1:7420 | jq '.leaks[].account'\n\n"
       "CHANCE is the chance that any innocent account would be accused by that finding, the strongest one.\n"
       "ALL TOGETHER, of accounts that were accused in several streams, is the chance that any innocent one would be accused\n"
-      "as strongly in as many, over all scans that the store has seen.\n"
+      "as strongly in as many, over all scans that left a finding in the store.\n"
       "Without --server and $EARMARK_SERVER, or with --store, the store is asked.");
   command->callback([state, command, &action] {
     const bool asks_store = command->count("--store") > 0;

@@ -52,7 +52,6 @@ HttpConnection::~HttpConnection() {
 
 // A socket that is closed with bytes unread takes the answer with it that the client has not read yet.
 void HttpConnection::LetAnswerArrive() {
-  constexpr std::chrono::milliseconds kMoment{500};
   ::shutdown(socket_, SHUT_WR);
   if (!has_failed_) return;
   const auto until = Clock::now() + kMoment;
@@ -110,6 +109,10 @@ void HttpConnection::HeadIsRead() {
 }
 
 void HttpConnection::MoreBody() { HeadIsRead(); }
+
+void HttpConnection::EnoughBody() {
+  if (current != nullptr) current->read_until_ = std::min(current->read_until_, Clock::now() + kMoment);
+}
 
 void HttpConnection::Abandon() {
   if (current != nullptr) current->has_failed_ = true;

@@ -2,7 +2,8 @@
 //
 //   handshake, head of a request    kHeadTime each, the first head's with the wait for it
 //   between requests                what set_keep_alive_timeout says
-//   body                            kBodyTime from the end of the head on; a handler that is fed by it may ask for more (MoreBody)
+//   body                            kBodyTime from the end of the head on; a handler that is fed by it may ask for more (MoreBody), one that
+//                                   has its answer wants no more of it than a moment's (EnoughBody)
 //   answer                          kWriteTime for each piece of it
 #pragma once
 
@@ -18,6 +19,7 @@ class HttpConnection final : public httplib::Stream {
   static constexpr std::chrono::milliseconds kHeadTime{3000};
   static constexpr std::chrono::milliseconds kBodyTime{10'000};
   static constexpr std::chrono::milliseconds kWriteTime{5000};
+  static constexpr std::chrono::milliseconds kMoment{500};
 
   // Takes the socket, and closes it in the end. `tls`: null for plain HTTP. For one thread.
   HttpConnection(socket_t socket, SSL_CTX* tls);
@@ -36,6 +38,7 @@ class HttpConnection final : public httplib::Stream {
   // Of the connection that this thread serves, if it serves one: its request's head has been read; and its body goes on to be of use.
   static void HeadIsRead();
   static void MoreBody();
+  static void EnoughBody();
   // … and nothing can follow the answer, since nobody has read the body.
   static void Abandon();
 

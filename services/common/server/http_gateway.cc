@@ -4,7 +4,9 @@
 #include <httplib.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -27,9 +29,10 @@ using std::chrono::milliseconds;
 constexpr const char* kJson = "application/json";
 constexpr const char* kJsonLines = "application/x-ndjson";
 // Each connection holds one, also one that sends half a request, for as long as http_connection.h lets it; more than these wait their turn.
-constexpr std::size_t kNumThreads = 256;
+constexpr std::size_t kNumThreads = 512;
 // Streams at one time, so that threads are left for other calls and for /healthz.
 constexpr int kMaxStreams = 128;
+constexpr std::chrono::seconds kUploadPeriod{1};
 // A stream that says nothing for so long begins anyway, so that its client learns that it was accepted.
 constexpr milliseconds kPatienceForFirst{1000};
 // How often a quiet stream looks whether its client is still there.
@@ -70,6 +73,7 @@ bool ReadBody(const httplib::Request& request, const httplib::ContentReader& rea
 }
 
 void Discard(const httplib::Request& request, const httplib::ContentReader& reader) {
+  HttpConnection::EnoughBody();
   ReadBody(request, reader, [](std::string_view) { return true; });
 }
 
@@ -94,6 +98,28 @@ httplib::Server::HandlerWithContentReader Guarded(const TlsWatch* tls, httplib::
     Discard(request, reader);
     Refuse(response, *foreign);
   };
+}
+
+// What would let others see another request in these bytes than we do; empty: nothing.
+std::string FramingMistake(const httplib::Request& request) {
+  for (const char* once : {"Host", "Authorization", "Content-Length", "Transfer-Encoding"}) {
+    if (request.get_header_value_count(once) > 1) return std::string(once) + ": wanted one, got several";
+  }
+  const std::string length = request.get_header_value("Content-Length");
+  const bool is_number =
+      length.size() <= 18 && std::all_of(length.begin(), length.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (request.has_header("Content-Length") && (length.empty() || !is_number))
+    return "Content-Length: wanted a number of bytes, got another";
+  if (!request.has_header("Transfer-Encoding")) return "";
+  if (request.has_header("Content-Length")) return "Content-Length: wanted none beside Transfer-Encoding, got one";
+  return request.get_header_value("Transfer-Encoding") == "chunked" ? "" : "Transfer-Encoding: wanted chunked, got another";
+}
+
+// What httplib says no to by itself.
+std::string RefusalOf(const httplib::Request& request, int status) {
+  if (request.path.empty() || status == 414)
+    return "wanted an HTTP/1.1 request whose head is whole within 3 s and whose lines have at most 8 kB, got something else";
+  return request.method + " " + request.path + (status == 416 ? ": wanted no Range, got one" : ": no such page");
 }
 
 // httplib's own default shares the port with whoever else wants it.
@@ -229,10 +255,9 @@ void HttpGateway::Impl::AddGuards() {
   // Requests with a body are guarded where the body is read.
   server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
     HttpConnection::HeadIsRead();
-    for (const char* once : {"Host", "Authorization", "Content-Length", "Transfer-Encoding"}) {
-      if (request.get_header_value_count(once) <= 1) continue;
+    if (const std::string mistake = FramingMistake(request); !mistake.empty()) {
       HttpConnection::Abandon();
-      Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, std::string(once) + ": wanted one, got several");
+      Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, mistake);
       return httplib::Server::HandlerResponse::Handled;
     }
     const auto foreign = request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS"
@@ -250,7 +275,7 @@ void HttpGateway::Impl::AddGuards() {
   server_.set_error_handler([](const httplib::Request& request, httplib::Response& response) {
     if (!response.body.empty()) return;
     const auto code = response.status == 404 ? grpc::StatusCode::NOT_FOUND : grpc::StatusCode::INVALID_ARGUMENT;
-    Answer(response, response.status, code, request.method + " " + request.path + ": no such page");
+    Answer(response, response.status, code, RefusalOf(request, response.status));
   });
   server_.set_logger([this](const httplib::Request& request, const httplib::Response& response) {
     metrics_.Counter("earmark_http_responses_total", "HTTP responses by status", {{"status", std::to_string(response.status)}})
@@ -394,22 +419,29 @@ void HttpGateway::Impl::CallUpload(const google::protobuf::MethodDescriptor& met
   RawCall call(channel_, FullMethod(method), request.get_header_value("Authorization"));
   bool open = call.Write(*header);
   std::string chunk;
+  auto written = std::chrono::steady_clock::now();
   const bool whole = ReadBody(request, reader, [&](std::string_view piece) {
     for (; open && !piece.empty();) {
       const std::size_t taken = std::min(piece.size(), kUploadChunkBytes - chunk.size());
       chunk += piece.substr(0, taken);
       piece.remove_prefix(taken);
-      if (chunk.size() < kUploadChunkBytes) break;
+      // What comes slowly goes on as it comes, so that a call that has ended is noticed.
+      if (chunk.size() < kUploadChunkBytes && std::chrono::steady_clock::now() - written < kUploadPeriod) break;
       open = call.Write(UploadData(type, chunk));
-      if (open) HttpConnection::MoreBody();
+      written = std::chrono::steady_clock::now();
       chunk.clear();
     }
+    if (open)
+      HttpConnection::MoreBody();
+    else
+      HttpConnection::EnoughBody();
     // A service that has heard enough ends the call; its status says why. The rest of the body goes nowhere.
     return true;
   });
   // The call's destructor cancels it, so that no half of a file is taken for the whole. One that has ended says why.
   if (!whole && open)
-    return Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT, "body: wanted the whole file, got a part of it");
+    return Answer(response, 400, grpc::StatusCode::INVALID_ARGUMENT,
+                  "body: wanted the whole file, got a part of it, and then nothing for 10 s or the end of the connection");
   if (open && !chunk.empty()) open = call.Write(UploadData(type, chunk));
   if (open) call.WritesDone();
   CallUnary(method, call, response);

@@ -17,13 +17,17 @@ std::unique_ptr<pb::Message> NewMessage(const pb::Descriptor& type) {
 }
 
 // Protobuf's messages quote the input over several lines; the first says what is wrong.
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+// Of a message of protobuf's, which may begin with the name of a place that has none.
+std::string FirstLine(const std::string& text) {
+  const std::string line = text.substr(0, text.find('\n'));
+  return line.starts_with(": ") ? line.substr(2) : line;
+}
 
 Result<void> ParseJson(const std::string& json, pb::Message* message) {
   const auto status = pb::util::JsonStringToMessage(json, message);
   if (status.ok()) return {};
   return Fail(ErrorCode::kInvalidArgument, "wanted JSON of " + message->GetDescriptor()->name() +
-                                               ", got a mistake: " + FirstLine(std::string(status.message())));
+                                               ", got something else: " + FirstLine(std::string(status.message())));
 }
 
 }  // namespace

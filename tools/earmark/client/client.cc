@@ -277,6 +277,7 @@ class GrpcClient final : public Client {
   Result<RemoteScan> Submit(const Submission& submission, const Progress& progress) override {
     auto digest = FileDigest(submission.path);
     if (!digest) return Pass(digest);
+    if (*digest == BytesDigest("")) return Fail(ErrorCode::kInvalidArgument, submission.name + ": is empty");
     v1::SubmitScanRequest header;
     header.mutable_header()->set_name(submission.name);
     header.mutable_header()->set_stream_id(submission.stream);
