@@ -31,6 +31,8 @@ void AddKeyOption(CLI::App& command, CommonOptions& common);
 // $EARMARK_SERVER and $EARMARK_TOKEN.
 ServerOptions DefaultServer();
 void AddServerOptions(CLI::App& command, ServerOptions& server);
+// Of a command that has been parsed and may ask either: with --store it is the store, whatever $EARMARK_SERVER says. Both options: a CLI::ParseError.
+void LetStoreWin(const CLI::App& command, ServerOptions& server);
 
 // kInvalidArgument: nobody said where the store, or the key, is, and there is no usual place.
 Result<void> RequireStorePlace(const CommonOptions& common);

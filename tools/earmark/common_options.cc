@@ -74,6 +74,12 @@ void AddServerOptions(CLI::App& command, ServerOptions& server) {
       ->excludes(ca);
 }
 
+void LetStoreWin(const CLI::App& command, ServerOptions& server) {
+  if (command.count("--store") == 0) return;
+  if (command.count("--server") > 0) throw CLI::ExcludesError("--server", "--store");
+  server.server.clear();
+}
+
 Result<void> RequireStorePlace(const CommonOptions& common) {
   return RequirePlace(common.store, "store", "--store or $EARMARK_STORE");
 }

@@ -271,9 +271,7 @@ void AddExpire(CLI::App& db, Action& action) {
       "Live streams are kept for the days that OpenStream or `retention.days` of the sidecar said, clips for `retention.clip_days` of\n"
       "earmark-detectd, which drops both by itself every few minutes. What `earmark mark` stored stays until `earmark streams remove`.");
   command->callback([state, command, &action] {
-    const bool asks_store = command->count("--store") > 0;
-    if (asks_store && command->count("--server") > 0) throw CLI::ExcludesError("--server", "--store");
-    if (asks_store) state->server.server.clear();
+    LetStoreWin(*command, state->server);
     action = [state] { return RunExpire(*state); };
   });
 }

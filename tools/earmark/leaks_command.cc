@@ -222,9 +222,7 @@ void AddLeaksCommand(CLI::App& app, Action& action) {
       "as strongly in as many, over all scans that left a finding in the store.\n"
       "Without --server and $EARMARK_SERVER, or with --store, the store is asked.");
   command->callback([state, command, &action] {
-    const bool asks_store = command->count("--store") > 0;
-    if (asks_store && command->count("--server") > 0) throw CLI::ExcludesError("--server", "--store");
-    if (asks_store) state->server.server.clear();
+    LetStoreWin(*command, state->server);
     action = [state] { return RunLeaks(*state); };
   });
 }

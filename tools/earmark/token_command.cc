@@ -174,9 +174,7 @@ void AddTokenCommand(CLI::App& app, Action& action) {
     AddStoreOption(*sub, state->common);
     AddServerOptions(*sub, state->server);
     sub->callback([state, sub, run, &action] {
-      const bool asks_store = sub->count("--store") > 0;
-      if (asks_store && sub->count("--server") > 0) throw CLI::ExcludesError("--server", "--store");
-      if (asks_store) state->server.server.clear();
+      LetStoreWin(*sub, state->server);
       action = [state, run] { return run(*state); };
     });
     return sub;
